@@ -1,0 +1,198 @@
+//! Compiles the contract in `proto/` in pure Rust (no `protoc`) and makes one model of it: the
+//! messages carry serde with Stytch's field names, so each is both the gRPC message and the JSON body.
+//!
+//! Two things come from the descriptors rather than from a list kept by hand: a `Debug` that hides
+//! every field marked `[debug_redact = true]`, and the traits `StytchRequest` and `StytchResponse` for
+//! the messages that an RPC takes and returns.
+
+use std::{
+    env,
+    error::Error,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use protox::prost_reflect::{
+    DescriptorPool, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, Value,
+};
+
+const ROOT: &str = "proto";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed={ROOT}");
+    let out_dir = PathBuf::from(env::var("OUT_DIR")?);
+
+    let mut compiler = protox::Compiler::new([ROOT])?;
+    compiler.include_source_info(true).include_imports(true);
+    compiler.open_files(proto_files(Path::new(ROOT))?)?;
+    // Encoded by protox rather than by prost, which would drop `debug_redact` from the options.
+    fs::write(out_dir.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
+
+    let pool = compiler.descriptor_pool();
+    let messages: Vec<_> = pool
+        .all_messages()
+        .filter(|message| message.package_name().starts_with("stytch."))
+        .collect();
+    fs::write(out_dir.join("model.rs"), model(&pool, &messages)?)?;
+
+    let mut config = tonic_prost_build::configure()
+        .include_file("services.rs")
+        .skip_debug(
+            messages
+                .iter()
+                .filter(|message| message.fields().any(|field| is_secret(&field)))
+                .map(|message| format!(".{}", message.full_name())),
+        )
+        .message_attribute(
+            ".stytch",
+            "#[derive(::serde::Serialize, ::serde::Deserialize)] #[serde(default)]",
+        );
+    for field in messages.iter().flat_map(MessageDescriptor::fields) {
+        config = config.field_attribute(format!(".{}", field.full_name()), serde_attribute(&field));
+    }
+    config.compile_fds(compiler.file_descriptor_set())?;
+    Ok(())
+}
+
+/// Every `.proto` below `directory`, relative to [`ROOT`].
+fn proto_files(directory: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            files.extend(proto_files(&path)?);
+        } else if path.extension().is_some_and(|extension| extension == "proto") {
+            files.push(path.strip_prefix(ROOT)?.to_owned());
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// How a field reads and writes as JSON: null and absent are the same, and an optional field that is
+/// not set is left out.
+fn serde_attribute(field: &FieldDescriptor) -> String {
+    let adapter = match (field.kind(), field.is_list()) {
+        (Kind::Message(_), true) => r#"deserialize_with = "crate::proto::json::messages""#,
+        (Kind::Message(message), false) => match message.full_name() {
+            "google.protobuf.Timestamp" => r#"with = "crate::proto::json::timestamp""#,
+            "google.protobuf.Struct" => r#"with = "crate::proto::json::object""#,
+            _ => r#"deserialize_with = "crate::proto::json::message""#,
+        },
+        // serde's own way reads null as none.
+        _ if field.supports_presence() => "default",
+        _ => r#"deserialize_with = "crate::proto::json::null_as_default""#,
+    };
+    let absent = match field.supports_presence() {
+        true => r#", skip_serializing_if = "::core::option::Option::is_none""#,
+        false => "",
+    };
+    format!("#[serde({adapter}{absent})]")
+}
+
+/// `[debug_redact = true]`, the standard option for a value that must not be printed.
+fn is_secret(field: &FieldDescriptor) -> bool {
+    field
+        .options()
+        .get_field_by_name("debug_redact")
+        .is_some_and(|value| *value == Value::Bool(true))
+}
+
+/// The trait implementations that the descriptors decide.
+fn model(pool: &DescriptorPool, messages: &[MessageDescriptor]) -> Result<String, Box<dyn Error>> {
+    let mut code = String::new();
+    for message in messages {
+        if message.fields().any(|field| is_secret(&field)) {
+            write_debug(&mut code, message)?;
+        }
+    }
+    let methods: Vec<_> = pool
+        .services()
+        .filter(|service| service.package_name().starts_with("stytch."))
+        .flat_map(|service| service.methods().collect::<Vec<_>>())
+        .collect();
+    for message in unique(methods.iter().map(MethodDescriptor::input)) {
+        write_request(&mut code, &message)?;
+    }
+    for message in unique(methods.iter().map(MethodDescriptor::output)) {
+        writeln!(
+            code,
+            "impl crate::proto::StytchResponse for {} {{
+    fn request_id(&self) -> &str {{ &self.request_id }}
+}}",
+            rust_path(&message)
+        )?;
+    }
+    Ok(code)
+}
+
+fn unique(messages: impl Iterator<Item = MessageDescriptor>) -> Vec<MessageDescriptor> {
+    let mut messages: Vec<_> = messages.collect();
+    messages.sort_by(|a, b| a.full_name().cmp(b.full_name()));
+    messages.dedup();
+    messages
+}
+
+fn write_debug(code: &mut String, message: &MessageDescriptor) -> Result<(), Box<dyn Error>> {
+    writeln!(
+        code,
+        "impl ::core::fmt::Debug for {} {{
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {{
+        f.debug_struct(\"{}\")",
+        rust_path(message),
+        message.name()
+    )?;
+    for field in message.fields() {
+        let (name, rust) = (field.name(), rust_field(&field));
+        if is_secret(&field) {
+            let absent =
+                if field.is_list() || !field.supports_presence() { "is_empty" } else { "is_none" };
+            writeln!(
+                code,
+                "            .field(\"{name}\", &crate::proto::Hidden {{ absent: self.{rust}.{absent}() }})"
+            )?;
+        } else {
+            writeln!(code, "            .field(\"{name}\", &self.{rust})")?;
+        }
+    }
+    writeln!(code, "            .finish()\n    }}\n}}")?;
+    Ok(())
+}
+
+fn write_request(code: &mut String, message: &MessageDescriptor) -> Result<(), Box<dyn Error>> {
+    let mut secrets = String::new();
+    for field in message.fields().filter(is_secret) {
+        writeln!(
+            secrets,
+            "        secrets.extend(self.{}.iter().map(|value| value.as_str()));",
+            rust_field(&field)
+        )?;
+    }
+    writeln!(
+        code,
+        "impl crate::proto::StytchRequest for {} {{
+    fn organization_id(&self) -> &str {{ &self.organization_id }}
+    fn member_id(&self) -> &str {{ &self.member_id }}
+    #[allow(unused_mut)]
+    fn secrets(&self) -> ::std::vec::Vec<&str> {{
+        let mut secrets = ::std::vec::Vec::new();
+{secrets}        secrets
+    }}
+}}",
+        rust_path(message)
+    )?;
+    Ok(())
+}
+
+/// `stytch.b2b.totp.v1.CreateRequest` as the path of the generated struct.
+fn rust_path(message: &MessageDescriptor) -> String {
+    format!("crate::proto::{}", message.full_name().replace('.', "::"))
+}
+
+fn rust_field(field: &FieldDescriptor) -> String {
+    match field.name() {
+        "type" => "r#type".into(),
+        name => name.into(),
+    }
+}

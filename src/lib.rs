@@ -1,0 +1,3 @@
+//! A gRPC façade in front of Stytch's B2B TOTP API.
+
+pub mod proto;

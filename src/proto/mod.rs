@@ -1,0 +1,48 @@
+//! The one model: messages generated from `proto/`, which are both the gRPC messages and Stytch's
+//! JSON bodies (`build.rs`).
+//!
+//! Trap: `Debug` of these messages hides secrets, `serde` does not. Print them with `{:?}` only.
+
+pub mod json;
+
+use std::fmt;
+
+#[allow(missing_docs, unreachable_pub, clippy::all, rustdoc::all)]
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/services.rs"));
+    include!(concat!(env!("OUT_DIR"), "/model.rs"));
+}
+
+pub use generated::stytch;
+
+/// The compiled contract with its comments, for reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// What every request has, whichever RPC takes it. Implemented by `build.rs`.
+pub trait StytchRequest {
+    /// The organization, by any of its names.
+    fn organization_id(&self) -> &str;
+
+    /// The member, by any of their names.
+    fn member_id(&self) -> &str;
+
+    /// Values that must not come back in an error text.
+    fn secrets(&self) -> Vec<&str>;
+}
+
+/// What every answer has, whichever RPC returns it. Implemented by `build.rs`.
+pub trait StytchResponse {
+    /// Stytch's identifier of the call; empty when it sent none.
+    fn request_id(&self) -> &str;
+}
+
+/// Stands in for a secret in `Debug`, telling only whether there is one.
+struct Hidden {
+    absent: bool,
+}
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.absent { "none" } else { "[redacted]" })
+    }
+}

@@ -1,0 +1,1 @@
+//! The promises of totp-facade, one sentence a test.
