@@ -1,3 +1,4 @@
 //! A gRPC façade in front of Stytch's B2B TOTP API.
 
 pub mod proto;
+pub mod stytch;

@@ -1,0 +1,191 @@
+//! One `call`: an endpoint and a message in, a message or an error out.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
+};
+use reqwest::{Body, Response, Url, redirect::Policy};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::timeout;
+
+use super::{Endpoint, Error, Sent, decode::decode, error::Unreadable};
+use crate::proto::StytchResponse;
+
+/// The longest answer that is read. The largest ones known are a few tens of KiB.
+const MAX_ANSWER: usize = 1024 * 1024;
+
+const USER_AGENT: &str = concat!("totp-facade/", env!("CARGO_PKG_VERSION"));
+
+/// How to reach Stytch, and as whom.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where the API is. Endpoint paths are appended to its path.
+    pub base_url: Url,
+    /// User name of the project.
+    pub project_id: String,
+    /// Password of the project.
+    pub secret: SecretString,
+    /// For the whole of a call.
+    pub timeout: Duration,
+    /// For connecting, within `timeout`.
+    pub connect_timeout: Duration,
+}
+
+/// A pool of connections to Stytch. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Client(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    http: reqwest::Client,
+    base_url: String,
+    timeout: Duration,
+}
+
+impl Client {
+    /// Prepares a client; connects only when the first call is made.
+    ///
+    /// # Errors
+    ///
+    /// When the machine's certificate store cannot be read.
+    pub fn new(settings: &Settings) -> Result<Self, reqwest::Error> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(USER_AGENT)
+            .default_headers(headers(settings))
+            .connect_timeout(settings.connect_timeout)
+            // A redirected POST would carry the credentials elsewhere, or be sent twice.
+            .redirect(Policy::none())
+            // What may be sent again is decided where the effect of the call is known.
+            .retry(reqwest::retry::never())
+            // Below the usual 60 s of load balancers, so that it is we who close first.
+            .pool_idle_timeout(Duration::from_secs(50))
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(Duration::from_secs(30))
+            .http2_keep_alive_timeout(Duration::from_secs(10));
+        if is_loopback(&settings.base_url) {
+            builder = builder.no_proxy();
+        }
+        Ok(Self(Arc::new(Inner {
+            http: builder.build()?,
+            base_url: settings.base_url.as_str().trim_end_matches('/').to_owned(),
+            timeout: settings.timeout,
+        })))
+    }
+
+    /// Sends `request` once and reads the answer. `sent` rises when the request leaves.
+    ///
+    /// # Errors
+    ///
+    /// By cause; [`Error::upstream`] says what is known about the call.
+    pub async fn call<Req, Res>(
+        &self,
+        endpoint: &Endpoint<Req, Res>,
+        request: &Req,
+        sent: &Sent,
+    ) -> Result<Res, Error>
+    where
+        Req: Serialize,
+        Res: DeserializeOwned + StytchResponse,
+    {
+        let body = serde_json::to_vec(request).expect("a message always has a JSON form");
+        let exchange = async {
+            let answer = self
+                .0
+                .http
+                .request(endpoint.method.clone(), self.0.base_url.clone() + endpoint.path)
+                .body(Body::wrap(sent.body(body.into())))
+                .send()
+                .await
+                .map_err(|error| transport_error(error, sent))?;
+            let status = answer.status();
+            let headers = answer.headers().clone();
+            Ok((status, headers, read_body(answer).await))
+        };
+        let (status, headers, body) = timeout(self.0.timeout, exchange)
+            .await
+            .unwrap_or_else(|_| Err(Error::TimedOut { sent: sent.get() }))?;
+        tracing::debug!(path = endpoint.path, http_status = status.as_u16(), "Stytch answered");
+        if !status.is_success() {
+            return Err(Error::from_answer(status, &headers, body.as_deref().map_err(|why| *why)));
+        }
+        let unreadable =
+            |why, request_id| Error::Unreadable { http_status: status, request_id, why };
+        let answer: Res = body
+            .and_then(|body| {
+                decode(&body, |field| {
+                    tracing::warn!(
+                        path = endpoint.path,
+                        field,
+                        "left unset: Stytch sent a value of an unexpected type"
+                    );
+                })
+            })
+            .map_err(|why| unreadable(why, None))?;
+        if (endpoint.is_complete)(&answer) {
+            Ok(answer)
+        } else {
+            Err(unreadable(Unreadable::Incomplete, Some(answer.request_id().to_owned())))
+        }
+    }
+}
+
+/// Whether the URL names this machine, where plain http leaves nothing on a wire.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+fn headers(settings: &Settings) -> HeaderMap {
+    let credentials = format!("{}:{}", settings.project_id, settings.secret.expose_secret());
+    let basic = format!("Basic {}", data_encoding::BASE64.encode(credentials.as_bytes()));
+    let mut authorization = HeaderValue::from_str(&basic).expect("base64 is a header value");
+    authorization.set_sensitive(true);
+    HeaderMap::from_iter([
+        (AUTHORIZATION, authorization),
+        (ACCEPT, HeaderValue::from_static("application/json")),
+        // Without a charset: Stytch refuses `application/json; charset=utf-8`.
+        (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+    ])
+}
+
+fn transport_error(error: reqwest::Error, sent: &Sent) -> Error {
+    // The URL may hold ids, and says nothing that the settings do not.
+    let error = error.without_url();
+    if error.is_connect() || !sent.get() {
+        Error::Unreachable(error)
+    } else {
+        Error::Disconnected(error)
+    }
+}
+
+/// Reads a body of at most [`MAX_ANSWER`] bytes; one that came in one piece is not copied.
+async fn read_body(mut answer: Response) -> Result<Bytes, Unreadable> {
+    if answer.content_length().is_some_and(|length| length > MAX_ANSWER as u64) {
+        return Err(Unreadable::TooLong);
+    }
+    let mut next = async || answer.chunk().await.map_err(|_| Unreadable::CutShort);
+    let Some(first) = next().await? else {
+        return Ok(Bytes::new());
+    };
+    let Some(second) = next().await? else {
+        return Ok(first);
+    };
+    let mut body = Vec::from(first);
+    let mut chunk = Some(second);
+    while let Some(bytes) = chunk {
+        if body.len() + bytes.len() > MAX_ANSWER {
+            return Err(Unreadable::TooLong);
+        }
+        body.extend_from_slice(&bytes);
+        chunk = next().await?;
+    }
+    Ok(body.into())
+}
