@@ -1,4 +1,5 @@
 //! A gRPC façade in front of Stytch's B2B TOTP API.
 
 pub mod proto;
+pub mod status;
 pub mod stytch;

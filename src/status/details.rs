@@ -1,0 +1,255 @@
+//! Puts a status together: rich details, trailers, and the bounds on both.
+//!
+//! gRPC's C core and Java refuse more than 8 KiB of metadata and lose the whole status beyond that,
+//! so all trailers together stay under [`MAX_TRAILERS`], whatever Stytch sent.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message as _;
+use serde_json::{Map, Value};
+use tonic::{
+    Code, Status,
+    metadata::{MetadataMap, MetadataValue},
+};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _, pb};
+
+use super::{Case, Detail, Pushback, Row, subject};
+use crate::{proto::StytchRequest, stytch::Error};
+
+/// `ErrorInfo.domain` of reasons that are Stytch's error types.
+pub const STYTCH_DOMAIN: &str = "stytch.com";
+/// `ErrorInfo.domain` of reasons of our own.
+pub const DOMAIN: &str = "totp-facade";
+/// The metadata that bears Stytch's identifier of the call, on success and failure.
+pub const REQUEST_ID: &str = "stytch-request-id";
+/// The trailer that tells retrying gRPC clients when to come back, or never (-1).
+pub const PUSHBACK: &str = "grpc-retry-pushback-ms";
+/// The most that the trailers of one answer may weigh, in bytes as HTTP/2 counts them.
+pub const MAX_TRAILERS: usize = 4096;
+
+// What foreign text may take, in bytes. Together they stay below MAX_TRAILERS even when every byte of
+// the message has to be percent-encoded; the test `no_answer_of_stytch_makes_trailers_too_large`
+// holds them to it.
+const MAX_MESSAGE: usize = 300;
+const MAX_NAME: usize = 64;
+const MAX_ID: usize = 128;
+const MAX_URL: usize = 256;
+
+/// A status in the making.
+pub(super) struct Draft {
+    row: Row,
+    code: Code,
+    message: String,
+    details: ErrorDetails,
+    metadata: Vec<(&'static str, String)>,
+    reason: Option<String>,
+    request_id: Option<String>,
+    wait: Option<Duration>,
+    extras: Option<Map<String, Value>>,
+}
+
+impl Draft {
+    pub(super) fn new(case: Case) -> Self {
+        let row = case.row();
+        Self {
+            row,
+            code: row.code,
+            message: row.message.to_owned(),
+            details: ErrorDetails::new(),
+            metadata: vec![("upstream", row.upstream.as_str().to_owned())],
+            reason: None,
+            request_id: None,
+            wait: match row.pushback {
+                Pushback::After(wait) => Some(wait),
+                Pushback::None | Pushback::Never | Pushback::RetryAfter => None,
+            },
+            extras: None,
+        }
+    }
+
+    pub(super) fn replace(&mut self, code: Code, message: &str) {
+        self.code = code;
+        self.message = cut(message, MAX_MESSAGE).to_owned();
+    }
+
+    pub(super) fn violations(&mut self, violations: Vec<FieldViolation>) {
+        let fields: Vec<_> = violations.iter().map(|violation| violation.field.as_str()).collect();
+        self.message = format!("{}: {}", self.message, fields.join(", "));
+        self.details.set_bad_request(violations);
+    }
+
+    /// Adds what the upstream error says.
+    pub(super) fn describe(&mut self, error: &Error, request: &dyn StytchRequest) {
+        if let Some(http_status) = error.http_status() {
+            self.metadata.push(("http_status", http_status.as_u16().to_string()));
+        }
+        self.request_id = error.request_id().filter(|id| is_header(id)).map(ToOwned::to_owned);
+        if let Some(id) = &self.request_id {
+            self.details.set_request_info(id, "");
+        }
+        let Some(api) = error.api() else { return };
+
+        let secrets = request.secrets();
+        let error_type = name(&api.error_type);
+        let text = mask(&api.error_message, &secrets);
+        let text = cut(&text, MAX_MESSAGE);
+        if !text.is_empty() {
+            self.message = format!("{}: {text}", self.message);
+        }
+        if self.row.pushback == Pushback::RetryAfter {
+            self.wait = api.retry_after;
+        }
+        let url = &api.error_url;
+        if is_header(url) && url.len() <= MAX_URL && mask(url, &secrets) == *url {
+            self.details.add_help_link("Stytch's documentation of this error", url);
+        }
+        let subject = subject(&error_type);
+        let reason = error_type.to_ascii_uppercase();
+        let member = || format!("member:{}", cut(request.member_id(), MAX_ID));
+        match self.row.detail {
+            Detail::BadRequest if !subject.is_empty() => {
+                self.details.add_bad_request_violation(subject, self.row.message);
+            }
+            Detail::None | Detail::BadRequest => {}
+            Detail::ResourceInfo => {
+                let id = match subject {
+                    "organization" => request.organization_id(),
+                    _ => request.member_id(),
+                };
+                let owner = "";
+                self.details.set_resource_info(subject, cut(id, MAX_ID), owner, self.row.message);
+            }
+            Detail::PreconditionFailure => {
+                self.details.add_precondition_failure_violation(
+                    &reason,
+                    member(),
+                    self.row.message,
+                );
+            }
+            Detail::QuotaFailure => {
+                self.details.add_quota_failure_violation(member(), self.row.message);
+            }
+        }
+        self.extras = api.error_details.as_ref().map(|extras| mask_object(extras, &secrets));
+        self.metadata.push(("error_type", error_type));
+        self.reason = Some(reason);
+    }
+
+    pub(super) fn finish(mut self) -> Status {
+        let mut metadata = MetadataMap::new();
+        if let Some(id) = &self.request_id {
+            set(&mut metadata, REQUEST_ID, id);
+        }
+        if let Some(wait) = self.wait.map(with_jitter) {
+            self.details.set_retry_info(Some(wait));
+            set(&mut metadata, PUSHBACK, &wait.as_millis().to_string());
+        } else if self.row.pushback == Pushback::Never {
+            set(&mut metadata, PUSHBACK, "-1");
+        }
+        let (reason, domain) = match (self.row.reason, self.reason) {
+            (Some(ours), _) => (ours.to_owned(), DOMAIN),
+            (None, stytchs) => (stytchs.unwrap_or_default(), STYTCH_DOMAIN),
+        };
+        self.details.set_error_info(
+            reason,
+            domain,
+            self.metadata
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value))
+                .collect::<std::collections::HashMap<_, _>>(),
+        );
+        let plain = Status::with_error_details_and_metadata(
+            self.code,
+            self.message,
+            self.details,
+            metadata,
+        );
+        match self.extras {
+            Some(extras) => with_extras(&plain, extras).unwrap_or(plain),
+            None => plain,
+        }
+    }
+}
+
+/// Adds Stytch's free-form `error_details` as a `google.protobuf.Struct`, if there is room for it.
+fn with_extras(plain: &Status, extras: Map<String, Value>) -> Option<Status> {
+    let mut details = pb::Status::decode(plain.details()).ok()?;
+    let extras = crate::proto::json::object::deserialize(Value::Object(extras)).ok()??;
+    details.details.push(prost_types::Any {
+        type_url: "type.googleapis.com/google.protobuf.Struct".into(),
+        value: extras.encode_to_vec(),
+    });
+    let status = Status::with_details_and_metadata(
+        plain.code(),
+        plain.message(),
+        Bytes::from(details.encode_to_vec()),
+        plain.metadata().clone(),
+    );
+    (weight(&status) <= MAX_TRAILERS).then_some(status)
+}
+
+/// What the trailers of `status` weigh: names, values and 32 bytes each, as RFC 7541 counts.
+pub(super) fn weight(status: &Status) -> usize {
+    let mut headers = http::HeaderMap::new();
+    match status.add_header(&mut headers) {
+        Ok(()) => headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum(),
+        Err(_) => usize::MAX,
+    }
+}
+
+fn set(metadata: &mut MetadataMap, key: &'static str, value: &str) {
+    if let Ok(value) = MetadataValue::try_from(value) {
+        metadata.insert(key, value);
+    }
+}
+
+/// Adds a fifth, and at least 100 ms in all, so that callers do not come back together.
+fn with_jitter(wait: Duration) -> Duration {
+    let spread = (wait / 5).max(Duration::from_millis(100));
+    wait + spread.mul_f64(fastrand::f64())
+}
+
+/// At most `max` bytes of `text`, whole characters.
+fn cut(text: &str, max: usize) -> &str {
+    &text[..text.floor_char_boundary(max)]
+}
+
+/// An error type with nothing in it but what error types are made of.
+fn name(error_type: &str) -> String {
+    let is_part = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    error_type.chars().filter(is_part).take(MAX_NAME).collect()
+}
+
+/// Whether `text` can stand in a header and is of a sane length.
+fn is_header(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MAX_URL && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// `text` with each of `secrets` blotted out.
+fn mask(text: &str, secrets: &[&str]) -> String {
+    let mut masked = text.to_owned();
+    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+        masked = masked.replace(secret, "[redacted]");
+    }
+    masked
+}
+
+fn mask_object(object: &Map<String, Value>, secrets: &[&str]) -> Map<String, Value> {
+    object.iter().map(|(name, value)| (mask(name, secrets), mask_value(value, secrets))).collect()
+}
+
+fn mask_value(value: &Value, secrets: &[&str]) -> Value {
+    match value {
+        Value::String(text) => Value::String(mask(text, secrets)),
+        Value::Array(values) => {
+            values.iter().map(|value| mask_value(value, secrets)).collect::<Vec<_>>().into()
+        }
+        Value::Object(object) => Value::Object(mask_object(object, secrets)),
+        // A passcode may come back as a number.
+        Value::Number(number) if secrets.contains(&number.to_string().as_str()) => {
+            "[redacted]".into()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+    }
+}

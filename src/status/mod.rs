@@ -1,0 +1,547 @@
+//! THE table: what a failed call becomes for the caller.
+//!
+//! Each [`Case`] is one row, and [`Case::of`] finds the row of an upstream error: by Stytch's
+//! `error_type`, then by its prefix or suffix, then by the HTTP status; never by its message. The same
+//! rows are published in `docs/errors.md`.
+//!
+//! The rule behind it: `UNAVAILABLE` means that sending again is safe, and nothing else. Where the
+//! outcome is unknown, the pushback trailer tells retrying clients to stop.
+
+mod details;
+mod page;
+
+use std::time::Duration;
+
+use tonic::{Code, Status};
+
+use crate::{
+    proto::StytchRequest,
+    stytch::{ApiError, Effect, Error, Upstream},
+};
+use details::Draft;
+pub use details::{DOMAIN, MAX_TRAILERS, PUSHBACK, REQUEST_ID, STYTCH_DOMAIN};
+pub use page::page;
+pub use tonic_types::FieldViolation as Violation;
+
+/// How long a caller is asked to wait before it tries a full server again, before jitter.
+const OVERLOADED_WAIT: Duration = Duration::from_millis(100);
+/// How long a caller is asked to wait before Stytch is tried again, before jitter.
+const UNREACHABLE_WAIT: Duration = Duration::from_millis(500);
+
+/// Everything that can be wrong with a call, one row of the table each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // Row::cause says what each is.
+pub enum Case {
+    InvalidRequest,
+    InvalidArgument,
+    WrongCode,
+    AlreadyExists,
+    NotFound,
+    FailedPrecondition,
+    PermissionDenied,
+    Conflict,
+    RateLimited,
+    LockedOut,
+    CredentialsRejected,
+    WrongRoute,
+    ForeignAnswer,
+    UnreadableAnswer,
+    OutcomeUnknown,
+    ReadFailed,
+    Unreachable,
+    DeadlineNotSent,
+    DeadlineUnknown,
+    Overloaded,
+    Panicked,
+    TooLarge,
+    Malformed,
+    Unimplemented,
+}
+
+/// What a [`Case`] becomes.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// When it happens, in words for the published table.
+    pub cause: &'static str,
+    /// The gRPC status code.
+    pub code: Code,
+    /// The reason in `ErrorInfo`, or none where it is Stytch's `error_type` in upper case.
+    pub reason: Option<&'static str>,
+    /// What is known about the call.
+    pub upstream: Upstream,
+    /// What retrying clients are told.
+    pub pushback: Pushback,
+    /// The detail beside `ErrorInfo`.
+    pub detail: Detail,
+    /// The stable part of the status message.
+    pub message: &'static str,
+}
+
+/// The trailer `grpc-retry-pushback-ms`, and `RetryInfo` with the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushback {
+    /// Not sent: nothing is gained or lost by the client's own policy.
+    None,
+    /// Do not retry.
+    Never,
+    /// Retry after this long, with jitter added.
+    After(Duration),
+    /// Retry when Stytch's `Retry-After` says, with jitter added; as [`Pushback::None`] without one.
+    RetryAfter,
+}
+
+/// The detail that says more in a form for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// None.
+    None,
+    /// `BadRequest`: the field, where the error names one.
+    BadRequest,
+    /// `ResourceInfo`: the kind of object and, for members and organizations, its id.
+    ResourceInfo,
+    /// `PreconditionFailure`.
+    PreconditionFailure,
+    /// `QuotaFailure`.
+    QuotaFailure,
+}
+
+impl Case {
+    /// Every row, in the order in which they are published.
+    pub const ALL: [Self; 24] = [
+        Self::InvalidRequest,
+        Self::InvalidArgument,
+        Self::WrongCode,
+        Self::AlreadyExists,
+        Self::NotFound,
+        Self::FailedPrecondition,
+        Self::PermissionDenied,
+        Self::Conflict,
+        Self::RateLimited,
+        Self::LockedOut,
+        Self::CredentialsRejected,
+        Self::WrongRoute,
+        Self::ForeignAnswer,
+        Self::UnreadableAnswer,
+        Self::OutcomeUnknown,
+        Self::ReadFailed,
+        Self::Unreachable,
+        Self::DeadlineNotSent,
+        Self::DeadlineUnknown,
+        Self::Overloaded,
+        Self::Panicked,
+        Self::TooLarge,
+        Self::Malformed,
+        Self::Unimplemented,
+    ];
+
+    /// The row of an upstream error.
+    pub fn of(error: &Error, effect: Effect) -> Self {
+        match error {
+            Error::Unreachable(_) => Self::Unreachable,
+            Error::TimedOut { sent: false } => Self::DeadlineNotSent,
+            Error::TimedOut { sent: true } => Self::DeadlineUnknown,
+            Error::Failed { http_status, .. } if http_status.as_u16() == 408 => {
+                Self::DeadlineUnknown
+            }
+            Error::Failed { .. } | Error::Disconnected(_) => match effect {
+                Effect::Mutates => Self::OutcomeUnknown,
+                Effect::Reads => Self::ReadFailed,
+            },
+            Error::Foreign { .. } => Self::ForeignAnswer,
+            Error::Unreadable { .. } => Self::UnreadableAnswer,
+            Error::Rejected(api) => Self::of_rejection(api),
+        }
+    }
+
+    fn of_rejection(api: &ApiError) -> Self {
+        let name = api.error_type.as_str();
+        let known = TYPES.iter().find(|(known, ..)| *known == name).map(|(_, case, _)| *case);
+        let affix = || {
+            let mut rules = AFFIXES.iter();
+            rules.find(|(affix, _)| affix.strip(name).is_some()).map(|(_, case)| *case)
+        };
+        known.or_else(affix).unwrap_or(match api.http_status.as_u16() {
+            400 | 422 => Self::InvalidArgument,
+            // The end user's proof, not the caller's: UNAUTHENTICATED would tell the caller to
+            // renew a token of its own.
+            401 | 403 => Self::PermissionDenied,
+            404 => Self::NotFound,
+            409 => Self::Conflict,
+            429 => Self::RateLimited,
+            _ => Self::FailedPrecondition,
+        })
+    }
+
+    /// What this case becomes.
+    pub fn row(self) -> Row {
+        use Upstream::{NotSent, Rejected, Unknown};
+        let row = |cause, code, reason, upstream, pushback, detail, message| Row {
+            cause,
+            code,
+            reason,
+            upstream,
+            pushback,
+            detail,
+            message,
+        };
+        match self {
+            Self::InvalidRequest => row(
+                "The request is incomplete or out of range; nothing was sent",
+                Code::InvalidArgument,
+                Some("INVALID_REQUEST"),
+                NotSent,
+                Pushback::None,
+                Detail::BadRequest,
+                "the request is invalid",
+            ),
+            Self::InvalidArgument => row(
+                "Stytch finds a value invalid",
+                Code::InvalidArgument,
+                None,
+                Rejected,
+                Pushback::None,
+                Detail::BadRequest,
+                "Stytch finds the request invalid",
+            ),
+            Self::WrongCode => row(
+                "A passcode or recovery code is wrong or spent",
+                Code::InvalidArgument,
+                None,
+                Rejected,
+                Pushback::None,
+                Detail::BadRequest,
+                "the code is not accepted",
+            ),
+            Self::AlreadyExists => row(
+                "What is to be created exists",
+                Code::AlreadyExists,
+                None,
+                Rejected,
+                Pushback::None,
+                Detail::ResourceInfo,
+                "it exists already",
+            ),
+            Self::NotFound => row(
+                "A member, organization, session, TOTP or set of recovery codes does not exist",
+                Code::NotFound,
+                None,
+                Rejected,
+                Pushback::None,
+                Detail::ResourceInfo,
+                "not found",
+            ),
+            Self::FailedPrecondition => row(
+                "The member or organization is not in a state that allows it",
+                Code::FailedPrecondition,
+                None,
+                Rejected,
+                Pushback::None,
+                Detail::PreconditionFailure,
+                "not possible in the present state",
+            ),
+            Self::PermissionDenied => row(
+                "The end user's session does not allow it, or the organization is suspended",
+                Code::PermissionDenied,
+                None,
+                Rejected,
+                Pushback::None,
+                Detail::None,
+                "not permitted",
+            ),
+            Self::Conflict => row(
+                "Another change got in between (HTTP 409)",
+                Code::Aborted,
+                None,
+                Rejected,
+                Pushback::None,
+                Detail::None,
+                "another change got in between",
+            ),
+            Self::RateLimited => row(
+                "Stytch's rate limit is reached",
+                Code::ResourceExhausted,
+                None,
+                Rejected,
+                Pushback::RetryAfter,
+                Detail::QuotaFailure,
+                "Stytch's rate limit is reached",
+            ),
+            Self::LockedOut => row(
+                "The member is locked after too many failed attempts",
+                Code::ResourceExhausted,
+                None,
+                Rejected,
+                Pushback::Never,
+                Detail::QuotaFailure,
+                "the member is locked",
+            ),
+            Self::CredentialsRejected => row(
+                "Stytch refuses this service's own credentials",
+                Code::Internal,
+                Some("UPSTREAM_CREDENTIALS_REJECTED"),
+                Rejected,
+                Pushback::Never,
+                Detail::None,
+                "Stytch refuses the credentials of this service",
+            ),
+            Self::WrongRoute => row(
+                "Stytch does not know the route: this service has a wrong base URL",
+                Code::Internal,
+                None,
+                Rejected,
+                Pushback::Never,
+                Detail::None,
+                "the base URL of this service is wrong",
+            ),
+            Self::ForeignAnswer => row(
+                "A redirect, or a 4xx that is not Stytch's: likely a wrong base URL or a proxy",
+                Code::Internal,
+                Some("UPSTREAM_ANSWER_UNREADABLE"),
+                Unknown,
+                Pushback::Never,
+                Detail::None,
+                "something other than Stytch's API answered; is the base URL of this service right?",
+            ),
+            Self::UnreadableAnswer => row(
+                "A success that is cut short, too long, not JSON, or without its essential field",
+                Code::Internal,
+                Some("UPSTREAM_ANSWER_UNREADABLE"),
+                Unknown,
+                Pushback::Never,
+                Detail::None,
+                "Stytch's answer cannot be read; the call may have taken effect",
+            ),
+            Self::OutcomeUnknown => row(
+                "Stytch failed (5xx, 499) or the connection broke after the request was sent",
+                Code::Unknown,
+                Some("OUTCOME_UNKNOWN"),
+                Unknown,
+                Pushback::Never,
+                Detail::None,
+                "the outcome is unknown; the call may have taken effect",
+            ),
+            Self::ReadFailed => row(
+                "The same, for a call that only reads",
+                Code::Unavailable,
+                Some("OUTCOME_UNKNOWN"),
+                Unknown,
+                Pushback::After(UNREACHABLE_WAIT),
+                Detail::None,
+                "Stytch did not answer; reading again is safe",
+            ),
+            Self::Unreachable => row(
+                "Stytch cannot be reached: refused, no such host, TLS; nothing was sent",
+                Code::Unavailable,
+                Some("UPSTREAM_UNREACHABLE"),
+                NotSent,
+                Pushback::After(UNREACHABLE_WAIT),
+                Detail::None,
+                "Stytch cannot be reached; nothing was sent",
+            ),
+            Self::DeadlineNotSent => row(
+                "Time ran out before the request was sent",
+                Code::DeadlineExceeded,
+                Some("DEADLINE_EXCEEDED"),
+                NotSent,
+                Pushback::None,
+                Detail::None,
+                "time ran out; nothing was sent",
+            ),
+            Self::DeadlineUnknown => row(
+                "Time ran out after the request was sent (your deadline, the upstream timeout, HTTP 408)",
+                Code::DeadlineExceeded,
+                Some("DEADLINE_EXCEEDED"),
+                Unknown,
+                Pushback::Never,
+                Detail::None,
+                "time ran out; the call may have taken effect",
+            ),
+            Self::Overloaded => row(
+                "Too many calls are in flight in this process; nothing was sent",
+                Code::ResourceExhausted,
+                Some("OVERLOADED"),
+                NotSent,
+                Pushback::After(OVERLOADED_WAIT),
+                Detail::None,
+                "too many calls in flight; nothing was sent",
+            ),
+            Self::Panicked => row(
+                "A bug in this service",
+                Code::Internal,
+                Some("INTERNAL_ERROR"),
+                Unknown,
+                Pushback::Never,
+                Detail::None,
+                "internal error; the call may have taken effect",
+            ),
+            Self::TooLarge => row(
+                "The request is larger than 16 KiB",
+                Code::OutOfRange,
+                Some("REQUEST_TOO_LARGE"),
+                NotSent,
+                Pushback::None,
+                Detail::None,
+                "",
+            ),
+            Self::Malformed => row(
+                "The request is not a valid gRPC or protobuf message",
+                Code::Internal,
+                Some("MALFORMED_REQUEST"),
+                NotSent,
+                Pushback::None,
+                Detail::None,
+                "",
+            ),
+            Self::Unimplemented => row(
+                "No such service or method, or an unknown compression",
+                Code::Unimplemented,
+                Some("UNIMPLEMENTED"),
+                NotSent,
+                Pushback::None,
+                Detail::None,
+                "",
+            ),
+        }
+    }
+}
+
+/// A rule for error types that [`TYPES`] does not name.
+#[derive(Clone, Copy, Debug)]
+enum Affix {
+    Prefix(&'static str),
+    Suffix(&'static str),
+}
+
+impl Affix {
+    fn strip(self, name: &str) -> Option<&str> {
+        match self {
+            Self::Prefix(prefix) => name.strip_prefix(prefix),
+            Self::Suffix(suffix) => name.strip_suffix(suffix),
+        }
+    }
+}
+
+const AFFIXES: [(Affix, Case); 6] = [
+    (Affix::Suffix("_not_found"), Case::NotFound),
+    (Affix::Prefix("duplicate_"), Case::AlreadyExists),
+    (Affix::Suffix("_already_used"), Case::AlreadyExists),
+    (Affix::Suffix("_too_long"), Case::InvalidArgument),
+    (Affix::Prefix("session_authorization_"), Case::PermissionDenied),
+    (Affix::Prefix("invalid_"), Case::InvalidArgument),
+];
+
+/// Stytch's error types that matter here: the row, and what it is about (a field of the request for
+/// `BadRequest`, a kind of object for `ResourceInfo`).
+const TYPES: [(&str, Case, &str); 37] = [
+    ("action_available_only_for_active_members", Case::FailedPrecondition, ""),
+    ("action_available_only_once_primary_authentication_is_met", Case::FailedPrecondition, ""),
+    ("active_totp_exists", Case::AlreadyExists, "totp"),
+    ("expired_totp", Case::FailedPrecondition, ""),
+    ("insufficient_factors_for_session_exchange", Case::FailedPrecondition, ""),
+    ("invalid_b2b_endpoint", Case::CredentialsRejected, ""),
+    ("invalid_project_id_authentication", Case::CredentialsRejected, ""),
+    ("invalid_recovery_code", Case::WrongCode, "recovery_code"),
+    ("invalid_secret_authentication", Case::CredentialsRejected, ""),
+    // Said of session tokens and of intermediate session tokens alike, so it names no field.
+    ("invalid_session_token", Case::InvalidArgument, ""),
+    ("invalid_totp_code", Case::WrongCode, "code"),
+    ("member_does_not_exist_in_organization", Case::NotFound, "member"),
+    ("member_session_member_id_mismatch", Case::PermissionDenied, ""),
+    ("no_active_recovery_code_backed_factor", Case::FailedPrecondition, ""),
+    ("operation_restricted_by_organization_auth_methods", Case::FailedPrecondition, ""),
+    ("operation_restricted_by_organization_mfa_methods", Case::FailedPrecondition, ""),
+    ("organization_suspended", Case::PermissionDenied, ""),
+    ("pending_totp_exists", Case::AlreadyExists, "totp"),
+    ("recovery_code_used_as_totp_code", Case::WrongCode, "code"),
+    ("recovery_codes_already_exist", Case::AlreadyExists, "recovery_codes"),
+    ("route_not_found", Case::WrongRoute, ""),
+    ("session_enforced_factor_matching_session_required", Case::FailedPrecondition, ""),
+    ("session_must_have_at_least_one_active_factor", Case::FailedPrecondition, ""),
+    ("too_many_requests", Case::RateLimited, ""),
+    ("too_many_session_arguments", Case::InvalidArgument, "session_jwt"),
+    ("totp_code_already_authenticated", Case::WrongCode, "code"),
+    ("totp_code_used_as_recovery_code", Case::WrongCode, "recovery_code"),
+    ("totps_not_found_for_user", Case::NotFound, "totp"),
+    ("unable_to_authenticate_recovery_code", Case::WrongCode, "recovery_code"),
+    ("unable_to_authenticate_totp", Case::WrongCode, "code"),
+    ("unable_to_parse_session_jwt", Case::InvalidArgument, "session_jwt"),
+    ("unauthorized_action", Case::PermissionDenied, ""),
+    ("unauthorized_credentials", Case::CredentialsRejected, ""),
+    ("unauthorized_project_id_live", Case::CredentialsRejected, ""),
+    ("unauthorized_project_id_test", Case::CredentialsRejected, ""),
+    ("use_https", Case::WrongRoute, ""),
+    ("user_lock_limit_reached", Case::LockedOut, ""),
+];
+
+/// What an error type is about; empty when it does not say.
+fn subject(error_type: &str) -> &str {
+    match TYPES.iter().find(|(known, ..)| *known == error_type) {
+        Some((.., subject)) => subject,
+        None => AFFIXES.iter().find_map(|(affix, _)| affix.strip(error_type)).unwrap_or_default(),
+    }
+}
+
+/// The status of a call that failed upstream.
+pub fn upstream(error: &Error, effect: Effect, request: &dyn StytchRequest) -> Status {
+    let mut draft = Draft::new(Case::of(error, effect));
+    draft.describe(error, request);
+    draft.finish()
+}
+
+/// The status of a request that was found invalid here, with every violation at once.
+pub fn invalid(violations: Vec<Violation>) -> Status {
+    let mut draft = Draft::new(Case::InvalidRequest);
+    draft.violations(violations);
+    draft.finish()
+}
+
+/// The status of a call whose time ran out in this service, by whether the request had left.
+pub fn deadline_exceeded(sent: bool) -> Status {
+    Draft::new(if sent { Case::DeadlineUnknown } else { Case::DeadlineNotSent }).finish()
+}
+
+/// The status of a call that was shed.
+pub fn overloaded() -> Status {
+    Draft::new(Case::Overloaded).finish()
+}
+
+/// The status of a call whose handler panicked.
+pub fn panicked() -> Status {
+    Draft::new(Case::Panicked).finish()
+}
+
+/// A code as the gRPC specification spells it: `ALREADY_EXISTS`.
+pub fn code_name(code: Code) -> String {
+    let mut name = String::new();
+    for c in format!("{code:?}").chars() {
+        if c.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(c.to_ascii_uppercase());
+    }
+    if code == Code::Ok { "OK".into() } else { name }
+}
+
+/// Whether a code is this service's or Stytch's failure, rather than an answer to what was asked.
+pub fn is_failure(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Internal
+            | Code::Unknown
+            | Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::DataLoss
+    )
+}
+
+/// Adds what every error of ours carries to one that tonic made before a handler was reached.
+pub fn of_transport(status: &Status) -> Status {
+    let case = match status.code() {
+        Code::OutOfRange => Case::TooLarge,
+        Code::Unimplemented => Case::Unimplemented,
+        _ => Case::Malformed,
+    };
+    let mut draft = Draft::new(case);
+    draft.replace(status.code(), status.message());
+    draft.finish()
+}
