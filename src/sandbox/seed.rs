@@ -1,0 +1,152 @@
+//! What a sandbox starts with: a project, its organizations and its members.
+
+use std::{fmt, fs, path::Path};
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+const EMBEDDED: &str = include_str!("seed.json");
+
+/// The contents of a seed file; its format is in `docs/sandbox.md`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seed {
+    /// The project and its credentials.
+    pub project: Project,
+    pub(super) organizations: Vec<Map<String, Value>>,
+    pub(super) members: Vec<Map<String, Value>>,
+}
+
+/// A project of the sandbox. Its credentials are made up and open to all.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Project {
+    /// User name of the API.
+    pub project_id: String,
+    /// Password of the API.
+    pub secret: String,
+    pub(super) name: String,
+}
+
+/// What makes a member special to the sandbox, and is no part of Stytch's object.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Behaviour {
+    pub(super) fault: Option<Fault>,
+    pub(super) intermediate_session_token: Option<String>,
+    pub(super) session_token: Option<String>,
+    pub(super) session_jwt: Option<String>,
+}
+
+/// What every call for a member meets with.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Fault {
+    TooManyRequests,
+    InternalServerError,
+    BadGateway,
+    Slow,
+}
+
+/// A seed file that cannot be used.
+#[derive(Debug)]
+pub struct SeedError(String);
+
+impl fmt::Display for SeedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for SeedError {}
+
+impl Seed {
+    /// The one that comes with the program.
+    pub fn embedded() -> Self {
+        Self::parse(EMBEDDED).expect("the embedded seed is tested")
+    }
+
+    /// Reads a file of your own.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, is no JSON of the right form, or contradicts itself.
+    pub fn read(path: &Path) -> Result<Self, SeedError> {
+        let fail = |error: &dyn fmt::Display| SeedError(format!("{}: {error}", path.display()));
+        let text = fs::read_to_string(path).map_err(|error| fail(&error))?;
+        Self::parse(&text).map_err(|error| fail(&error))
+    }
+
+    /// What a developer may call: each member's external id (or id), with what it is for.
+    pub fn members(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.members.iter().map(|member| {
+            let id = text(member, "external_id").unwrap_or_else(|| id_of(member));
+            (id, text(member, "name").unwrap_or_default())
+        })
+    }
+
+    /// The slug (or id) of the first organization.
+    pub fn organization(&self) -> &str {
+        let first = &self.organizations[0];
+        text(first, "organization_slug")
+            .or_else(|| text(first, "organization_id"))
+            .unwrap_or_default()
+    }
+
+    fn parse(json: &str) -> Result<Self, SeedError> {
+        let mut seed: Self =
+            serde_json::from_str(json).map_err(|error| SeedError(error.to_string()))?;
+        seed.check()?;
+        Ok(seed)
+    }
+
+    /// Fills in what can be left out and refuses what would make a sandbox that cannot answer.
+    fn check(&mut self) -> Result<(), SeedError> {
+        let organizations = &self.organizations;
+        let only = match &organizations[..] {
+            [] => return Err(SeedError("there is no organization".into())),
+            [only] => text(only, "organization_id").map(ToOwned::to_owned),
+            _ => None,
+        };
+        for organization in organizations {
+            for key in ["organization_id", "organization_name", "organization_slug"] {
+                if text(organization, key).is_none() {
+                    return Err(SeedError(format!("an organization has no {key}")));
+                }
+            }
+        }
+        for member in &mut self.members {
+            if text(member, "member_id").is_none() {
+                return Err(SeedError("a member has no member_id".into()));
+            }
+            if let (None, Some(only)) = (text(member, "organization_id"), &only) {
+                member.insert("organization_id".into(), only.as_str().into());
+            }
+            let organization = text(member, "organization_id");
+            let known = |one: &Map<String, Value>| text(one, "organization_id") == organization;
+            if !organizations.iter().any(known) {
+                return Err(SeedError(format!("{} is in no organization", id_of(member))));
+            }
+            behaviour(member)?;
+        }
+        Ok(())
+    }
+}
+
+/// The member's `sandbox` object.
+pub(super) fn behaviour(member: &Map<String, Value>) -> Result<Behaviour, SeedError> {
+    let Some(value) = member.get("sandbox") else {
+        return Ok(Behaviour::default());
+    };
+    Behaviour::deserialize(value)
+        .map_err(|error| SeedError(format!("sandbox of {}: {error}", id_of(member))))
+}
+
+/// The text at `key`, unless it is empty.
+pub(super) fn text<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
+    object.get(key)?.as_str().filter(|text| !text.is_empty())
+}
+
+fn id_of(member: &Map<String, Value>) -> &str {
+    text(member, "member_id").unwrap_or_default()
+}

@@ -1,0 +1,71 @@
+//! What Stytch mints: ids, secrets, recovery codes and QR codes.
+
+use data_encoding::{BASE32_NOPAD, BASE64};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use qrcode::{Color, EcLevel, QrCode};
+use rand::RngExt as _;
+use uuid::Uuid;
+
+const RECOVERY_CODES: usize = 10;
+const PIXELS_PER_MODULE: usize = 3;
+const QUIET_ZONE: usize = 4;
+const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+pub(super) fn request_id() -> String {
+    format!("request-id-test-{}", Uuid::new_v4())
+}
+
+pub(super) fn registration_id() -> String {
+    format!("member-totp-test-{}", Uuid::new_v4())
+}
+
+/// 20 random bytes as 32 base32 characters.
+pub(super) fn secret() -> String {
+    BASE32_NOPAD.encode(&rand::rng().random::<[u8; 20]>())
+}
+
+/// Ten codes like `vqjx-xvbo-thd0`.
+pub(super) fn recovery_codes() -> Vec<String> {
+    const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+    let mut rng = rand::rng();
+    let mut group = || -> String {
+        (0..4).map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())])).collect()
+    };
+    (0..RECOVERY_CODES).map(|_| [group(), group(), group()].join("-")).collect()
+}
+
+/// The URI that authenticator apps read, in Stytch's form.
+pub(super) fn uri(project: &str, organization: &str, email: &str, secret: &str) -> String {
+    let issuer = format!("{project} ({organization})");
+    let issuer = utf8_percent_encode(&issuer, COMPONENT);
+    let email = utf8_percent_encode(email, COMPONENT);
+    format!(
+        "otpauth://totp/{issuer}:{email}?algorithm=SHA1&digits=6&period=30&secret={secret}&issuer={issuer}"
+    )
+}
+
+/// `uri` as a QR code: a PNG of 16-bit grey, as a data URI. None when it is too long for one.
+pub(super) fn qr_code(uri: &str) -> Option<String> {
+    let code = QrCode::with_error_correction_level(uri, EcLevel::L).ok()?;
+    let side = (code.width() + 2 * QUIET_ZONE) * PIXELS_PER_MODULE;
+    let mut pixels = Vec::with_capacity(side * side * 2);
+    for y in 0..side {
+        for x in 0..side {
+            let module = |pixel: usize| (pixel / PIXELS_PER_MODULE).checked_sub(QUIET_ZONE);
+            let dark = match (module(x), module(y)) {
+                (Some(x), Some(y)) if x < code.width() && y < code.width() => {
+                    code[(x, y)] == Color::Dark
+                }
+                _ => false,
+            };
+            pixels.extend(if dark { [0; 2] } else { [u8::MAX; 2] });
+        }
+    }
+    let side = u32::try_from(side).ok()?;
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, side, side);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.set_depth(png::BitDepth::Sixteen);
+    encoder.write_header().ok()?.write_image_data(&pixels).ok()?;
+    Some(format!("data:image/png;base64,{}", BASE64.encode(&file)))
+}
