@@ -1,1 +1,19 @@
 //! The promises of totp-facade, one sentence a test.
+//!
+//! Happy paths run against the embedded sandbox, faults against a scripted peer; all on loopback.
+
+#![allow(unreachable_pub)] // one binary; what is public is public to its modules
+
+mod support;
+
+mod admin;
+mod answers;
+mod calls;
+mod create;
+mod drain;
+mod faults;
+mod reflection;
+mod requests;
+mod sandbox;
+mod status_codes;
+

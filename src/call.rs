@@ -1,0 +1,157 @@
+//! What the layers know of a call and its handler needs: its place in the process and whether it has
+//! been sent. The layers put a [`Call`] into the request's extensions.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use tokio::sync::Notify;
+use tonic::Status;
+
+use crate::stytch::Sent;
+
+/// One call in flight. Clones are the same call; it is over when the last is dropped.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Whether the request has left for Stytch.
+    pub sent: Sent,
+    _permit: Arc<Permit>,
+}
+
+/// Counts the calls of the process, those included whose caller has gone, and admits no more than its
+/// limit. Clones count together.
+#[derive(Clone, Debug)]
+pub struct InFlight(Arc<Counter>);
+
+#[derive(Debug)]
+struct Counter {
+    limit: usize,
+    count: AtomicUsize,
+    idle: Notify,
+    started: Instant,
+    last_warning: AtomicU64,
+}
+
+impl InFlight {
+    /// Admits up to `limit` calls at a time.
+    pub fn new(limit: usize) -> Self {
+        Self(Arc::new(Counter {
+            limit,
+            count: AtomicUsize::new(0),
+            idle: Notify::new(),
+            started: Instant::now(),
+            last_warning: AtomicU64::new(0),
+        }))
+    }
+
+    /// Admits a call, or none when the process is full.
+    pub fn admit(&self) -> Option<Call> {
+        let permit = Permit(Arc::clone(&self.0));
+        // A refused call gives its place back as its permit is dropped.
+        if self.0.count.fetch_add(1, Ordering::AcqRel) < self.0.limit {
+            Some(Call { sent: Sent::default(), _permit: Arc::new(permit) })
+        } else {
+            self.warn();
+            None
+        }
+    }
+
+    /// How many calls there are.
+    pub fn count(&self) -> usize {
+        self.0.count.load(Ordering::Acquire)
+    }
+
+    /// Waits until there are none.
+    pub async fn idle(&self) {
+        loop {
+            let notified = self.0.idle.notified();
+            if self.count() == 0 {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// Says once a second at most that calls are being shed.
+    fn warn(&self) {
+        let now = self.0.started.elapsed().as_secs() + 1;
+        if self.0.last_warning.swap(now, Ordering::Relaxed) != now {
+            tracing::warn!(limit = self.0.limit, "shedding calls: too many in flight");
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Permit(Arc<Counter>);
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.idle.notify_waiters();
+        }
+    }
+}
+
+/// Runs a call in place, as any future. But when it is dropped after the request has been sent, because
+/// the caller went away or its time ran out, the rest runs on in a task of its own, so that its outcome
+/// is known and the answer is read. Before that it is simply dropped.
+#[must_use = "futures do nothing unless polled"]
+pub struct ToItsEnd<F, T>
+where
+    F: Future<Output = Result<T, Status>> + Send + 'static,
+    T: Send + 'static,
+{
+    rest: Option<(Pin<Box<F>>, Call)>,
+}
+
+impl<F, T> ToItsEnd<F, T>
+where
+    F: Future<Output = Result<T, Status>> + Send + 'static,
+    T: Send + 'static,
+{
+    /// `future` is the work of `call`.
+    pub fn new(call: Call, future: F) -> Self {
+        Self { rest: Some((Box::pin(future), call)) }
+    }
+}
+
+impl<F, T> Future for ToItsEnd<F, T>
+where
+    F: Future<Output = Result<T, Status>> + Send + 'static,
+    T: Send + 'static,
+{
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let (future, _) = self.rest.as_mut().expect("not polled after its end");
+        let polled = future.as_mut().poll(context);
+        if polled.is_ready() {
+            self.rest = None;
+        }
+        polled
+    }
+}
+
+impl<F, T> Drop for ToItsEnd<F, T>
+where
+    F: Future<Output = Result<T, Status>> + Send + 'static,
+    T: Send + 'static,
+{
+    fn drop(&mut self) {
+        let Some((future, call)) = self.rest.take() else { return };
+        if !call.sent.get() || std::thread::panicking() {
+            return;
+        }
+        tokio::spawn(async move {
+            let code = future.await.map_or_else(|status| status.code(), |_| tonic::Code::Ok);
+            tracing::info!(?code, "a call ended after its caller had gone");
+            drop(call);
+        });
+    }
+}

@@ -1,0 +1,149 @@
+//! Serves the façade: listeners, layers, health, reflection, and the drain at the end.
+//!
+//! [`run`] takes its sockets and its stop signal from the caller, so that the binary and every test
+//! run the same code. It knows nothing of TOTP.
+
+mod admin;
+mod deadline;
+mod drain;
+mod guard;
+mod listener;
+
+use std::time::Duration;
+
+use tokio::{net::TcpListener, sync::watch, time::sleep};
+use tonic::transport::Server;
+use tonic_health::{ServingStatus, server::HealthReporter};
+
+use crate::{call::InFlight, proto, service::Services};
+use drain::Close;
+use guard::GuardLayer;
+
+/// Limits and times of a server.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Calls in the process; more are shed at once.
+    pub max_in_flight: usize,
+    /// Open connections; more wait to be accepted.
+    pub max_connections: usize,
+    /// How long calls are still welcome after the stop signal, for load balancers to notice.
+    pub drain_delay: Duration,
+    /// How long open calls may take after that.
+    pub drain_timeout: Duration,
+}
+
+/// The sockets of a server.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For gRPC.
+    pub grpc: TcpListener,
+    /// For HTTP probes.
+    pub admin: TcpListener,
+}
+
+/// Why a server ended other than by a clean drain.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A listener failed for good.
+    #[error("the server failed")]
+    Server(#[from] tonic::transport::Error),
+    /// The admin listener failed for good.
+    #[error("the admin port failed")]
+    Admin(#[from] std::io::Error),
+    /// The descriptors of the contract cannot be served.
+    #[error("reflection cannot be served")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The drain ran out of time.
+    #[error("the drain ran out of time and cut {in_flight} calls")]
+    DrainTimeout {
+        /// Calls that had not ended.
+        in_flight: usize,
+    },
+}
+
+/// Serves until `stop`, then drains: says `NOT_SERVING`, waits for that to be noticed, sends GOAWAY,
+/// and lets open calls finish, those included whose caller has gone.
+///
+/// # Errors
+///
+/// When a listener fails, or when the drain runs out of time.
+pub async fn run(
+    listeners: Listeners,
+    settings: &Settings,
+    services: Services,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    let in_flight = InFlight::new(settings.max_in_flight);
+    let (close, closing) = Close::new();
+    let (ready, is_ready) = watch::channel(true);
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let names = services.names.clone();
+    report(&health, &names, ServingStatus::Serving).await;
+
+    let routes = services
+        .routes
+        .add_service(health_service)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .prepare();
+    let guard = GuardLayer { in_flight: in_flight.clone(), closing: closing.clone() };
+    let goaway = async {
+        stop.await;
+        tracing::info!(in_flight = in_flight.count(), "draining");
+        ready.send_replace(false);
+        report(&health, &names, ServingStatus::NotServing).await;
+        sleep(settings.drain_delay).await;
+        close.now();
+    };
+    let calls = listener::connections(listeners.grpc, settings.max_connections);
+    let served = async {
+        transport()
+            .layer(guard)
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(calls, goaway)
+            .await?;
+        in_flight.idle().await;
+        Ok(())
+    };
+    let limit = async {
+        closing.wait().await;
+        sleep(settings.drain_timeout).await;
+    };
+    tokio::select! {
+        result = served => result,
+        result = admin::serve(listeners.admin, is_ready) => Ok(result?),
+        () = limit => Err(Error::DrainTimeout { in_flight: in_flight.count() }),
+    }
+}
+
+/// HTTP/2 as we want it; tonic's defaults are made for larger messages and trusted peers.
+fn transport() -> Server {
+    Server::builder()
+        .accept_http1(false)
+        // Finds peers that vanished without closing.
+        .http2_keepalive_interval(Some(Duration::from_secs(60)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
+        // Requests are small, so a stream needs room for one and a connection for some.
+        .initial_stream_window_size(64 * 1024)
+        .initial_connection_window_size(1024 * 1024)
+        .max_concurrent_streams(1024)
+        .http2_max_header_list_size(16 * 1024)
+        // Rapid reset (CVE-2023-44487) and its kin end the connection.
+        .http2_max_pending_accept_reset_streams(Some(20))
+        .http2_max_local_error_reset_streams(Some(100))
+}
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
+        .include_reflection_service(false)
+}
+
+async fn report(health: &HealthReporter, names: &[&'static str], status: ServingStatus) {
+    for name in names.iter().copied().chain([""]) {
+        health.set_service_status(name, status).await;
+    }
+}

@@ -1,0 +1,324 @@
+//! What the server does with calls that are late, given up, too many, or broken.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tokio::{net::TcpStream, sync::Notify, time::timeout};
+use tonic::{Code, Request, Response, Status, service::Routes};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_types::StatusExt as _;
+use totp_facade::{
+    proto::stytch::b2b::totp::v1::{
+        CreateRequest, CreateResponse,
+        totp_service_server::{TotpService, TotpServiceServer},
+    },
+    service::Services,
+};
+
+use crate::support::{
+    Facade, PATIENCE, Setup, create, info,
+    peer::{Peer, json},
+    pushback, sandbox,
+};
+
+const ANSWER: &str = r#"{"secret": "S"}"#;
+
+/// A peer that answers each request when it is told to.
+async fn patient_peer() -> (Peer, Arc<Notify>) {
+    let answer = Arc::new(Notify::new());
+    let told = Arc::clone(&answer);
+    let peer = Peer::start(move |mut connection| {
+        let told = Arc::clone(&told);
+        async move {
+            while connection.request().await {
+                told.notified().await;
+                connection.send(json(200, ANSWER)).await;
+            }
+        }
+    })
+    .await;
+    (peer, answer)
+}
+
+#[tokio::test]
+async fn a_deadline_is_answered_with_deadline_exceeded_before_the_client_gives_up() {
+    let (peer, _answer) = patient_peer().await;
+    let facade = Facade::in_front_of(peer.addr).await;
+    let mut client = facade.client().await;
+    for limit in [100, 400].map(Duration::from_millis) {
+        let mut request = Request::new(create("fresh"));
+        request.set_timeout(limit);
+        let start = Instant::now();
+
+        let status = client.create(request).await.expect_err("no answer in time");
+
+        // The client's own timer would say CANCELLED, without details.
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{limit:?}");
+        assert_eq!(info(&status).upstream, "unknown");
+        assert_eq!(pushback(&status), Some("-1"));
+        let elapsed = start.elapsed();
+        assert!(elapsed < limit + Duration::from_millis(100), "took {elapsed:?} of {limit:?}");
+    }
+}
+
+#[tokio::test]
+async fn even_a_short_deadline_is_never_answered_with_tonics_cancelled() {
+    let (peer, _answer) = patient_peer().await;
+    let facade = Facade::in_front_of(peer.addr).await;
+    let mut http2 = Http2::connect(&facade).await;
+
+    for millis in 3..=25 {
+        let status = http2.create(&format!("{millis}m"), &frame(&create("fresh"))).await;
+
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{millis} ms");
+    }
+}
+
+#[tokio::test]
+async fn a_deadline_that_has_passed_sends_nothing() {
+    let peer = Peer::answering(json(200, ANSWER)).await;
+    let facade = Facade::in_front_of(peer.addr).await;
+    let mut http2 = Http2::connect(&facade).await;
+
+    for grpc_timeout in ["0n", "1n", "1u", "1m"] {
+        let status = http2.create(grpc_timeout, &frame(&create("fresh"))).await;
+
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{grpc_timeout}");
+        assert_eq!(info(&status).upstream, "not_sent", "{grpc_timeout}");
+    }
+    assert_eq!(peer.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_malformed_deadline_is_refused_and_not_ignored() {
+    let peer = Peer::answering(json(200, ANSWER)).await;
+    let facade = Facade::in_front_of(peer.addr).await;
+    let mut http2 = Http2::connect(&facade).await;
+
+    for value in ["10", "ten", "1.5S", "-1S", "123456789S", ""] {
+        let status = http2.create(value, &frame(&create("fresh"))).await;
+
+        assert_eq!(status.code(), Code::InvalidArgument, "{value:?}");
+        let details = status.get_error_details();
+        assert_eq!(details.bad_request().unwrap().field_violations[0].field, "grpc-timeout");
+    }
+    assert_eq!(peer.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_call_whose_caller_goes_away_runs_to_its_end_and_counts_until_then() {
+    let (mut peer, answer) = patient_peer().await;
+    let mut setup = Setup::new(peer.addr);
+    setup.server.max_in_flight = 1;
+    let facade = setup.start().await;
+    let mut client = facade.client().await;
+    let mut first = client.clone();
+    let call = tokio::spawn(async move { first.create(create("fresh")).await });
+    peer.request().await;
+
+    call.abort();
+    let _ = call.await;
+
+    // Nobody waits for it, yet it holds the only place.
+    let status = client.create(create("fresh")).await.expect_err("the server is full");
+    assert_eq!(info(&status).reason, "OVERLOADED");
+    let mut drained = facade.stop();
+    assert!(
+        timeout(Duration::from_millis(50), &mut drained).await.is_err(),
+        "the drain waits for it"
+    );
+    answer.notify_one();
+    timeout(PATIENCE, drained).await.unwrap().unwrap().expect("a clean drain");
+    assert_eq!((peer.connections(), peer.pending()), (1, 0), "sent once, its answer read");
+}
+
+#[tokio::test]
+async fn a_full_server_sheds_at_once_with_retry_info_and_still_answers_probes() {
+    let (mut peer, answer) = patient_peer().await;
+    let mut setup = Setup::new(peer.addr);
+    setup.server.max_in_flight = 2;
+    let facade = setup.start().await;
+    let mut client = facade.client().await;
+    let open: Vec<_> = (0..2)
+        .map(|_| {
+            let mut client = client.clone();
+            tokio::spawn(async move { client.create(create("fresh")).await })
+        })
+        .collect();
+    peer.request().await;
+    peer.request().await;
+    let start = Instant::now();
+
+    let status = client.create(create("fresh")).await.expect_err("the server is full");
+
+    assert!(start.elapsed() < Duration::from_millis(250), "took {:?}", start.elapsed());
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert_eq!(info(&status).reason, "OVERLOADED");
+    assert_eq!(info(&status).upstream, "not_sent");
+    let delay = status.get_error_details().retry_info().unwrap().retry_delay.unwrap();
+    assert_eq!(pushback(&status), Some(delay.as_millis().to_string().as_str()));
+    assert_eq!(peer.pending(), 0, "nothing was sent");
+    let mut health = HealthClient::new(facade.channel().await);
+    health.check(HealthCheckRequest::default()).await.expect("a full server answers probes");
+    answer.notify_one();
+    answer.notify_one();
+    for call in open {
+        call.await.unwrap().expect("the calls inside are not disturbed");
+    }
+    answer.notify_one();
+    client.create(create("fresh")).await.expect("there is room again");
+}
+
+#[tokio::test]
+async fn more_connections_than_allowed_wait_until_one_closes() {
+    let mut setup = Setup::new(sandbox().await);
+    setup.server.max_connections = 1;
+    let facade = setup.start().await;
+    let mut first = facade.client().await;
+    first.create(create("fresh")).await.expect("the first connection");
+    let mut second = facade.client().await;
+    let mut waiting = tokio::spawn(async move { second.create(create("fresh")).await });
+
+    assert!(
+        timeout(Duration::from_millis(50), &mut waiting).await.is_err(),
+        "the second connection waits"
+    );
+    first.create(create("fresh")).await.expect("the first is not disturbed");
+    drop(first);
+
+    timeout(PATIENCE, waiting).await.unwrap().unwrap().expect("the second connection");
+}
+
+/// A service with a bug.
+struct Panics;
+
+#[tonic::async_trait]
+impl TotpService for Panics {
+    async fn create(&self, _: Request<CreateRequest>) -> Result<Response<CreateResponse>, Status> {
+        panic!("a bug");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_answered_with_internal_and_the_connection_lives() {
+    let services =
+        Services { routes: Routes::new(TotpServiceServer::new(Panics)), names: Vec::new() };
+    let setup = Setup::new("127.0.0.1:9".parse().unwrap());
+    let facade = setup.start_with(services).await;
+    let channel = facade.channel().await;
+    let mut client =
+        totp_facade::proto::stytch::b2b::totp::v1::totp_service_client::TotpServiceClient::new(
+            channel.clone(),
+        );
+
+    for _ in 0..3 {
+        let status = client.create(create("fresh")).await.expect_err("a bug");
+
+        assert_eq!(status.code(), Code::Internal);
+        assert_eq!(info(&status).reason, "INTERNAL_ERROR");
+        assert!(!status.message().contains("a bug"), "{}", status.message());
+    }
+    HealthClient::new(channel).check(HealthCheckRequest::default()).await.expect("it lives");
+    facade.stop().await.unwrap().expect("no place was lost in the panics");
+}
+
+#[tokio::test]
+async fn an_oversize_message_is_refused_and_the_connection_lives() {
+    let facade = Facade::in_front_of(sandbox().await).await;
+    let mut client = facade.client().await;
+
+    for size in [16 * 1024, 1024 * 1024] {
+        let status = client.create(create(&"x".repeat(size))).await.expect_err("too large");
+
+        assert_eq!(status.code(), Code::OutOfRange);
+        assert_eq!(info(&status).reason, "REQUEST_TOO_LARGE");
+        assert_eq!(info(&status).upstream, "not_sent");
+    }
+    client.create(create("fresh")).await.expect("the next call");
+}
+
+#[tokio::test]
+async fn a_malformed_message_ends_its_stream_with_a_status_and_the_connection_lives() {
+    let facade = Facade::in_front_of(sandbox().await).await;
+    let mut http2 = Http2::connect(&facade).await;
+
+    for (reason, body) in [
+        ("no protobuf", b"\0\0\0\0\x03\xff\xff\xff".as_slice()),
+        ("text that is not UTF-8", b"\0\0\0\0\x03\x0a\x01\xff"),
+        ("a wrong wire type", b"\0\0\0\0\x02\x08\x01"),
+        ("compressed with nothing", b"\x01\0\0\0\x01\0"),
+        ("an unknown flag", b"\x07\0\0\0\x01\0"),
+        ("shorter than announced", b"\0\0\0\0\x64\x0a"),
+        ("half a header", b"\0\0"),
+        ("nothing at all", b""),
+    ] {
+        let status = http2.create("10S", body).await;
+
+        assert_ne!(status.code(), Code::Ok, "{reason}");
+        assert_eq!(info(&status).reason, "MALFORMED_REQUEST", "{reason}: {status:?}");
+    }
+    let status = http2.create("10S", &frame(&create("fresh"))).await;
+    assert_eq!(status.code(), Code::Ok, "{status:?}");
+}
+
+#[tokio::test]
+async fn an_unknown_method_is_unimplemented() {
+    let facade = Facade::in_front_of(sandbox().await).await;
+    let mut http2 = Http2::connect(&facade).await;
+
+    for path in ["/stytch.b2b.totp.v1.TotpService/Destroy", "/nothing.Here/At", "/"] {
+        let status = http2.call(path, "10S", &frame(&create("fresh"))).await;
+
+        assert_eq!(status.code(), Code::Unimplemented, "{path}");
+        assert_eq!(info(&status).reason, "UNIMPLEMENTED", "{path}");
+    }
+}
+
+/// A client below gRPC, for what no gRPC client would send.
+struct Http2(h2::client::SendRequest<Bytes>);
+
+impl Http2 {
+    async fn connect(facade: &Facade) -> Self {
+        let stream = TcpStream::connect(facade.addr).await.unwrap();
+        let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        Self(sender)
+    }
+
+    async fn create(&mut self, grpc_timeout: &str, body: &[u8]) -> Status {
+        self.call("/stytch.b2b.totp.v1.TotpService/Create", grpc_timeout, body).await
+    }
+
+    async fn call(&mut self, path: &str, grpc_timeout: &str, body: &[u8]) -> Status {
+        let request = http::Request::post(format!("http://facade{path}"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .header("grpc-timeout", grpc_timeout)
+            .body(())
+            .unwrap();
+        let exchange = async {
+            let mut sender = self.0.clone().ready().await.unwrap();
+            let (response, mut stream) = sender.send_request(request, false).unwrap();
+            stream.send_data(Bytes::copy_from_slice(body), true).unwrap();
+            let (head, mut body) = response.await.unwrap().into_parts();
+            while let Some(data) = body.data().await {
+                data.unwrap();
+            }
+            let trailers = body.trailers().await.unwrap();
+            Status::from_header_map(&trailers.unwrap_or(head.headers)).expect("a status")
+        };
+        timeout(PATIENCE, exchange).await.unwrap()
+    }
+}
+
+/// `message` with gRPC's five bytes before it.
+fn frame(message: &CreateRequest) -> Vec<u8> {
+    let message = prost::Message::encode_to_vec(message);
+    let mut frame = vec![0];
+    frame.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+    frame.extend(message);
+    frame
+}

@@ -1,0 +1,82 @@
+//! What tools like grpcurl ask first: which services there are, and whether they serve.
+
+use prost::Message as _;
+use tokio_stream::{StreamExt as _, once};
+use tonic::Code;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+
+use crate::support::{Facade, sandbox};
+
+const SERVICES: [&str; 4] = [
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+    "stytch.b2b.totp.v1.TotpService",
+];
+
+/// The same protocol in two packages; tonic generates each apart.
+macro_rules! reflection_works {
+    ($test:ident, $version:ident) => {
+        #[tokio::test]
+        async fn $test() {
+            use tonic_reflection::pb::$version::{
+                ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+                server_reflection_request::MessageRequest as Ask,
+                server_reflection_response::MessageResponse as Answer,
+            };
+            let facade = Facade::in_front_of(sandbox().await).await;
+            let mut client = ServerReflectionClient::new(facade.channel().await);
+            let mut ask = async |message: Ask| {
+                let request =
+                    ServerReflectionRequest { host: String::new(), message_request: Some(message) };
+                let mut answers =
+                    client.server_reflection_info(once(request)).await.unwrap().into_inner();
+                answers.next().await.unwrap().unwrap().message_response.unwrap()
+            };
+
+            let Answer::ListServicesResponse(list) = ask(Ask::ListServices(String::new())).await
+            else {
+                panic!("no list");
+            };
+            let mut names: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
+            names.sort();
+            assert_eq!(names, SERVICES);
+
+            let symbol = "stytch.b2b.totp.v1.CreateResponse".to_owned();
+            let Answer::FileDescriptorResponse(files) =
+                ask(Ask::FileContainingSymbol(symbol)).await
+            else {
+                panic!("no file");
+            };
+            let bytes = &files.file_descriptor_proto[0];
+            let file = prost_types::FileDescriptorProto::decode(bytes.as_slice()).unwrap();
+            assert_eq!(file.package(), "stytch.b2b.totp.v1");
+            // debug_redact is field 16 of FieldOptions, which options are field 8 of a field: the
+            // mark must reach those who generate code from reflection.
+            let marked =
+                bytes.windows(5).filter(|it| *it == [0x42, 0x03, 0x80, 0x01, 0x01]).count();
+            assert_eq!(marked, 6, "secrets are marked");
+        }
+    };
+}
+
+reflection_works!(reflection_v1_lists_and_describes_the_services, v1);
+reflection_works!(reflection_v1alpha_lists_and_describes_the_services, v1alpha);
+
+#[tokio::test]
+async fn health_serves_for_the_server_and_for_each_service() {
+    let facade = Facade::in_front_of(sandbox().await).await;
+    let mut health = HealthClient::new(facade.channel().await);
+
+    for service in ["", "stytch.b2b.totp.v1.TotpService"] {
+        let request = HealthCheckRequest { service: service.into() };
+
+        let answer = health.check(request).await.expect(service).into_inner();
+
+        assert_eq!(answer.status(), ServingStatus::Serving, "{service:?}");
+    }
+    let unknown = HealthCheckRequest { service: "nothing.Here".into() };
+    assert_eq!(health.check(unknown).await.expect_err("unknown").code(), Code::NotFound);
+}

@@ -1,0 +1,227 @@
+//! The sandbox as others see it: an official SDK, and plain HTTP.
+
+use std::net::SocketAddr;
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use stytch::{
+    b2b::{client::Client as Sdk, totps},
+    client::{Client as SdkHttp, Vertical},
+};
+use totp_facade::sandbox::Seed;
+
+use crate::support;
+
+/// The official Rust SDK, pointed at `addr` with the sandbox's credentials.
+pub fn sdk(addr: SocketAddr) -> Sdk {
+    let project = Seed::embedded().project;
+    let base_url = format!("http://{addr}/").parse().unwrap();
+    let http =
+        SdkHttp::new_with_base_url(&project.project_id, &project.secret, base_url, Vertical::B2B)
+            .unwrap();
+    Sdk::new_with_http_client(http.clone(), http)
+}
+
+#[tokio::test]
+async fn the_official_sdk_creates_a_totp() {
+    let client = sdk(support::sandbox().await);
+
+    let answer = client
+        .totps
+        .create(totps::CreateRequest {
+            organization_id: "example-works".into(),
+            member_id: "fresh".into(),
+            expiration_minutes: Some(30),
+            ..Default::default()
+        })
+        .await
+        .expect("a TOTP");
+
+    assert_eq!(answer.status_code.as_u16(), 200);
+    assert_eq!(answer.secret.len(), 32);
+    assert_eq!(answer.recovery_codes.len(), 10);
+    assert_eq!(answer.member.totp_registration_id, answer.totp_registration_id);
+}
+
+#[tokio::test]
+async fn the_official_sdk_reads_the_sandboxs_errors() {
+    let client = sdk(support::sandbox().await);
+    let request = totps::CreateRequest {
+        organization_id: "example-works".into(),
+        member_id: "enrolled".into(),
+        ..Default::default()
+    };
+
+    let error = client.totps.create(request).await.expect_err("an active TOTP");
+
+    let stytch::Error::Response(response) = error else { panic!("{error:?}") };
+    assert_eq!(response.status_code.as_u16(), 400);
+    assert_eq!(response.error_type, "active_totp_exists");
+}
+
+#[tokio::test]
+async fn the_qr_code_holds_the_uri_that_stytch_makes() {
+    let answer = post(
+        support::sandbox().await,
+        &json!({
+            "organization_id": "example-works", "member_id": "fresh"
+        }),
+    )
+    .await;
+
+    let picture = answer["qr_code"].as_str().unwrap();
+    let file = data_encoding::BASE64
+        .decode(picture.strip_prefix("data:image/png;base64,").unwrap().as_bytes())
+        .unwrap();
+    let mut reader = png::Decoder::new(std::io::Cursor::new(file)).read_info().unwrap();
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+    let frame = reader.next_frame(&mut pixels).unwrap();
+    assert_eq!(
+        (frame.color_type, frame.bit_depth),
+        (png::ColorType::Grayscale, png::BitDepth::Sixteen)
+    );
+    assert!((150..=250).contains(&frame.width), "{} pixels", frame.width);
+    let (side, line) = (frame.width as usize, frame.line_size);
+    let mut image =
+        rqrr::PreparedImage::prepare_from_greyscale(side, side, |x, y| pixels[y * line + 2 * x]);
+    let (_, uri) = image.detect_grids()[0].decode().expect("a readable code");
+    let secret = answer["secret"].as_str().unwrap();
+    assert_eq!(
+        uri,
+        format!(
+            "otpauth://totp/Sandbox%20%28Example%20Works%29:fresh%40example.com\
+             ?algorithm=SHA1&digits=6&period=30&secret={secret}&issuer=Sandbox%20%28Example%20Works%29"
+        )
+    );
+}
+
+#[tokio::test]
+async fn secrets_and_recovery_codes_have_stytchs_form() {
+    let addr = support::sandbox().await;
+    let request = json!({"organization_id": "works", "member_id": "fresh"});
+
+    for _ in 0..5 {
+        let answer = post(addr, &request).await;
+
+        let secret = answer["secret"].as_str().unwrap();
+        let key = data_encoding::BASE32_NOPAD.decode(secret.as_bytes()).expect("base32");
+        assert_eq!(key.len(), 20);
+        let codes = answer["recovery_codes"].as_array().unwrap();
+        assert_eq!(codes.len(), 10);
+        for code in codes {
+            let groups: Vec<_> = code.as_str().unwrap().split('-').collect();
+            let right = |it: &&str| {
+                it.len() == 4 && it.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+            };
+            assert!(groups.len() == 3 && groups.iter().all(right), "{code}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_sandbox_answers_with_every_field_of_stytchs_objects() {
+    let answer = post(
+        support::sandbox().await,
+        &json!({
+            "organization_id": "example-works", "member_id": "fresh"
+        }),
+    )
+    .await;
+    let example: Value = serde_json::from_str(&support::fixture(
+        "totp-create.response.nulls-and-unknown-fields.json",
+    ))
+    .unwrap();
+
+    for path in ["", "/member", "/organization"] {
+        let keys = |value: &Value| -> Vec<String> {
+            value.pointer(path).unwrap().as_object().unwrap().keys().cloned().collect()
+        };
+        assert_eq!(keys(&answer), keys(&example), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_sandbox_refuses_what_stytch_refuses() {
+    let addr = support::sandbox().await;
+    let project = Seed::embedded().project;
+    let (id, secret) = (project.project_id.as_str(), project.secret.as_str());
+    let good = r#"{"organization_id": "works", "member_id": "fresh"}"#;
+    let json = "application/json";
+
+    for (path, user, password, content_type, body, status, error_type, reason) in [
+        ("/v1/b2b/totp", id, "wrong", json, good, 401, "unauthorized_credentials", "wrong secret"),
+        (
+            "/v1/b2b/totp",
+            "not-a-project",
+            secret,
+            json,
+            good,
+            400,
+            "invalid_project_id_authentication",
+            "malformed project",
+        ),
+        ("/v1/b2b/totps", id, secret, json, good, 404, "route_not_found", "wrong path"),
+        (
+            "/v1/b2b/totp",
+            id,
+            secret,
+            "application/json; charset=utf-8",
+            good,
+            400,
+            "bad_request",
+            "a charset",
+        ),
+        ("/v1/b2b/totp", id, secret, json, "{", 400, "bad_request", "no JSON"),
+        ("/v1/b2b/totp", id, secret, json, "[]", 400, "bad_request", "no object"),
+        ("/v1/b2b/totp", id, secret, json, "{}", 400, "bad_request", "no ids"),
+        (
+            "/v1/b2b/totp",
+            id,
+            secret,
+            json,
+            r#"{"organization_id": "works", "member_id": "fresh", "expiration_minutes": 4}"#,
+            400,
+            "invalid_expiration",
+            "too few minutes",
+        ),
+        (
+            "/v1/b2b/totp",
+            id,
+            secret,
+            json,
+            r#"{"organization_id": "works", "member_id": "fresh", "session_token": "unknown"}"#,
+            404,
+            "session_not_found",
+            "an unknown session",
+        ),
+    ] {
+        let answer = reqwest::Client::new()
+            .post(format!("http://{addr}{path}"))
+            .basic_auth(user, Some(password))
+            .header("content-type", content_type)
+            .body(body)
+            .send()
+            .await
+            .unwrap();
+
+        assert_eq!(answer.status(), StatusCode::from_u16(status).unwrap(), "{reason}");
+        let error: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+        assert_eq!(error["error_type"], error_type, "{reason}");
+        assert_eq!(error["status_code"], status, "{reason}");
+        assert!(error["request_id"].as_str().unwrap().starts_with("request-id-test-"), "{reason}");
+    }
+}
+
+async fn post(addr: SocketAddr, body: &Value) -> Value {
+    let project = Seed::embedded().project;
+    let answer = reqwest::Client::new()
+        .post(format!("http://{addr}/v1/b2b/totp"))
+        .basic_auth(project.project_id, Some(project.secret))
+        .header("content-type", "application/json")
+        .body(body.to_string())
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
+}

@@ -1,0 +1,335 @@
+//! Each answer of Stytch's to its row of the table, over the wire.
+
+use serde_json::json;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+use totp_facade::{proto::stytch::b2b::totp::v1::CreateRequest, status::MAX_TRAILERS};
+
+use crate::support::{
+    self, Facade, create, fixture, info,
+    peer::{Peer, answer, json},
+    pushback,
+};
+
+/// The status of a Create that Stytch answers with `http`.
+async fn status_for(http: impl Into<Vec<u8>>, request: CreateRequest) -> Status {
+    let peer = Peer::answering(http).await;
+    let facade = Facade::in_front_of(peer.addr).await;
+    let status = facade.client().await.create(request).await.expect_err("a failure");
+    assert_eq!(peer.pending(), 1, "sent once");
+    status
+}
+
+fn error(http_status: u16, error_type: &str) -> String {
+    let body = json!({"request_id": "request-id-test-1", "error_type": error_type});
+    json(http_status, &body.to_string())
+}
+
+#[tokio::test]
+async fn every_example_error_maps_to_its_row() {
+    const NONE: Option<&str> = None;
+    let never = Some("-1");
+    for (file, code, reason, upstream, expected_pushback) in [
+        (
+            "error-400-active_totp_exists.json",
+            Code::AlreadyExists,
+            "ACTIVE_TOTP_EXISTS",
+            "rejected",
+            NONE,
+        ),
+        (
+            "error-400-invalid_project_id_authentication.json",
+            Code::Internal,
+            "UPSTREAM_CREDENTIALS_REJECTED",
+            "rejected",
+            never,
+        ),
+        (
+            "error-400-invalid_session_token.json",
+            Code::InvalidArgument,
+            "INVALID_SESSION_TOKEN",
+            "rejected",
+            NONE,
+        ),
+        ("error-400-oauth2-shape.json", Code::InvalidArgument, "INVALID_CLIENT", "rejected", NONE),
+        (
+            "error-400-with-error_details.json",
+            Code::InvalidArgument,
+            "INVALID_EMAIL_FOR_JIT_PROVISIONING",
+            "rejected",
+            NONE,
+        ),
+        (
+            "error-401-unauthorized_credentials.json",
+            Code::Internal,
+            "UPSTREAM_CREDENTIALS_REJECTED",
+            "rejected",
+            never,
+        ),
+        (
+            "error-403-session_authorization_error.json",
+            Code::PermissionDenied,
+            "SESSION_AUTHORIZATION_ERROR",
+            "rejected",
+            NONE,
+        ),
+        (
+            "error-404-intermediate_session_not_found.json",
+            Code::NotFound,
+            "INTERMEDIATE_SESSION_NOT_FOUND",
+            "rejected",
+            NONE,
+        ),
+        ("error-404-session_not_found.json", Code::NotFound, "SESSION_NOT_FOUND", "rejected", NONE),
+        (
+            "error-429-too_many_requests.json",
+            Code::ResourceExhausted,
+            "TOO_MANY_REQUESTS",
+            "rejected",
+            NONE,
+        ),
+        (
+            "error-429-user_lock_limit_reached.json",
+            Code::ResourceExhausted,
+            "USER_LOCK_LIMIT_REACHED",
+            "rejected",
+            never,
+        ),
+        (
+            "error-499-client_closed_request.json",
+            Code::Unknown,
+            "OUTCOME_UNKNOWN",
+            "unknown",
+            never,
+        ),
+        (
+            "error-500-internal_server_error.json",
+            Code::Unknown,
+            "OUTCOME_UNKNOWN",
+            "unknown",
+            never,
+        ),
+        ("error-502-cdn.html", Code::Unknown, "OUTCOME_UNKNOWN", "unknown", never),
+        ("error-503-server_unavailable.json", Code::Unknown, "OUTCOME_UNKNOWN", "unknown", never),
+    ] {
+        let http_status: u16 = file["error-".len()..][..3].parse().unwrap();
+        let body = fixture(file);
+
+        let status = status_for(json(http_status, &body), create("fresh")).await;
+
+        let info = info(&status);
+        assert_eq!(status.code(), code, "{file}");
+        assert_eq!(info.reason, reason, "{file}");
+        assert_eq!(info.upstream, upstream, "{file}");
+        assert_eq!(info.http_status, Some(http_status.to_string()), "{file}");
+        assert_eq!(pushback(&status), expected_pushback, "{file}");
+        let Ok(body) = serde_json::from_str::<serde_json::Value>(&body) else { continue };
+        let details = status.get_error_details();
+        let request_id = body["request_id"].as_str().unwrap();
+        assert_eq!(support::request_id(status.metadata()), Some(request_id), "{file}");
+        assert_eq!(details.request_info().unwrap().request_id, request_id, "{file}");
+        let url = body.get("error_url").or(body.get("error_uri")).unwrap();
+        assert_eq!(details.help().unwrap().links[0].url, *url, "{file}");
+        let text = body.get("error_message").or(body.get("error_description")).unwrap();
+        assert!(status.message().ends_with(text.as_str().unwrap()), "{file}: {}", status.message());
+    }
+}
+
+#[tokio::test]
+async fn an_error_type_decides_before_its_affix_and_its_affix_before_the_http_status() {
+    for (http_status, error_type, code, reason) in [
+        (400, "invalid_totp_code", Code::InvalidArgument, "known, whatever the status"),
+        (401, "unable_to_authenticate_totp", Code::InvalidArgument, "known, whatever the status"),
+        (404, "totp_code_already_authenticated", Code::InvalidArgument, "known"),
+        (401, "invalid_secret_authentication", Code::Internal, "known, though invalid_*"),
+        (400, "invalid_b2b_endpoint", Code::Internal, "known, though invalid_*"),
+        (404, "route_not_found", Code::Internal, "known, though *_not_found"),
+        (403, "use_https", Code::Internal, "known"),
+        (400, "pending_totp_exists", Code::AlreadyExists, "known"),
+        (409, "recovery_codes_already_exist", Code::AlreadyExists, "known"),
+        (400, "expired_totp", Code::FailedPrecondition, "known"),
+        (403, "organization_suspended", Code::PermissionDenied, "known"),
+        (400, "user_lock_limit_reached", Code::ResourceExhausted, "known, though not 429"),
+        (400, "server_unavailable", Code::Unknown, "Stytch gave up, whatever the status"),
+        (400, "duplicate_member_email", Code::AlreadyExists, "prefix"),
+        (400, "organization_slug_already_used", Code::AlreadyExists, "suffix"),
+        (400, "member_not_found", Code::NotFound, "suffix"),
+        (500, "member_not_found", Code::Unknown, "a server error is never definite"),
+        (403, "invalid_anything_new", Code::InvalidArgument, "prefix"),
+        (400, "some_name_too_long", Code::InvalidArgument, "suffix"),
+        (403, "session_authorization_tenancy_error", Code::PermissionDenied, "prefix"),
+        (400, "brand_new", Code::InvalidArgument, "status"),
+        (422, "brand_new", Code::InvalidArgument, "status"),
+        (401, "brand_new", Code::PermissionDenied, "status"),
+        (403, "brand_new", Code::PermissionDenied, "status"),
+        (404, "brand_new", Code::NotFound, "status"),
+        (408, "brand_new", Code::DeadlineExceeded, "status"),
+        (409, "brand_new", Code::Aborted, "status"),
+        (418, "brand_new", Code::FailedPrecondition, "status"),
+        (429, "brand_new", Code::ResourceExhausted, "status"),
+        (499, "brand_new", Code::Unknown, "status"),
+        (500, "brand_new", Code::Unknown, "status"),
+        (599, "brand_new", Code::Unknown, "status"),
+    ] {
+        let status = status_for(error(http_status, error_type), create("fresh")).await;
+
+        assert_eq!(status.code(), code, "{http_status} {error_type}: {reason}");
+        assert_eq!(info(&status).error_type.as_deref(), Some(error_type));
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_that_is_not_stytchs_is_our_misconfiguration() {
+    for http_status in [400, 401, 403, 404, 409, 429] {
+        for body in ["", "<html></html>", "[]", "{}", r#"{"message": "no"}"#] {
+            let status = status_for(json(http_status, body), create("fresh")).await;
+
+            assert_eq!(status.code(), Code::Internal, "{http_status} {body}");
+            assert_eq!(info(&status).reason, "UPSTREAM_ANSWER_UNREADABLE");
+            assert_eq!(info(&status).upstream, "unknown");
+            assert_eq!(pushback(&status), Some("-1"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn details_say_in_a_form_for_programs_what_the_error_is_about() {
+    let request = || create("member-7");
+
+    let status = status_for(error(400, "invalid_totp_code"), request()).await;
+    assert_eq!(status.get_error_details().bad_request().unwrap().field_violations[0].field, "code");
+
+    let status = status_for(error(404, "organization_not_found"), request()).await;
+    let details = status.get_error_details();
+    let resource = details.resource_info().unwrap();
+    assert_eq!(
+        (&*resource.resource_type, &*resource.resource_name),
+        ("organization", "example-works")
+    );
+
+    let status = status_for(error(400, "active_totp_exists"), request()).await;
+    let details = status.get_error_details();
+    let resource = details.resource_info().unwrap();
+    assert_eq!((&*resource.resource_type, &*resource.resource_name), ("totp", "member-7"));
+
+    let status = status_for(error(400, "expired_totp"), request()).await;
+    let details = status.get_error_details();
+    let violation = &details.precondition_failure().unwrap().violations[0];
+    assert_eq!((&*violation.r#type, &*violation.subject), ("EXPIRED_TOTP", "member:member-7"));
+
+    let status = status_for(error(429, "too_many_requests"), request()).await;
+    let details = status.get_error_details();
+    assert_eq!(details.quota_failure().unwrap().violations[0].subject, "member:member-7");
+}
+
+#[tokio::test]
+async fn error_details_travel_as_a_struct() {
+    let body = fixture("error-400-with-error_details.json");
+
+    let status = status_for(json(400, &body), create("fresh")).await;
+
+    let details: tonic_types::Status = prost::Message::decode(status.details()).unwrap();
+    let any = details
+        .details
+        .iter()
+        .find(|any| any.type_url == "type.googleapis.com/google.protobuf.Struct")
+        .expect("a Struct");
+    let extras: prost_types::Struct = prost::Message::decode(any.value.as_slice()).unwrap();
+    assert_eq!(
+        extras.fields["email_domain"].kind,
+        Some(prost_types::value::Kind::StringValue("example.com".into()))
+    );
+}
+
+#[tokio::test]
+async fn retry_after_becomes_retry_info_and_pushback_with_jitter_added() {
+    let body = fixture("error-429-too_many_requests.json");
+    for (header, at_least, at_most) in [("2", 2_000, 2_400), ("9999", 60_000, 72_000)] {
+        let http = answer(429, &format!("retry-after: {header}\r\n"), &body);
+
+        let status = status_for(http, create("fresh")).await;
+
+        let millis: u128 = pushback(&status).expect("a pushback").parse().unwrap();
+        let delay = status.get_error_details().retry_info().unwrap().retry_delay.unwrap();
+        assert!((at_least..=at_most).contains(&millis), "{millis} ms for {header}");
+        assert_eq!(delay.as_millis(), millis);
+    }
+    let silent = status_for(json(429, &body), create("fresh")).await;
+    assert!(silent.get_error_details().retry_info().is_none(), "nothing is invented");
+}
+
+#[tokio::test]
+async fn no_answer_of_stytch_makes_trailers_too_large() {
+    let long = |text: &str| text.repeat(20_000);
+    for (reason, body) in [
+        (
+            "ASCII",
+            json!({"error_type": long("a"), "error_message": long("b"), "error_url": long("c"), "request_id": long("d")}),
+        ),
+        (
+            "just within the limits of each part",
+            json!({
+                "error_type": "member_not_found", "error_message": long("é"),
+                "error_url": "u".repeat(256), "request_id": "r".repeat(256),
+            }),
+        ),
+        (
+            "the longest reason",
+            json!({
+                "error_type": "x".repeat(64), "error_message": long("\u{0}"),
+                "error_url": "u".repeat(256), "request_id": "r".repeat(256),
+            }),
+        ),
+        (
+            "a precondition",
+            json!({
+                "error_type": "action_available_only_once_primary_authentication_is_met",
+                "error_message": long("\u{1F511}"),
+                "error_url": "u".repeat(256), "request_id": "r".repeat(256),
+            }),
+        ),
+        (
+            "large details",
+            json!({
+                "error_type": "x", "error_message": long("%"), "error_details": {"k": long("v")},
+            }),
+        ),
+        (
+            "deep details",
+            json!({
+                "error_type": "x", "error_details": {"k": [[[[[[[[[[{"v": null}]]]]]]]]]]},
+            }),
+        ),
+    ] {
+        let mut request = create(&"m".repeat(4_000));
+        request.organization_id = "o".repeat(4_000);
+
+        let status = status_for(json(400, &body.to_string()), request).await;
+
+        let mut trailers = http::HeaderMap::new();
+        status.add_header(&mut trailers).unwrap();
+        let weight: usize =
+            trailers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+        assert!(weight <= MAX_TRAILERS, "{reason}: {weight} bytes");
+        assert!(!info(&status).reason.is_empty(), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_echoed_by_stytch_is_masked() {
+    let mut request = create("fresh");
+    request.session_token = Some("token-7f3a".into());
+    request.session_jwt = Some("424242".into());
+    let body = json!({
+        "error_type": "brand_new",
+        "error_message": "Session token-7f3a (424242) is not valid.",
+        "error_url": "https://stytch.com/docs?token-7f3a",
+        "error_details": {"token-7f3a": {"list": ["is token-7f3a", 424242]}},
+    });
+
+    let status = status_for(json(400, &body.to_string()), request).await;
+
+    let wire = format!("{status:?}{}", String::from_utf8_lossy(status.details()));
+    assert!(!wire.contains("token-7f3a") && !wire.contains("424242"), "{wire}");
+    assert!(status.message().ends_with("Session [redacted] ([redacted]) is not valid."));
+}

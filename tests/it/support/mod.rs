@@ -1,0 +1,160 @@
+//! Spawns the real thing: the façade and the sandbox on free ports, as the binary runs them.
+
+pub mod peer;
+
+use std::{net::SocketAddr, time::Duration};
+
+use secrecy::SecretString;
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tonic::{Status, metadata::MetadataMap, transport::Channel};
+use tonic_types::StatusExt as _;
+use totp_facade::{
+    proto::stytch::b2b::totp::v1::{CreateRequest, totp_service_client::TotpServiceClient},
+    sandbox::{self, Seed},
+    server::{self, Listeners},
+    service::Services,
+    stytch::{Client, Settings},
+};
+
+/// Far longer than anything here takes, and short enough to see a hang.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A façade in this process.
+pub struct Facade {
+    pub addr: SocketAddr,
+    pub admin: SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), server::Error>>,
+}
+
+/// How a façade is to be started.
+pub struct Setup {
+    pub stytch: Settings,
+    pub server: server::Settings,
+}
+
+impl Setup {
+    /// In front of whatever listens on `upstream`, with the sandbox's credentials.
+    pub fn new(upstream: SocketAddr) -> Self {
+        let project = Seed::embedded().project;
+        Self {
+            stytch: Settings {
+                base_url: format!("http://{upstream}").parse().unwrap(),
+                project_id: project.project_id,
+                secret: SecretString::from(project.secret),
+                timeout: Duration::from_secs(10),
+                connect_timeout: Duration::from_secs(2),
+            },
+            server: server::Settings {
+                max_in_flight: 64,
+                max_connections: 64,
+                drain_delay: Duration::ZERO,
+                drain_timeout: Duration::from_secs(10),
+            },
+        }
+    }
+
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.stytch.timeout = timeout;
+        self
+    }
+
+    pub async fn start(self) -> Facade {
+        let services = Services::new(&Client::new(&self.stytch).unwrap());
+        self.start_with(services).await
+    }
+
+    pub async fn start_with(self, services: Services) -> Facade {
+        let (grpc, admin) = (listener().await, listener().await);
+        let (addr, admin_addr) = (grpc.local_addr().unwrap(), admin.local_addr().unwrap());
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let stopped = async { stopped.await.unwrap_or_default() };
+            server::run(Listeners { grpc, admin }, &self.server, services, stopped).await
+        });
+        Facade { addr, admin: admin_addr, stop, task }
+    }
+}
+
+impl Facade {
+    /// In front of `upstream`, with ordinary settings.
+    pub async fn in_front_of(upstream: SocketAddr) -> Self {
+        Setup::new(upstream).start().await
+    }
+
+    pub async fn channel(&self) -> Channel {
+        Channel::from_shared(format!("http://{}", self.addr)).unwrap().connect().await.unwrap()
+    }
+
+    pub async fn client(&self) -> TotpServiceClient<Channel> {
+        TotpServiceClient::new(self.channel().await)
+    }
+
+    /// Asks it to stop, without waiting.
+    pub fn stop(self) -> JoinHandle<Result<(), server::Error>> {
+        self.stop.send(()).unwrap();
+        self.task
+    }
+}
+
+/// A sandbox in this process.
+pub async fn sandbox() -> SocketAddr {
+    let listener = listener().await;
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(sandbox::run(listener, Seed::embedded(), std::future::pending()));
+    addr
+}
+
+pub async fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.unwrap()
+}
+
+/// A Create for one of the sandbox's members.
+pub fn create(member_id: &str) -> CreateRequest {
+    CreateRequest {
+        organization_id: "example-works".into(),
+        member_id: member_id.into(),
+        ..Default::default()
+    }
+}
+
+/// The `ErrorInfo` of a status, which every error must have.
+pub struct Info {
+    pub reason: String,
+    pub domain: String,
+    pub upstream: String,
+    pub http_status: Option<String>,
+    pub error_type: Option<String>,
+}
+
+pub fn info(status: &Status) -> Info {
+    let details = status.get_error_details();
+    let info = details.error_info().unwrap_or_else(|| panic!("no ErrorInfo in {status:?}"));
+    Info {
+        reason: info.reason.clone(),
+        domain: info.domain.clone(),
+        upstream: info.metadata["upstream"].clone(),
+        http_status: info.metadata.get("http_status").cloned(),
+        error_type: info.metadata.get("error_type").cloned(),
+    }
+}
+
+/// The trailer that steers retries.
+pub fn pushback(status: &Status) -> Option<&str> {
+    text(status.metadata(), "grpc-retry-pushback-ms")
+}
+
+/// Stytch's identifier of the call, as response metadata.
+pub fn request_id(metadata: &MetadataMap) -> Option<&str> {
+    text(metadata, "stytch-request-id")
+}
+
+fn text<'a>(metadata: &'a MetadataMap, key: &str) -> Option<&'a str> {
+    metadata.get(key).map(|value| value.to_str().unwrap())
+}
+
+/// A file of `fixtures/stytch/`.
+pub fn fixture(name: &str) -> String {
+    let path = format!("{}/tests/it/fixtures/stytch/{name}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}

@@ -1,0 +1,165 @@
+//! A scripted peer: a raw socket in Stytch's place that does exactly what a test says.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::mpsc,
+};
+
+/// A peer and what it has seen.
+pub struct Peer {
+    pub addr: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    requests: mpsc::UnboundedReceiver<Request>,
+}
+
+/// A request as it came in.
+#[derive(Debug)]
+pub struct Request {
+    pub head: String,
+    pub body: String,
+}
+
+/// One accepted connection.
+pub struct Connection {
+    stream: TcpStream,
+    /// Which one it is, from 1.
+    pub number: usize,
+    requests: mpsc::UnboundedSender<Request>,
+}
+
+impl Peer {
+    /// Runs `script` on each connection.
+    pub async fn start<F>(script: impl Fn(Connection) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let listener = super::listener().await;
+        let addr = listener.local_addr().unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (sender, requests) = mpsc::unbounded_channel();
+        let counter = Arc::clone(&connections);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let number = counter.fetch_add(1, Ordering::SeqCst) + 1;
+                tokio::spawn(script(Connection { stream, number, requests: sender.clone() }));
+            }
+        });
+        Self { addr, connections, requests }
+    }
+
+    /// Answers every request with `answer`.
+    pub async fn answering(answer: impl Into<Vec<u8>>) -> Self {
+        let answer = Arc::new(answer.into());
+        Self::start(move |mut connection| {
+            let answer = Arc::clone(&answer);
+            async move {
+                while connection.request().await {
+                    connection.send(answer.as_slice()).await;
+                }
+            }
+        })
+        .await
+    }
+
+    /// How many connections there have been.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// The next request.
+    pub async fn request(&mut self) -> Request {
+        tokio::time::timeout(super::PATIENCE, self.requests.recv()).await.unwrap().unwrap()
+    }
+
+    /// How many requests have come in that nobody has asked for yet.
+    pub fn pending(&self) -> usize {
+        self.requests.len()
+    }
+}
+
+impl Connection {
+    /// Reads one whole request. Says whether there was one.
+    pub async fn request(&mut self) -> bool {
+        let mut bytes = Vec::new();
+        let head = loop {
+            if let Some(end) = find(&bytes, b"\r\n\r\n") {
+                break end + 4;
+            }
+            match self.stream.read_buf(&mut bytes).await {
+                Ok(0) | Err(_) => return false,
+                Ok(_) => {}
+            }
+        };
+        let text = String::from_utf8(bytes[..head].to_vec()).unwrap();
+        let length = header(&text, "content-length").map_or(0, |length| length.parse().unwrap());
+        while bytes.len() < head + length {
+            match self.stream.read_buf(&mut bytes).await {
+                Ok(0) | Err(_) => return false,
+                Ok(_) => {}
+            }
+        }
+        let body = String::from_utf8(bytes[head..].to_vec()).unwrap();
+        let _ = self.requests.send(Request { head: text, body });
+        true
+    }
+
+    /// Waits until the peer has written something, and leaves it unread.
+    pub async fn readable(&self) {
+        self.stream.readable().await.unwrap();
+    }
+
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = self.stream.write_all(bytes.as_ref()).await;
+    }
+
+    /// Closes with RST.
+    pub fn reset(self) {
+        self.stream.set_zero_linger().unwrap();
+    }
+
+    /// Holds the connection open, silently, until the other side closes it.
+    pub async fn hold(mut self) {
+        let mut rest = Vec::new();
+        let _ = self.stream.read_to_end(&mut rest).await;
+    }
+}
+
+impl Request {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        header(&self.head, name)
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
+/// A JSON answer.
+pub fn json(status: u16, body: &str) -> String {
+    answer(status, "content-type: application/json\r\n", body)
+}
+
+/// An answer with these header lines.
+pub fn answer(status: u16, headers: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status} It\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
+}
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().find_map(|line| {
+        let (key, value) = line.split_once(": ")?;
+        key.eq_ignore_ascii_case(name).then_some(value)
+    })
+}
+
+fn find(bytes: &[u8], pattern: &[u8]) -> Option<usize> {
+    bytes.windows(pattern.len()).position(|window| window == pattern)
+}
