@@ -1,9 +1,22 @@
 //! A gRPC façade in front of Stytch's B2B TOTP API.
+//!
+//! # Layout
+//!
+//! A `Create` call passes, in this order: [`server`] (admission, deadline, panics), [`service`]
+//! (check, call, answer), [`stytch`] (one HTTP exchange), and only on failure [`status`], which decides
+//! what the caller is told. The messages of [`proto`] are both what the caller sends and what Stytch
+//! reads.
+//!
+//! Beside that path: [`config`] and [`cli`] start things, [`telemetry`] reports on them, and
+//! [`sandbox`] stands in for Stytch without sharing a line with its client.
 
 pub mod call;
+pub mod cli;
+pub mod config;
 pub mod proto;
 pub mod sandbox;
 pub mod server;
 pub mod service;
 pub mod status;
 pub mod stytch;
+pub mod telemetry;

@@ -9,11 +9,13 @@ mod support;
 mod admin;
 mod answers;
 mod calls;
+mod cli;
 mod create;
+mod docs;
 mod drain;
 mod faults;
 mod reflection;
 mod requests;
 mod sandbox;
+mod secrets;
 mod status_codes;
-

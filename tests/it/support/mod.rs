@@ -1,6 +1,7 @@
 //! Spawns the real thing: the façade and the sandbox on free ports, as the binary runs them.
 
 pub mod peer;
+pub mod process;
 
 use std::{net::SocketAddr, time::Duration};
 

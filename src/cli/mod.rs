@@ -1,0 +1,173 @@
+//! The command line: one subcommand a file, and the exit code of each.
+
+mod client;
+mod qr;
+mod serve;
+
+use std::{ffi::OsString, io, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    config::{Config, Problem, SECRET, ServerArgs, UpstreamArgs},
+    telemetry,
+};
+
+/// A bad flag or setting, after BSD's `sysexits.h`.
+const USAGE: u8 = 64;
+/// Something failed at run time.
+const FAILURE: u8 = 1;
+
+/// A gRPC façade in front of Stytch's B2B TOTP API
+#[derive(Debug, Parser)]
+#[command(
+    name = "totp-facade",
+    version,
+    max_term_width = 100,
+    after_help = "Environment variables not shown as flags: STYTCH_SECRET, the project secret."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Logs")]
+struct LogArgs {
+    /// Form of the log on standard error; text on a terminal and json elsewhere by default
+    #[arg(
+        long,
+        global = true,
+        env = "TOTP_FACADE_LOG_FORMAT",
+        hide_env_values = true,
+        value_enum,
+        value_name = "FORM"
+    )]
+    log_format: Option<telemetry::Format>,
+
+    /// What is logged, for instance `info` or `totp_facade=debug`
+    #[arg(
+        long,
+        global = true,
+        env = "RUST_LOG",
+        hide_env_values = true,
+        default_value = "info",
+        value_name = "FILTER"
+    )]
+    log: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the façade in front of the real Stytch
+    Serve {
+        #[command(flatten)]
+        upstream: UpstreamArgs,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Serve the façade in front of an embedded sandbox of Stytch; needs no account
+    Dev(serve::DevArgs),
+    /// Serve the sandbox alone, for any official Stytch SDK
+    Sandbox(serve::SandboxArgs),
+    /// Check the settings that `serve` would use, and print them without secrets
+    Check {
+        #[command(flatten)]
+        upstream: UpstreamArgs,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Register a TOTP for a member; prints the answer as JSON and draws the QR code on a terminal
+    Create(client::CreateArgs),
+    /// Ask a running façade whether it serves; exits with 0 if it does
+    Healthcheck(client::HealthcheckArgs),
+}
+
+/// Why a subcommand ends with another code than 0.
+#[derive(Debug)]
+enum Failure {
+    /// Settings that cannot be used.
+    Settings(Vec<Problem>),
+    /// Anything else, in words.
+    Run(String),
+}
+
+impl Failure {
+    fn run(error: &dyn std::error::Error) -> Self {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(error) = source {
+            text = format!("{text}: {error}");
+            source = error.source();
+        }
+        Self::Run(text)
+    }
+}
+
+impl From<Vec<Problem>> for Failure {
+    fn from(problems: Vec<Problem>) -> Self {
+        Self::Settings(problems)
+    }
+}
+
+/// Runs the program with these arguments, its name first.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    if let Err(error) = telemetry::init(cli.log.log_format, &cli.log.log) {
+        return end(Err(vec![Problem { setting: "RUST_LOG", what: error }].into()));
+    }
+    end(run(cli.command))
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve { upstream, server } => serve::serve(&upstream, &server),
+        Command::Dev(args) => serve::dev(&args),
+        Command::Sandbox(args) => serve::sandbox(&args),
+        Command::Check { upstream, server } => {
+            print(&Config::new(&upstream, secret(), &server)?.summary());
+            Ok(())
+        }
+        Command::Create(args) => client::create(args),
+        Command::Healthcheck(args) => client::healthcheck(&args),
+    }
+}
+
+#[expect(clippy::print_stderr)]
+fn end(result: Result<(), Failure>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Settings(problems)) => {
+            for problem in problems {
+                eprintln!("error: {problem}");
+            }
+            ExitCode::from(USAGE)
+        }
+        Err(Failure::Run(what)) => {
+            eprintln!("error: {what}");
+            ExitCode::from(FAILURE)
+        }
+    }
+}
+
+fn secret() -> Option<String> {
+    std::env::var(SECRET).ok()
+}
+
+/// Prints to standard output; a reader that has gone away is no failure.
+fn print(text: &str) {
+    let _ = io::Write::write_all(&mut io::stdout().lock(), text.as_bytes());
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Runtime::new().map_err(|error| Failure::run(&error))
+}

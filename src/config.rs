@@ -1,0 +1,412 @@
+//! Flags and variables become one checked [`Config`].
+//!
+//! Values come in as text and are checked together, so that an operator sees every mistake at once.
+//! The secret is no flag: an argument list can be read by every user of the machine.
+
+use std::{
+    fmt, fs,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use clap::Args;
+use reqwest::Url;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::{server, stytch};
+
+/// The variable that holds the secret itself.
+pub const SECRET: &str = "STYTCH_SECRET";
+
+/// How to reach Stytch, unchecked.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Stytch")]
+pub struct UpstreamArgs {
+    /// Project id; decides between the test and the live API. Required, as is the secret, which is
+    /// taken from the variable STYTCH_SECRET or from a file
+    #[arg(long, env = "STYTCH_PROJECT_ID", hide_env_values = true, value_name = "ID")]
+    pub stytch_project_id: Option<String>,
+
+    /// File with the project secret, instead of the variable STYTCH_SECRET
+    #[arg(long, env = "STYTCH_SECRET_FILE", hide_env_values = true, value_name = "FILE")]
+    pub stytch_secret_file: Option<PathBuf>,
+
+    /// Base URL, when it is not the one that belongs to the project id. https, or http on loopback
+    #[arg(long, env = "STYTCH_BASE_URL", hide_env_values = true, value_name = "URL")]
+    pub stytch_base_url: Option<String>,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub timeouts: TimeoutArgs,
+}
+
+/// How long to wait for Stytch, unchecked.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Stytch")]
+pub struct TimeoutArgs {
+    /// Time for a whole call to Stytch
+    #[arg(
+        long,
+        env = "TOTP_FACADE_UPSTREAM_TIMEOUT",
+        hide_env_values = true,
+        default_value = "10s",
+        value_name = "TIME"
+    )]
+    pub upstream_timeout: String,
+
+    /// Time for connecting, out of the above
+    #[arg(
+        long,
+        env = "TOTP_FACADE_CONNECT_TIMEOUT",
+        hide_env_values = true,
+        default_value = "2s",
+        value_name = "TIME"
+    )]
+    pub connect_timeout: String,
+}
+
+/// How to serve, unchecked.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Server")]
+pub struct ServerArgs {
+    /// Where to listen for gRPC; port 0 takes a free one
+    #[arg(
+        long,
+        env = "TOTP_FACADE_GRPC_ADDR",
+        hide_env_values = true,
+        default_value = "127.0.0.1:50051",
+        value_name = "IP:PORT"
+    )]
+    pub grpc_addr: String,
+
+    /// Where to listen for HTTP probes; port 0 takes a free one
+    #[arg(
+        long,
+        env = "TOTP_FACADE_ADMIN_ADDR",
+        hide_env_values = true,
+        default_value = "127.0.0.1:9464",
+        value_name = "IP:PORT"
+    )]
+    pub admin_addr: String,
+
+    /// Calls at a time in the process; more are refused at once
+    #[arg(
+        long,
+        env = "TOTP_FACADE_MAX_IN_FLIGHT",
+        hide_env_values = true,
+        default_value = "1024",
+        value_name = "COUNT"
+    )]
+    pub max_in_flight: String,
+
+    /// Open connections; more wait to be accepted
+    #[arg(
+        long,
+        env = "TOTP_FACADE_MAX_CONNECTIONS",
+        hide_env_values = true,
+        default_value = "512",
+        value_name = "COUNT"
+    )]
+    pub max_connections: String,
+
+    /// Time between saying NOT_SERVING and refusing calls, when asked to stop
+    #[arg(
+        long,
+        env = "TOTP_FACADE_DRAIN_DELAY",
+        hide_env_values = true,
+        default_value = "2s",
+        value_name = "TIME"
+    )]
+    pub drain_delay: String,
+
+    /// Time for open calls to finish after that
+    #[arg(
+        long,
+        env = "TOTP_FACADE_DRAIN_TIMEOUT",
+        hide_env_values = true,
+        default_value = "30s",
+        value_name = "TIME"
+    )]
+    pub drain_timeout: String,
+}
+
+/// Everything that `serve` needs, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How to reach Stytch.
+    pub stytch: stytch::Settings,
+    /// Where and how to serve.
+    pub server: ServerConfig,
+}
+
+/// Where and how to serve, checked.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Where to listen for gRPC.
+    pub grpc_addr: SocketAddr,
+    /// Where to listen for HTTP probes.
+    pub admin_addr: SocketAddr,
+    /// Limits and times.
+    pub settings: server::Settings,
+}
+
+/// A setting that cannot be used. Its text never holds the value of a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The variable by which the setting is known.
+    pub setting: &'static str,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.setting, self.what)
+    }
+}
+
+impl Config {
+    /// Checks everything. `secret` is the value of [`SECRET`], if it is set.
+    ///
+    /// # Errors
+    ///
+    /// Every problem there is.
+    pub fn new(
+        upstream: &UpstreamArgs,
+        secret: Option<String>,
+        server: &ServerArgs,
+    ) -> Result<Self, Vec<Problem>> {
+        let mut check = Check::default();
+        let stytch = check.upstream(upstream, secret.map(SecretString::from));
+        let server = check.server(server);
+        check.end(|| Some(Self { stytch: stytch?, server: server? }))
+    }
+
+    /// The effective settings, one `NAME=value` a line, without secrets.
+    pub fn summary(&self) -> String {
+        let Self { stytch, server: ServerConfig { grpc_addr, admin_addr, settings } } = self;
+        let lines: [(&str, &dyn fmt::Display); 11] = [
+            ("STYTCH_PROJECT_ID", &stytch.project_id),
+            ("STYTCH_SECRET", &"(set, not shown)"),
+            ("STYTCH_BASE_URL", &stytch.base_url),
+            ("TOTP_FACADE_UPSTREAM_TIMEOUT", &humantime::format_duration(stytch.timeout)),
+            ("TOTP_FACADE_CONNECT_TIMEOUT", &humantime::format_duration(stytch.connect_timeout)),
+            ("TOTP_FACADE_GRPC_ADDR", grpc_addr),
+            ("TOTP_FACADE_ADMIN_ADDR", admin_addr),
+            ("TOTP_FACADE_MAX_IN_FLIGHT", &settings.max_in_flight),
+            ("TOTP_FACADE_MAX_CONNECTIONS", &settings.max_connections),
+            ("TOTP_FACADE_DRAIN_DELAY", &humantime::format_duration(settings.drain_delay)),
+            ("TOTP_FACADE_DRAIN_TIMEOUT", &humantime::format_duration(settings.drain_timeout)),
+        ];
+        lines.iter().map(|(name, value)| format!("{name}={value}\n")).collect()
+    }
+}
+
+impl ServerConfig {
+    /// Checks the server's part alone, together with the timeouts of calls to Stytch.
+    ///
+    /// # Errors
+    ///
+    /// Every problem there is.
+    pub fn with_timeouts(
+        server: &ServerArgs,
+        timeouts: &TimeoutArgs,
+    ) -> Result<(Self, Timeouts), Vec<Problem>> {
+        let mut check = Check::default();
+        let server = check.server(server);
+        let timeouts = check.timeouts(timeouts);
+        check.end(|| Some((server?, timeouts?)))
+    }
+}
+
+/// How long to wait for Stytch, checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For a whole call.
+    pub total: Duration,
+    /// For connecting.
+    pub connect: Duration,
+}
+
+/// Checks one address to listen on.
+///
+/// # Errors
+///
+/// When it is none.
+pub fn listen_addr(setting: &'static str, value: &str) -> Result<SocketAddr, Vec<Problem>> {
+    let mut check = Check::default();
+    let addr = check.addr(setting, value);
+    check.end(|| addr)
+}
+
+/// Collects problems. Each method returns a value, or none after reporting why.
+#[derive(Default)]
+struct Check(Vec<Problem>);
+
+impl Check {
+    fn end<T>(self, value: impl FnOnce() -> Option<T>) -> Result<T, Vec<Problem>> {
+        if self.0.is_empty() { value().ok_or(self.0) } else { Err(self.0) }
+    }
+
+    fn problem<T>(&mut self, setting: &'static str, what: impl Into<String>) -> Option<T> {
+        self.0.push(Problem { setting, what: what.into() });
+        None
+    }
+
+    fn upstream(
+        &mut self,
+        args: &UpstreamArgs,
+        secret: Option<SecretString>,
+    ) -> Option<stytch::Settings> {
+        let project_id = self.project_id(args.stytch_project_id.as_deref());
+        let secret = self.secret(secret, args.stytch_secret_file.as_ref());
+        let base_url = match &args.stytch_base_url {
+            Some(url) => self.base_url(url),
+            None => project_id.as_deref().map(default_base_url),
+        };
+        let timeouts = self.timeouts(&args.timeouts);
+        let Timeouts { total, connect } = timeouts?;
+        Some(stytch::Settings {
+            base_url: base_url?,
+            project_id: project_id?,
+            secret: secret?,
+            timeout: total,
+            connect_timeout: connect,
+        })
+    }
+
+    fn project_id(&mut self, value: Option<&str>) -> Option<String> {
+        const SETTING: &str = "STYTCH_PROJECT_ID";
+        match value {
+            None | Some("") => self.problem(SETTING, "is required"),
+            // HTTP Basic ends the user name at the first colon.
+            Some(id) if !id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':') => {
+                self.problem(SETTING, "must be visible ASCII without blanks and colons")
+            }
+            Some(id) => Some(id.to_owned()),
+        }
+    }
+
+    fn secret(
+        &mut self,
+        value: Option<SecretString>,
+        file: Option<&PathBuf>,
+    ) -> Option<SecretString> {
+        const FILE: &str = "STYTCH_SECRET_FILE";
+        let value = value.filter(|value| !value.expose_secret().is_empty());
+        let (setting, secret) = match (value, file) {
+            (Some(_), Some(_)) => {
+                return self.problem(FILE, "must not be set together with STYTCH_SECRET");
+            }
+            (None, None) => {
+                return self.problem(SECRET, "is required (or STYTCH_SECRET_FILE)");
+            }
+            (Some(secret), None) => (SECRET, secret),
+            (None, Some(path)) => match fs::read_to_string(path) {
+                Ok(text) => (FILE, text.trim_end_matches(['\r', '\n']).into()),
+                Err(error) => {
+                    return self.problem(FILE, format!("cannot read {}: {error}", path.display()));
+                }
+            },
+        };
+        let text = secret.expose_secret();
+        if text.is_empty() {
+            self.problem(setting, "is empty")
+        } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            self.problem(setting, "must be visible ASCII without blanks")
+        } else {
+            Some(secret)
+        }
+    }
+
+    fn base_url(&mut self, value: &str) -> Option<Url> {
+        const SETTING: &str = "STYTCH_BASE_URL";
+        let Ok(url) = Url::parse(value) else {
+            return self.problem(SETTING, "is not a URL");
+        };
+        // A URL may hold a password, so no problem quotes it.
+        if !url.username().is_empty() || url.password().is_some() {
+            self.problem(SETTING, "must not hold credentials")
+        } else if url.query().is_some() || url.fragment().is_some() {
+            self.problem(SETTING, "must not have a query or a fragment")
+        } else if url.scheme() == "https" || (url.scheme() == "http" && stytch::is_loopback(&url)) {
+            Some(url)
+        } else {
+            self.problem(SETTING, "must be https (http only on loopback)")
+        }
+    }
+
+    fn timeouts(&mut self, args: &TimeoutArgs) -> Option<Timeouts> {
+        const CONNECT: &str = "TOTP_FACADE_CONNECT_TIMEOUT";
+        let total = self.timeout("TOTP_FACADE_UPSTREAM_TIMEOUT", &args.upstream_timeout);
+        let connect = self.timeout(CONNECT, &args.connect_timeout);
+        let (total, connect) = (total?, connect?);
+        if connect > total {
+            return self.problem(CONNECT, "must not exceed TOTP_FACADE_UPSTREAM_TIMEOUT");
+        }
+        Some(Timeouts { total, connect })
+    }
+
+    fn server(&mut self, args: &ServerArgs) -> Option<ServerConfig> {
+        let grpc_addr = self.addr("TOTP_FACADE_GRPC_ADDR", &args.grpc_addr);
+        let admin_addr = self.addr("TOTP_FACADE_ADMIN_ADDR", &args.admin_addr);
+        let max_in_flight = self.count("TOTP_FACADE_MAX_IN_FLIGHT", &args.max_in_flight);
+        let max_connections = self.count("TOTP_FACADE_MAX_CONNECTIONS", &args.max_connections);
+        let drain_delay = self.duration("TOTP_FACADE_DRAIN_DELAY", &args.drain_delay);
+        let drain_timeout = self.duration("TOTP_FACADE_DRAIN_TIMEOUT", &args.drain_timeout);
+        let settings = server::Settings {
+            max_in_flight: max_in_flight?,
+            max_connections: max_connections?,
+            drain_delay: drain_delay?,
+            drain_timeout: drain_timeout?,
+        };
+        Some(ServerConfig { grpc_addr: grpc_addr?, admin_addr: admin_addr?, settings })
+    }
+
+    fn addr(&mut self, setting: &'static str, value: &str) -> Option<SocketAddr> {
+        value.parse().ok().or_else(|| {
+            self.problem(setting, format!("{value:?} is not IP:PORT, for instance 127.0.0.1:50051"))
+        })
+    }
+
+    fn count(&mut self, setting: &'static str, value: &str) -> Option<usize> {
+        // The upper bound is the largest that a semaphore takes.
+        let range = 1..=tokio::sync::Semaphore::MAX_PERMITS;
+        value
+            .parse()
+            .ok()
+            .filter(|count| range.contains(count))
+            .or_else(|| self.problem(setting, format!("{value:?} is not a number of at least 1")))
+    }
+
+    fn timeout(&mut self, setting: &'static str, value: &str) -> Option<Duration> {
+        match self.duration(setting, value)? {
+            Duration::ZERO => self.problem(setting, "must be longer than 0"),
+            duration => Some(duration),
+        }
+    }
+
+    fn duration(&mut self, setting: &'static str, value: &str) -> Option<Duration> {
+        humantime::parse_duration(value)
+            .ok()
+            .or_else(|| self.problem(setting, format!("{value:?} is not a time, for instance 10s")))
+    }
+}
+
+/// Stytch has one API for live projects and one for all others.
+fn default_base_url(project_id: &str) -> Url {
+    let url = match project_id.starts_with("project-live-") {
+        true => "https://api.stytch.com",
+        false => "https://test.stytch.com",
+    };
+    Url::parse(url).expect("a constant URL")
+}
+
+/// Whether only this machine can connect to the address.
+pub fn is_private(addr: SocketAddr) -> bool {
+    match addr.ip() {
+        IpAddr::V4(ip) => ip.is_loopback(),
+        IpAddr::V6(ip) => ip.is_loopback(),
+    }
+}

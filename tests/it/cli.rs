@@ -1,0 +1,405 @@
+//! The command line, run as a user runs it.
+
+use std::{
+    process::{Command, Output},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::support::{
+    peer::Peer,
+    process::{Server, program, run, run_with_input},
+};
+
+fn code(output: &Output) -> Option<i32> {
+    output.status.code()
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+/// A `dev` on free ports, and the URL of its gRPC port.
+fn dev(more: &[&str]) -> (Server, String) {
+    let mut command =
+        program(&["dev", "--grpc-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"]);
+    command.args(["--drain-delay", "0s"]).args(more);
+    let mut server = Server::start(command);
+    let addr = format!("http://{}", server.addr("grpc"));
+    (server, addr)
+}
+
+fn create(addr: &str, member: &str) -> Output {
+    run(&["create", "--addr", addr, "--organization-id", "example-works", "--member-id", member])
+}
+
+#[test]
+fn serve_without_credentials_refuses_with_64_and_names_what_is_missing() {
+    let output = run(&["serve"]);
+
+    assert_eq!(code(&output), Some(64));
+    assert_eq!(stdout(&output), "", "no port was opened");
+    assert!(stderr(&output).contains("STYTCH_PROJECT_ID: is required"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("STYTCH_SECRET: is required"), "{}", stderr(&output));
+}
+
+#[test]
+fn every_configuration_problem_is_reported_in_one_go() {
+    for subcommand in ["serve", "check"] {
+        let output = program(&[subcommand, "--drain-delay", "later"])
+            .env("STYTCH_PROJECT_ID", "project test")
+            .env("STYTCH_SECRET", "one two")
+            .env("STYTCH_BASE_URL", "http://user:pass-word@api.stytch.com")
+            .env("TOTP_FACADE_UPSTREAM_TIMEOUT", "0s")
+            .env("TOTP_FACADE_CONNECT_TIMEOUT", "soon")
+            .env("TOTP_FACADE_GRPC_ADDR", "here")
+            .env("TOTP_FACADE_ADMIN_ADDR", "127.0.0.1")
+            .env("TOTP_FACADE_MAX_IN_FLIGHT", "0")
+            .env("TOTP_FACADE_MAX_CONNECTIONS", "99999999999999999999")
+            .env("TOTP_FACADE_DRAIN_TIMEOUT", "-1s")
+            .output()
+            .unwrap();
+
+        assert_eq!(code(&output), Some(64), "{subcommand}");
+        let problems: Vec<_> = stderr(&output).lines().collect();
+        for setting in [
+            "STYTCH_PROJECT_ID",
+            "STYTCH_SECRET",
+            "STYTCH_BASE_URL",
+            "TOTP_FACADE_UPSTREAM_TIMEOUT",
+            "TOTP_FACADE_CONNECT_TIMEOUT",
+            "TOTP_FACADE_GRPC_ADDR",
+            "TOTP_FACADE_ADMIN_ADDR",
+            "TOTP_FACADE_MAX_IN_FLIGHT",
+            "TOTP_FACADE_MAX_CONNECTIONS",
+            "TOTP_FACADE_DRAIN_DELAY",
+            "TOTP_FACADE_DRAIN_TIMEOUT",
+        ] {
+            let prefix = format!("error: {setting}: ");
+            let found = problems.iter().filter(|line| line.starts_with(&prefix)).count();
+            assert_eq!(found, 1, "{setting} in {problems:#?}");
+        }
+        assert_eq!(problems.len(), 11, "{problems:#?}");
+        assert!(!stderr(&output).contains("one two") && !stderr(&output).contains("pass-word"));
+    }
+}
+
+#[test]
+fn the_base_url_must_be_https_unless_it_is_loopback() {
+    for (url, good, reason) in [
+        ("https://example.com", true, "https"),
+        ("https://example.com:8443/stytch/", true, "https with a port and a path"),
+        ("http://127.0.0.1:8090", true, "loopback"),
+        ("http://127.8.9.10", true, "all of 127.0.0.0/8"),
+        ("http://[::1]:8090", true, "loopback, version 6"),
+        ("http://localhost:8090", true, "loopback, by name"),
+        ("http://example.com", false, "http over a wire"),
+        ("http://localhost.example.com", false, "a name that only looks local"),
+        ("http://10.0.0.1", false, "http over a private wire"),
+        ("ftp://127.0.0.1", false, "no HTTP"),
+        ("https://example.com?a=b", false, "a query"),
+        ("https://example.com#a", false, "a fragment"),
+        ("example.com", false, "no URL"),
+        ("", false, "empty"),
+    ] {
+        let output = checked().env("STYTCH_BASE_URL", url).output().unwrap();
+
+        assert_eq!(code(&output), Some(if good { 0 } else { 64 }), "{reason}: {}", stderr(&output));
+    }
+}
+
+/// A `check` with good credentials.
+fn checked() -> Command {
+    let mut command = program(&["check"]);
+    command.env("STYTCH_PROJECT_ID", "project-test-1").env("STYTCH_SECRET", "secret-not-shown");
+    command
+}
+
+#[test]
+fn check_prints_the_effective_settings_without_the_secret() {
+    for (id, url) in [
+        ("project-test-1", "https://test.stytch.com/"),
+        ("project-live-1", "https://api.stytch.com/"),
+        ("project-liver-1", "https://test.stytch.com/"),
+    ] {
+        let output = checked().env("STYTCH_PROJECT_ID", id).output().unwrap();
+
+        assert_eq!(code(&output), Some(0), "{}", stderr(&output));
+        let text = stdout(&output);
+        assert!(text.contains(&format!("STYTCH_PROJECT_ID={id}\n")), "{text}");
+        assert!(text.contains(&format!("STYTCH_BASE_URL={url}\n")), "{text}");
+        assert!(text.contains("TOTP_FACADE_UPSTREAM_TIMEOUT=10s\n"), "{text}");
+        assert!(text.contains("STYTCH_SECRET=(set, not shown)\n"), "{text}");
+        assert!(!text.contains("secret-not-shown"), "{text}");
+    }
+}
+
+#[test]
+fn the_secret_may_come_from_a_file_and_from_one_place_only() {
+    let folder = std::env::temp_dir().join(format!("totp-facade-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let check = |path: &std::path::Path| {
+        let mut command = program(&["check"]);
+        command.env("STYTCH_PROJECT_ID", "project-test-1").env("STYTCH_SECRET_FILE", path);
+        command
+    };
+
+    assert_eq!(code(&check(&file("good", "secret\r\n")).output().unwrap()), Some(0));
+    for (path, reason) in [
+        (file("empty", "\n"), "is empty"),
+        (file("two", "one\ntwo\n"), "visible ASCII"),
+        (folder.join("missing"), "cannot read"),
+    ] {
+        let output = check(&path).output().unwrap();
+        assert_eq!(code(&output), Some(64), "{reason}");
+        assert!(stderr(&output).contains(reason), "{}", stderr(&output));
+    }
+    let both = check(&file("good", "secret")).env("STYTCH_SECRET", "secret").output().unwrap();
+    assert_eq!(code(&both), Some(64));
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn help_names_every_variable_and_shows_no_value() {
+    for subcommand in ["serve", "check", "dev", "sandbox", "create", "healthcheck"] {
+        let output = program(&[subcommand, "--help"])
+            .env("STYTCH_PROJECT_ID", "value-of-a-variable")
+            .env("STYTCH_SECRET", "value-of-a-variable")
+            .env("STYTCH_BASE_URL", "value-of-a-variable")
+            .env("TOTP_FACADE_ADDR", "value-of-a-variable")
+            .output()
+            .unwrap();
+
+        assert_eq!(code(&output), Some(0));
+        assert!(!stdout(&output).contains("value-of-a-variable"), "{}", stdout(&output));
+        assert!(stdout(&output).contains("[env: "), "{}", stdout(&output));
+    }
+}
+
+#[test]
+fn a_usage_error_ends_with_64_everywhere() {
+    for args in [
+        vec![],
+        vec!["servw"],
+        vec!["serve", "--stytch-secret", "on-the-command-line"],
+        vec!["serve", "--log-format", "xml"],
+        vec!["dev", "--log", "totp_facade=loud"],
+        vec!["dev", "--grpc-addr", "here"],
+        vec!["dev", "--seed", "/nowhere/seed.json"],
+        vec!["sandbox", "--sandbox-addr", "here"],
+        vec!["create"],
+        vec!["create", "--organization-id", "o"],
+        vec!["create", "--organization-id", "o", "--member-id", "m", "--expiration-minutes", "x"],
+        vec!["create", "--organization-id", "o", "--member-id", "m", "--addr", "not a url"],
+        vec!["create", "--organization-id", "o", "--member-id", "m", "--deadline", "soon"],
+        vec!["create", "--json", "/nowhere/request.json"],
+        vec!["create", "--json", "-", "--member-id", "m"],
+        vec!["healthcheck", "--deadline", "soon"],
+    ] {
+        let output = run(&args);
+
+        assert_eq!(code(&output), Some(64), "{args:?}: {}", stderr(&output));
+        assert!(!stderr(&output).is_empty(), "{args:?}");
+    }
+    assert_eq!(code(&run(&["--version"])), Some(0));
+    assert_eq!(code(&run(&["--help"])), Some(0));
+}
+
+#[test]
+fn dev_and_create_work_out_of_the_box() {
+    let (mut server, addr) = dev(&[]);
+
+    let output = create(&addr, "fresh");
+
+    assert_eq!(code(&output), Some(0), "{}", stderr(&output));
+    let answer: Value = serde_json::from_str(stdout(&output)).expect("JSON and nothing else");
+    assert_eq!(answer["secret"].as_str().unwrap().len(), 32);
+    assert_eq!(code(&run(&["healthcheck", "--addr", &addr])), Some(0));
+    let service = ["--service", "stytch.b2b.totp.v1.TotpService"];
+    assert_eq!(code(&run(&[&["healthcheck", "--addr", &addr], &service[..]].concat())), Some(0));
+    server.addr("admin");
+    server.addr("sandbox");
+    server.signal("TERM");
+    let (code_of_dev, stdout, stderr) = server.end();
+    assert_eq!(code_of_dev, Some(0), "{stderr}");
+    assert!(stdout.contains("create --addr http://127.0.0.1:"), "it prints a call to paste");
+    assert!(stdout.contains("grpcurl -plaintext"), "{stdout}");
+    assert_eq!(code(&run(&["healthcheck", "--addr", &addr])), Some(1), "nobody is there");
+}
+
+#[test]
+fn a_status_is_printed_with_its_details_and_ends_with_1() {
+    let (_server, addr) = dev(&[]);
+
+    let output = create(&addr, "enrolled");
+
+    assert_eq!(code(&output), Some(1));
+    assert_eq!(stdout(&output), "");
+    for line in [
+        "error: ALREADY_EXISTS: ",
+        "  reason: ACTIVE_TOTP_EXISTS (stytch.com)",
+        "  upstream: rejected",
+        "  stytch-request-id: request-id-test-",
+        "  help: https://stytch.com/docs/",
+    ] {
+        assert!(stderr(&output).contains(line), "{line} in {}", stderr(&output));
+    }
+    let output = create(&addr, "");
+    assert!(stderr(&output).contains("  field member_id: is required"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_facade_that_is_not_there_is_a_clear_error() {
+    let output = create("http://127.0.0.1:9", "fresh");
+
+    assert_eq!(code(&output), Some(1));
+    let text = stderr(&output);
+    assert!(text.starts_with("error: cannot connect to http://127.0.0.1:9: "), "{text}");
+    assert!(text.contains("refused"), "{text}");
+}
+
+#[test]
+fn a_whole_request_can_be_given_as_json_so_that_no_token_is_an_argument() {
+    let (_server, addr) = dev(&[]);
+    let create = |input| run_with_input(&["create", "--addr", &addr, "--json", "-"], input);
+    let sms = r#"{"organization_id": "works", "member_id": "sms",
+        "session_token": "sandbox-session-token-of-member-sms-00000000"}"#;
+
+    assert_eq!(code(&create(sms)), Some(0), "{}", stderr(&create(sms)));
+    for (input, what) in [
+        (r#"{"organization_id": "works", "member": "sms"}"#, "there is no field member"),
+        (r#"{"organization_id": 7}"#, "line 1"),
+        (r#"["works", "sms"]"#, "line 1"),
+        (r#"{"session_token": "tok"#, "line 1"),
+        (r#"{} {}"#, "after the JSON object"),
+    ] {
+        let output = create(input);
+        assert_eq!(code(&output), Some(64), "{input}");
+        assert!(stderr(&output).contains(what), "{input}: {}", stderr(&output));
+        assert!(!stderr(&output).contains("tok\""), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_ends_with_1_and_says_which() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+
+    let output = run(&["dev", "--grpc-addr", &addr, "--admin-addr", "127.0.0.1:0"]);
+
+    assert_eq!(code(&output), Some(1));
+    assert!(stderr(&output).contains(&format!("cannot listen for grpc on {addr}")));
+}
+
+#[test]
+fn a_seed_of_your_own_replaces_the_built_in_one() {
+    let path = std::env::temp_dir().join(format!("totp-facade-seed-{}.json", std::process::id()));
+    let seed = r#"{
+        "project": {"project_id": "project-test-mine", "secret": "mine", "name": "Mine"},
+        "organizations": [{"organization_id": "o-1", "organization_name": "O", "organization_slug": "o"}],
+        "members": [{"member_id": "m-1", "email_address": "m@example.com"}]
+    }"#;
+    std::fs::write(&path, seed).unwrap();
+    let (_server, addr) = dev(&["--seed", path.to_str().unwrap()]);
+
+    let ids = ["--organization-id", "o", "--member-id", "m-1"];
+    let output = run(&[&["create", "--addr", &addr], &ids[..]].concat());
+
+    assert_eq!(code(&output), Some(0), "{}", stderr(&output));
+    assert_eq!(code(&create(&addr, "fresh")), Some(1), "the built-in one is gone");
+    for (seed, what) in [
+        ("{", "EOF"),
+        (r#"{"project": {}}"#, "project_id"),
+        (&*seed.replace("\"member_id\": \"m-1\", ", ""), "no member_id"),
+        (&*seed.replace("\"m-1\"", "\"m-1\", \"organization_id\": \"o-2\""), "in no organization"),
+        (&*seed.replace("\"m-1\"", "\"m-1\", \"sandbox\": {\"fault\": \"fire\"}"), "fire"),
+        (&*seed.replace("\"members\"", "\"people\""), "people"),
+    ] {
+        std::fs::write(&path, seed).unwrap();
+        let output = run(&["sandbox", "--seed", path.to_str().unwrap()]);
+        assert_eq!(code(&output), Some(64), "{what}");
+        assert!(stderr(&output).contains(what), "{what}: {}", stderr(&output));
+    }
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn the_sandbox_alone_prints_where_it_is_and_its_credentials() {
+    let mut server = Server::start(program(&["sandbox", "--sandbox-addr", "127.0.0.1:0"]));
+    let addr = server.addr("sandbox");
+    let serve = program(&["serve", "--grpc-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"])
+        .env("STYTCH_PROJECT_ID", "project-test-00000000-0000-4000-8000-000000000000")
+        .env("STYTCH_SECRET", "secret-test-sandbox-this-is-not-a-real-secret")
+        .env("STYTCH_BASE_URL", format!("http://{addr}"))
+        .args(["--drain-delay", "0s"])
+        .spawn_server();
+    let (mut facade, url) = serve;
+
+    let output = create(&url, "fresh");
+
+    assert_eq!(code(&output), Some(0), "{}", stderr(&output));
+    facade.addr("admin");
+    server.signal("INT");
+    let (code, stdout, _) = server.end();
+    assert_eq!(code, Some(0));
+    assert!(stdout.contains("STYTCH_PROJECT_ID=project-test-0000"), "{stdout}");
+    assert!(stdout.contains("STYTCH_SECRET=secret-test-sandbox-"), "{stdout}");
+}
+
+trait SpawnServer {
+    fn spawn_server(&mut self) -> (Server, String);
+}
+
+impl SpawnServer for Command {
+    fn spawn_server(&mut self) -> (Server, String) {
+        let command = std::mem::replace(self, Command::new("true"));
+        let mut server = Server::start(command);
+        let url = format!("http://{}", server.addr("grpc"));
+        (server, url)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_the_process_at_once() {
+    let mut peer = Peer::start(|mut connection| async move {
+        connection.request().await;
+        connection.hold().await;
+    })
+    .await;
+    let mut command =
+        program(&["serve", "--grpc-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"]);
+    command
+        .env("STYTCH_PROJECT_ID", "project-test-1")
+        .env("STYTCH_SECRET", "secret")
+        .env("STYTCH_BASE_URL", format!("http://{}", peer.addr))
+        .args(["--drain-delay", "1min", "--log", "info"]);
+    let (server, url) = command.spawn_server();
+    let call = tokio::task::spawn_blocking(move || create(&url, "fresh"));
+    peer.request().await;
+    let start = Instant::now();
+
+    server.signal("TERM");
+    server.signal("TERM");
+    // Signals of one kind that come together are one signal.
+    let (code, stderr) = loop_until_ended(server);
+
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(start.elapsed() < Duration::from_secs(5), "took {:?}", start.elapsed());
+    let _ = call.await;
+}
+
+fn loop_until_ended(server: Server) -> (Option<i32>, String) {
+    server.signal("INT");
+    let (code, _, stderr) = server.end();
+    (code, stderr)
+}

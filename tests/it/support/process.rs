@@ -1,0 +1,97 @@
+//! The program itself, as a user runs it.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::SocketAddr,
+    process::{Child, Command, Output, Stdio},
+    sync::mpsc,
+    thread,
+};
+
+use super::PATIENCE;
+
+/// The program with these arguments, and none of the variables that would change what it does.
+pub fn program(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_totp-facade"));
+    command.args(args).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        if name.starts_with("STYTCH_") || name.starts_with("TOTP_FACADE_") || name == "RUST_LOG" {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Runs it to its end.
+pub fn run(args: &[&str]) -> Output {
+    program(args).output().unwrap()
+}
+
+/// Runs it to its end with this on its standard input.
+pub fn run_with_input(args: &[&str], input: &str) -> Output {
+    let mut command = program(args);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+/// A program that serves, killed when dropped.
+pub struct Server {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    stdout: Vec<String>,
+    stderr: Option<thread::JoinHandle<String>>,
+}
+
+impl Server {
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut stderr = child.stderr.take().unwrap();
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            stdout.lines().map_while(Result::ok).try_for_each(|it| sender.send(it))
+        });
+        let stderr = thread::spawn(move || {
+            let mut text = String::new();
+            stderr.read_to_string(&mut text).unwrap();
+            text
+        });
+        Self { child, lines, stdout: Vec::new(), stderr: Some(stderr) }
+    }
+
+    /// Where it says that it listens.
+    pub fn addr(&mut self, what: &str) -> SocketAddr {
+        let prefix = format!("{what} listening on ");
+        loop {
+            if let Some(addr) = self.stdout.iter().find_map(|line| line.strip_prefix(&prefix)) {
+                return addr.parse().unwrap();
+            }
+            let line = self.lines.recv_timeout(PATIENCE).expect("a line on standard output");
+            self.stdout.push(line);
+        }
+    }
+
+    /// Sends it a signal, `TERM` or `INT`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    /// Waits for its end: exit code, standard output, standard error.
+    pub fn end(mut self) -> (Option<i32>, String, String) {
+        let status = self.child.wait().unwrap();
+        self.stdout.extend(self.lines.iter());
+        let stderr = self.stderr.take().unwrap().join().unwrap();
+        (status.code(), self.stdout.join("\n"), stderr)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
