@@ -1,5 +1,5 @@
 //! The gRPC services. Each handler checks its request, calls one endpoint and answers; what that
-//! means is said once, in [`answer`].
+//! means is said once, in `answer`.
 
 mod totp;
 mod validate;

@@ -42,7 +42,7 @@ pub struct Client(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     http: reqwest::Client,
-    base_url: String,
+    base_url: Url,
     timeout: Duration,
 }
 
@@ -71,7 +71,7 @@ impl Client {
         }
         Ok(Self(Arc::new(Inner {
             http: builder.build()?,
-            base_url: settings.base_url.as_str().trim_end_matches('/').to_owned(),
+            base_url: settings.base_url.clone(),
             timeout: settings.timeout,
         })))
     }
@@ -96,7 +96,7 @@ impl Client {
             let answer = self
                 .0
                 .http
-                .request(endpoint.method.clone(), self.0.base_url.clone() + endpoint.path)
+                .request(endpoint.method.clone(), self.url(endpoint.path))
                 .body(Body::wrap(sent.body(body.into())))
                 .send()
                 .await
@@ -130,6 +130,16 @@ impl Client {
         } else {
             Err(unreadable(Unreadable::Incomplete, Some(answer.request_id().to_owned())))
         }
+    }
+
+    /// `path` below the base URL, whose host is not parsed again.
+    fn url(&self, path: &str) -> Url {
+        let mut url = self.0.base_url.clone();
+        match url.path().trim_end_matches('/') {
+            "" => url.set_path(path),
+            base => url.set_path(&format!("{base}{path}")),
+        }
+        url
     }
 }
 
