@@ -52,14 +52,13 @@ impl InFlight {
 
     /// Admits a call, or none when the process is full.
     pub fn admit(&self) -> Option<Call> {
-        let permit = Permit(Arc::clone(&self.0));
-        // A refused call gives its place back as its permit is dropped.
-        if self.0.count.fetch_add(1, Ordering::AcqRel) < self.0.limit {
-            Some(Call { sent: Sent::default(), _permit: Arc::new(permit) })
-        } else {
+        let below_limit = |count| (count < self.0.limit).then_some(count + 1);
+        if self.0.count.fetch_update(Ordering::AcqRel, Ordering::Acquire, below_limit).is_err() {
             self.warn();
-            None
+            return None;
         }
+        let permit = Permit(Arc::clone(&self.0));
+        Some(Call { sent: Sent::default(), _permit: Arc::new(permit) })
     }
 
     /// How many calls there are.
@@ -145,10 +144,10 @@ where
 {
     fn drop(&mut self) {
         let Some((future, call)) = self.rest.take() else { return };
-        if !call.sent.get() || std::thread::panicking() {
-            return;
-        }
-        tokio::spawn(async move {
+        // Without a runtime the process is ending, and the drain has had its time.
+        let runtime = tokio::runtime::Handle::try_current();
+        let (true, Ok(runtime)) = (call.sent.get(), runtime) else { return };
+        runtime.spawn(async move {
             let code = future.await.map_or_else(|status| status.code(), |_| tonic::Code::Ok);
             tracing::info!(?code, "a call ended after its caller had gone");
             drop(call);

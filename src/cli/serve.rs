@@ -1,6 +1,6 @@
 //! `serve`, `dev` and `sandbox`: processes that run until they are told to stop.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{io, net::SocketAddr, path::PathBuf};
 
 use clap::Args;
 use secrecy::SecretString;
@@ -28,92 +28,74 @@ pub(super) struct DevArgs {
     #[command(flatten)]
     timeouts: TimeoutArgs,
 
-    /// Where the sandbox listens; a free port by default
-    #[arg(
-        long,
-        env = SANDBOX_ADDR,
-        hide_env_values = true,
-        default_value = "127.0.0.1:0",
-        value_name = "IP:PORT",
-        help_heading = "Sandbox"
-    )]
-    sandbox_addr: String,
-
     #[command(flatten)]
-    seed: SeedArgs,
-}
-
-#[derive(Args, Debug)]
-pub(super) struct SandboxArgs {
-    /// Where the sandbox listens; port 0 takes a free one
-    #[arg(
-        long,
-        env = SANDBOX_ADDR,
-        hide_env_values = true,
-        default_value = "127.0.0.1:8090",
-        value_name = "IP:PORT",
-        help_heading = "Sandbox"
-    )]
-    sandbox_addr: String,
-
-    #[command(flatten)]
-    seed: SeedArgs,
+    sandbox: SandboxArgs,
 }
 
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Sandbox")]
-struct SeedArgs {
+pub(super) struct SandboxArgs {
+    /// Where the sandbox listens; by default 127.0.0.1:8090, and a free port under `dev`
+    #[arg(long, env = SANDBOX_ADDR, hide_env_values = true, value_name = "IP:PORT")]
+    sandbox_addr: Option<String>,
+
     /// Organizations and members of your own instead of the built-in ones (docs/sandbox.md)
     #[arg(long, value_name = "FILE")]
     seed: Option<PathBuf>,
 }
 
-impl SeedArgs {
-    fn read(&self) -> Result<Seed, Failure> {
-        match &self.seed {
-            None => Ok(Seed::embedded()),
+impl SandboxArgs {
+    /// Where to listen and what to start with.
+    fn check(&self, default_addr: &str) -> Result<(SocketAddr, Seed), Failure> {
+        let addr = self.sandbox_addr.as_deref().unwrap_or(default_addr);
+        let addr = config::listen_addr(SANDBOX_ADDR, addr)?;
+        let seed = match &self.seed {
+            None => Seed::embedded(),
             Some(path) => Seed::read(path).map_err(|error| {
                 Failure::Settings(vec![Problem { setting: "--seed", what: error.to_string() }])
-            }),
-        }
+            })?,
+        };
+        Ok((addr, seed))
     }
 }
 
 pub(super) fn serve(upstream: &UpstreamArgs, server: &ServerArgs) -> Result<(), Failure> {
     let config = Config::new(upstream, secret(), server)?;
     runtime()?.block_on(async {
+        let stop = stop_signal()?;
         let listeners = listen(&config.server).await?;
+        let (version, base_url) = (env!("CARGO_PKG_VERSION"), config.stytch.base_url.as_str());
+        tracing::info!(version, base_url, "serving");
         if !is_private(config.server.grpc_addr) {
             tracing::warn!("listening beyond loopback, and any caller is served");
         }
-        facade(listeners, &config.server, &config.stytch, stop_signal()).await
+        facade(listeners, &config.server, &config.stytch, stop).await
     })
 }
 
 pub(super) fn dev(args: &DevArgs) -> Result<(), Failure> {
     let (config, timeouts) = ServerConfig::with_timeouts(&args.server, &args.timeouts)?;
-    let sandbox_addr = config::listen_addr(SANDBOX_ADDR, &args.sandbox_addr)?;
-    let seed = args.seed.read()?;
+    let (sandbox_addr, seed) = args.sandbox.check("127.0.0.1:0")?;
     runtime()?.block_on(async {
+        let stop = stop_signal()?;
         let listeners = listen(&config).await?;
         let sandbox = bind("sandbox", sandbox_addr).await?;
         let stytch = sandboxed(addr_of(&sandbox)?, &seed, timeouts);
         let grpc_addr = addr_of(&listeners.grpc)?;
         print(&dev_hints(&seed, grpc_addr));
-        let stopped = stop_signal();
         tokio::select! {
             result = sandbox::run(sandbox, seed, std::future::pending()) => {
                 result.map_err(|error| Failure::run(&error))
             }
-            result = facade(listeners, &config, &stytch, stopped) => result,
+            result = facade(listeners, &config, &stytch, stop) => result,
         }
     })
 }
 
 pub(super) fn sandbox(args: &SandboxArgs) -> Result<(), Failure> {
-    let addr = config::listen_addr(SANDBOX_ADDR, &args.sandbox_addr)?;
-    let seed = args.seed.read()?;
+    let (addr, seed) = args.check("127.0.0.1:8090")?;
     runtime()?.block_on(async {
+        let stop = stop_signal()?;
         let listener = bind("sandbox", addr).await?;
         print(&format!(
             "STYTCH_PROJECT_ID={}\nSTYTCH_SECRET={}\n{}",
@@ -121,8 +103,7 @@ pub(super) fn sandbox(args: &SandboxArgs) -> Result<(), Failure> {
             seed.project.secret,
             members(&seed)
         ));
-        let stopped = stop_signal();
-        sandbox::run(listener, seed, stopped).await.map_err(|error| Failure::run(&error))
+        sandbox::run(listener, seed, stop).await.map_err(|error| Failure::run(&error))
     })
 }
 
@@ -197,43 +178,59 @@ fn members(seed: &Seed) -> String {
     text
 }
 
-/// Ends at the first signal to stop. The second one ends the process.
-fn stop_signal() -> impl Future<Output = ()> {
+/// Ends at the first signal to stop; the second one ends the process. Signals are heard from now on.
+fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
+    let mut signals = Signals::new().map_err(|error| Failure::run(&error))?;
     let (stop, mut stopped) = watch::channel(false);
     tokio::spawn(async move {
-        signal().await;
+        signals.next().await;
         stop.send_replace(true);
-        signal().await;
+        signals.next().await;
         tracing::error!("stopped by a second signal; open calls are cut");
         std::process::exit(super::FAILURE.into());
     });
-    async move {
+    Ok(async move {
         let _ = stopped.wait_for(|stopped| *stopped).await;
-    }
+    })
+}
+
+/// The signals that ask a process to stop.
+#[cfg(unix)]
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
-async fn signal() {
-    use tokio::signal::unix::{SignalKind, signal};
+impl Signals {
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
 
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        }
-        (Err(error), _) | (_, Err(error)) => {
-            tracing::error!(%error, "cannot listen for signals");
-            std::future::pending().await
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 }
 
-#[cfg(not(unix))]
-async fn signal() {
-    if let Err(error) = tokio::signal::ctrl_c().await {
-        tracing::error!(%error, "cannot listen for signals");
-        std::future::pending().await
+/// The signals that ask a process to stop.
+#[cfg(windows)]
+struct Signals(tokio::signal::windows::CtrlC);
+
+#[cfg(windows)]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        tokio::signal::windows::ctrl_c().map(Self)
+    }
+
+    async fn next(&mut self) {
+        self.0.recv().await;
     }
 }

@@ -44,8 +44,9 @@ pub(super) fn router(seed: Seed) -> Router {
 }
 
 async fn authenticated(State(store): State<Shared>, request: Request, next: Next) -> Response {
-    let (project_id, secret) = credentials(request.headers()).unwrap_or_default();
-    let known = lock(&store).authenticate(&project_id, &secret);
+    let known = credentials(request.headers())
+        .ok_or(ApiError::UNAUTHORIZED)
+        .and_then(|(project_id, secret)| lock(&store).authenticate(&project_id, &secret));
     match known {
         Err(error) => error.into_response(),
         // Exactly this: the API refuses `application/json; charset=utf-8`.

@@ -62,10 +62,9 @@ impl Service<Request<Body>> for Guard {
                 let answer = caught(routes.oneshot(request)).await;
                 answer.map(|response| response.map(|body| layer.closing.ends(body)))
             } else {
-                layer.admitted(routes, request).await
+                layer.admitted(routes, request).await.map(complete)
             };
             let response = answer.unwrap_or_else(Status::into_http);
-            let response = complete(response);
             record.end(code_of(&response));
             Ok(response)
         })

@@ -26,12 +26,28 @@ fn stderr(output: &Output) -> &str {
 
 /// A `dev` on free ports, and the URL of its gRPC port.
 fn dev(more: &[&str]) -> (Server, String) {
-    let mut command =
-        program(&["dev", "--grpc-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"]);
-    command.args(["--drain-delay", "0s"]).args(more);
+    let mut command = program(&["dev"]);
+    command.args(FREE_PORTS).args(["--drain-delay", "0s"]).args(more);
+    start(command)
+}
+
+/// A `serve` on free ports in front of `base_url`.
+fn serve(base_url: &str) -> Command {
+    let mut command = program(&["serve"]);
+    command
+        .args(FREE_PORTS)
+        .env("STYTCH_PROJECT_ID", "project-test-1")
+        .env("STYTCH_SECRET", "secret")
+        .env("STYTCH_BASE_URL", base_url);
+    command
+}
+
+const FREE_PORTS: [&str; 4] = ["--grpc-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"];
+
+fn start(command: Command) -> (Server, String) {
     let mut server = Server::start(command);
-    let addr = format!("http://{}", server.addr("grpc"));
-    (server, addr)
+    let url = format!("http://{}", server.addr("grpc"));
+    (server, url)
 }
 
 fn create(addr: &str, member: &str) -> Output {
@@ -337,36 +353,20 @@ fn a_seed_of_your_own_replaces_the_built_in_one() {
 fn the_sandbox_alone_prints_where_it_is_and_its_credentials() {
     let mut server = Server::start(program(&["sandbox", "--sandbox-addr", "127.0.0.1:0"]));
     let addr = server.addr("sandbox");
-    let serve = program(&["serve", "--grpc-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"])
+    let mut facade = serve(&format!("http://{addr}"));
+    facade
         .env("STYTCH_PROJECT_ID", "project-test-00000000-0000-4000-8000-000000000000")
-        .env("STYTCH_SECRET", "secret-test-sandbox-this-is-not-a-real-secret")
-        .env("STYTCH_BASE_URL", format!("http://{addr}"))
-        .args(["--drain-delay", "0s"])
-        .spawn_server();
-    let (mut facade, url) = serve;
+        .env("STYTCH_SECRET", "secret-test-sandbox-this-is-not-a-real-secret");
+    let (_facade, url) = start(facade);
 
     let output = create(&url, "fresh");
 
     assert_eq!(code(&output), Some(0), "{}", stderr(&output));
-    facade.addr("admin");
     server.signal("INT");
     let (code, stdout, _) = server.end();
     assert_eq!(code, Some(0));
     assert!(stdout.contains("STYTCH_PROJECT_ID=project-test-0000"), "{stdout}");
     assert!(stdout.contains("STYTCH_SECRET=secret-test-sandbox-"), "{stdout}");
-}
-
-trait SpawnServer {
-    fn spawn_server(&mut self) -> (Server, String);
-}
-
-impl SpawnServer for Command {
-    fn spawn_server(&mut self) -> (Server, String) {
-        let command = std::mem::replace(self, Command::new("true"));
-        let mut server = Server::start(command);
-        let url = format!("http://{}", server.addr("grpc"));
-        (server, url)
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -376,30 +376,19 @@ async fn a_second_signal_ends_the_process_at_once() {
         connection.hold().await;
     })
     .await;
-    let mut command =
-        program(&["serve", "--grpc-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"]);
-    command
-        .env("STYTCH_PROJECT_ID", "project-test-1")
-        .env("STYTCH_SECRET", "secret")
-        .env("STYTCH_BASE_URL", format!("http://{}", peer.addr))
-        .args(["--drain-delay", "1min", "--log", "info"]);
-    let (server, url) = command.spawn_server();
+    let mut command = serve(&format!("http://{}", peer.addr));
+    command.args(["--drain-delay", "1min"]);
+    let (server, url) = start(command);
     let call = tokio::task::spawn_blocking(move || create(&url, "fresh"));
     peer.request().await;
     let start = Instant::now();
 
     server.signal("TERM");
-    server.signal("TERM");
-    // Signals of one kind that come together are one signal.
-    let (code, stderr) = loop_until_ended(server);
+    // Another kind, for two of one kind may arrive as one.
+    server.signal("INT");
+    let (code, _, stderr) = server.end();
 
     assert_eq!(code, Some(1), "{stderr}");
     assert!(start.elapsed() < Duration::from_secs(5), "took {:?}", start.elapsed());
     let _ = call.await;
-}
-
-fn loop_until_ended(server: Server) -> (Option<i32>, String) {
-    server.signal("INT");
-    let (code, _, stderr) = server.end();
-    (code, stderr)
 }
