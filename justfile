@@ -1,6 +1,6 @@
-# What CI runs; see .ci/run for the tools it installs.
+# What CI runs, but for deny; .ci/run installs what it takes.
 
-default: format lint test doc buf deny
+default: format buf lint doc test
 
 # The formatting is rustfmt's.
 format:
@@ -10,8 +10,9 @@ format:
 lint:
     cargo clippy --locked --all-targets -- -D warnings
 
+# The README's own command.
 test:
-    cargo test --locked
+    bash -c "$(python3 .ci/readme.py --test)"
 
 # Documentation builds, and its links lead somewhere.
 doc:
@@ -22,7 +23,7 @@ buf:
     buf lint
     buf format --diff --exit-code
 
-# Licences, sources and known vulnerabilities of the dependencies.
+# Licences, sources and known vulnerabilities of the dependencies; needs cargo-deny and the internet.
 deny:
     cargo deny check
 

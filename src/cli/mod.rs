@@ -1,4 +1,4 @@
-//! The command line: one subcommand a file, and the exit code of each.
+//! The command line: subcommands that serve, subcommands that call, and the exit code of each.
 
 mod client;
 mod qr;

@@ -19,7 +19,7 @@ use totp_facade::{
 };
 
 use crate::support::{
-    Facade, PATIENCE, Setup, create, info,
+    Deaf, Facade, PATIENCE, Setup, create, info,
     peer::{Peer, json},
     pushback, sandbox,
 };
@@ -90,6 +90,23 @@ async fn a_deadline_that_has_passed_sends_nothing() {
         assert_eq!(info(&status).upstream, "not_sent", "{grpc_timeout}");
     }
     assert_eq!(peer.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_deadline_before_the_request_has_left_is_not_sent_and_leaves_nothing_behind() {
+    let deaf = Deaf::new().await;
+    let facade = Facade::in_front_of(deaf.addr).await;
+    let mut request = Request::new(create("fresh"));
+    request.set_timeout(Duration::from_millis(200));
+
+    let status = facade.client().await.create(request).await.expect_err("no connection in time");
+
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert_eq!(info(&status).upstream, "not_sent");
+    assert_eq!(pushback(&status), None, "it may be sent again");
+    let start = Instant::now();
+    facade.stop().await.unwrap().expect("a clean drain");
+    assert!(start.elapsed() < Duration::from_secs(1), "nothing went on connecting");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use std::{
 use tonic::{Code, Status};
 
 use crate::support::{
-    Setup, create, info, listener,
+    Deaf, Setup, create, info, listener,
     peer::{Connection, Peer, answer, json},
     pushback,
 };
@@ -323,18 +323,8 @@ async fn a_pooled_connection_reset_after_the_request_was_sent_is_an_unknown_outc
 
 #[tokio::test]
 async fn a_host_that_does_not_answer_the_connect_is_not_sent() {
-    // A full backlog: the kernel answers no further SYN.
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let full = socket.listen(1).unwrap();
-    let addr = full.local_addr().unwrap();
-    let mut held = Vec::new();
-    while let Ok(Ok(stream)) =
-        tokio::time::timeout(TIMEOUT / 3, tokio::net::TcpStream::connect(addr)).await
-    {
-        held.push(stream);
-    }
-    let mut setup = Setup::new(addr);
+    let deaf = Deaf::new().await;
+    let mut setup = Setup::new(deaf.addr);
     setup.stytch.connect_timeout = TIMEOUT;
     let facade = setup.start().await;
     let mut client = facade.client().await;

@@ -19,3 +19,4 @@ mod requests;
 mod sandbox;
 mod secrets;
 mod status_codes;
+mod tls;

@@ -12,7 +12,7 @@ use crate::support::{
     process::{Server, program},
 };
 
-const STYTCH_SECRET: &str = "secret-test-never-to-be-printed-000";
+pub const STYTCH_SECRET: &str = "secret-test-never-to-be-printed-000";
 const TOKENS: [&str; 3] = [
     "intermediate-never-to-be-printed=",
     "session-never-to-be-printed",
@@ -47,7 +47,8 @@ fn answers() -> Vec<String> {
     ]
 }
 
-fn request() -> CreateRequest {
+/// A request that is full of them.
+pub fn request() -> CreateRequest {
     let [intermediate_session_token, session_token, session_jwt] = TOKENS.map(|it| Some(it.into()));
     CreateRequest { intermediate_session_token, session_token, session_jwt, ..create("fresh") }
 }
@@ -109,11 +110,17 @@ async fn a_run_at_trace_level_through_success_and_every_failure_prints_no_secret
         assert_eq!(ok, 2, "{codes:?}");
         assert!(stderr.len() > 10_000, "tracing was on");
         assert!(stderr.contains("member.created_at"), "the odd field is named");
-        for secret in secrets() {
-            for (stream, text) in [("stdout", &stdout), ("stderr", &stderr)] {
-                let line = text.lines().find(|line| line.contains(&secret));
-                assert!(line.is_none(), "{secret} on {stream}: {line:?}");
-            }
+        assert_none_in(&[("stdout", &stdout), ("stderr", &stderr)]);
+    }
+}
+
+/// No line of these streams has a secret in it.
+#[track_caller]
+pub fn assert_none_in(streams: &[(&str, &str)]) {
+    for secret in secrets() {
+        for (stream, text) in streams {
+            let line = text.lines().find(|line| line.contains(&secret));
+            assert!(line.is_none(), "{secret} on {stream}: {line:?}");
         }
     }
 }

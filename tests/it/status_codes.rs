@@ -1,9 +1,14 @@
 //! Each answer of Stytch's to its row of the table, over the wire.
 
+use std::sync::{Arc, Mutex};
+
 use serde_json::json;
-use tonic::{Code, Status};
+use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt as _;
-use totp_facade::{proto::stytch::b2b::totp::v1::CreateRequest, status::MAX_TRAILERS};
+use totp_facade::{
+    proto::stytch::b2b::totp::v1::{CreateRequest, totp_service_client::TotpServiceClient},
+    status::MAX_TRAILERS,
+};
 
 use crate::support::{
     self, Facade, create, fixture, info,
@@ -11,13 +16,40 @@ use crate::support::{
     pushback,
 };
 
-/// The status of a Create that Stytch answers with `http`.
-async fn status_for(http: impl Into<Vec<u8>>, request: CreateRequest) -> Status {
-    let peer = Peer::answering(http).await;
-    let facade = Facade::in_front_of(peer.addr).await;
-    let status = facade.client().await.create(request).await.expect_err("a failure");
-    assert_eq!(peer.pending(), 1, "sent once");
-    status
+/// A façade in front of a peer whose answer can be changed.
+struct Exchange {
+    answer: Arc<Mutex<Vec<u8>>>,
+    client: TotpServiceClient<Channel>,
+    peer: Peer,
+    _facade: Facade,
+}
+
+impl Exchange {
+    async fn new() -> Self {
+        let answer = Arc::new(Mutex::new(Vec::new()));
+        let current = Arc::clone(&answer);
+        let peer = Peer::start(move |mut connection| {
+            let current = Arc::clone(&current);
+            async move {
+                while connection.request().await {
+                    let answer = current.lock().unwrap().clone();
+                    connection.send(answer).await;
+                }
+            }
+        })
+        .await;
+        let facade = Facade::in_front_of(peer.addr).await;
+        Self { answer, client: facade.client().await, peer, _facade: facade }
+    }
+
+    /// The status of a Create that Stytch answers with `http`.
+    async fn status_for(&mut self, http: impl Into<Vec<u8>>, request: CreateRequest) -> Status {
+        *self.answer.lock().unwrap() = http.into();
+        let status = self.client.create(request).await.expect_err("a failure");
+        self.peer.request().await;
+        assert_eq!(self.peer.pending(), 0, "sent once");
+        status
+    }
 }
 
 fn error(http_status: u16, error_type: &str) -> String {
@@ -27,6 +59,7 @@ fn error(http_status: u16, error_type: &str) -> String {
 
 #[tokio::test]
 async fn every_example_error_maps_to_its_row() {
+    let mut exchange = Exchange::new().await;
     const NONE: Option<&str> = None;
     let never = Some("-1");
     for (file, code, reason, upstream, expected_pushback) in [
@@ -115,7 +148,7 @@ async fn every_example_error_maps_to_its_row() {
         let http_status: u16 = file["error-".len()..][..3].parse().unwrap();
         let body = fixture(file);
 
-        let status = status_for(json(http_status, &body), create("fresh")).await;
+        let status = exchange.status_for(json(http_status, &body), create("fresh")).await;
 
         let info = info(&status);
         assert_eq!(status.code(), code, "{file}");
@@ -137,6 +170,7 @@ async fn every_example_error_maps_to_its_row() {
 
 #[tokio::test]
 async fn an_error_type_decides_before_its_affix_and_its_affix_before_the_http_status() {
+    let mut exchange = Exchange::new().await;
     for (http_status, error_type, code, reason) in [
         (400, "invalid_totp_code", Code::InvalidArgument, "known, whatever the status"),
         (401, "unable_to_authenticate_totp", Code::InvalidArgument, "known, whatever the status"),
@@ -171,7 +205,7 @@ async fn an_error_type_decides_before_its_affix_and_its_affix_before_the_http_st
         (500, "brand_new", Code::Unknown, "status"),
         (599, "brand_new", Code::Unknown, "status"),
     ] {
-        let status = status_for(error(http_status, error_type), create("fresh")).await;
+        let status = exchange.status_for(error(http_status, error_type), create("fresh")).await;
 
         assert_eq!(status.code(), code, "{http_status} {error_type}: {reason}");
         assert_eq!(info(&status).error_type.as_deref(), Some(error_type));
@@ -180,9 +214,10 @@ async fn an_error_type_decides_before_its_affix_and_its_affix_before_the_http_st
 
 #[tokio::test]
 async fn a_refusal_that_is_not_stytchs_is_our_misconfiguration() {
+    let mut exchange = Exchange::new().await;
     for http_status in [400, 401, 403, 404, 409, 429] {
         for body in ["", "<html></html>", "[]", "{}", r#"{"message": "no"}"#] {
-            let status = status_for(json(http_status, body), create("fresh")).await;
+            let status = exchange.status_for(json(http_status, body), create("fresh")).await;
 
             assert_eq!(status.code(), Code::Internal, "{http_status} {body}");
             assert_eq!(info(&status).reason, "UPSTREAM_ANSWER_UNREADABLE");
@@ -194,12 +229,13 @@ async fn a_refusal_that_is_not_stytchs_is_our_misconfiguration() {
 
 #[tokio::test]
 async fn details_say_in_a_form_for_programs_what_the_error_is_about() {
+    let mut exchange = Exchange::new().await;
     let request = || create("member-7");
 
-    let status = status_for(error(400, "invalid_totp_code"), request()).await;
+    let status = exchange.status_for(error(400, "invalid_totp_code"), request()).await;
     assert_eq!(status.get_error_details().bad_request().unwrap().field_violations[0].field, "code");
 
-    let status = status_for(error(404, "organization_not_found"), request()).await;
+    let status = exchange.status_for(error(404, "organization_not_found"), request()).await;
     let details = status.get_error_details();
     let resource = details.resource_info().unwrap();
     assert_eq!(
@@ -207,26 +243,27 @@ async fn details_say_in_a_form_for_programs_what_the_error_is_about() {
         ("organization", "example-works")
     );
 
-    let status = status_for(error(400, "active_totp_exists"), request()).await;
+    let status = exchange.status_for(error(400, "active_totp_exists"), request()).await;
     let details = status.get_error_details();
     let resource = details.resource_info().unwrap();
     assert_eq!((&*resource.resource_type, &*resource.resource_name), ("totp", "member-7"));
 
-    let status = status_for(error(400, "expired_totp"), request()).await;
+    let status = exchange.status_for(error(400, "expired_totp"), request()).await;
     let details = status.get_error_details();
     let violation = &details.precondition_failure().unwrap().violations[0];
     assert_eq!((&*violation.r#type, &*violation.subject), ("EXPIRED_TOTP", "member:member-7"));
 
-    let status = status_for(error(429, "too_many_requests"), request()).await;
+    let status = exchange.status_for(error(429, "too_many_requests"), request()).await;
     let details = status.get_error_details();
     assert_eq!(details.quota_failure().unwrap().violations[0].subject, "member:member-7");
 }
 
 #[tokio::test]
 async fn error_details_travel_as_a_struct() {
+    let mut exchange = Exchange::new().await;
     let body = fixture("error-400-with-error_details.json");
 
-    let status = status_for(json(400, &body), create("fresh")).await;
+    let status = exchange.status_for(json(400, &body), create("fresh")).await;
 
     let details: tonic_types::Status = prost::Message::decode(status.details()).unwrap();
     let any = details
@@ -243,23 +280,25 @@ async fn error_details_travel_as_a_struct() {
 
 #[tokio::test]
 async fn retry_after_becomes_retry_info_and_pushback_with_jitter_added() {
+    let mut exchange = Exchange::new().await;
     let body = fixture("error-429-too_many_requests.json");
     for (header, at_least, at_most) in [("2", 2_000, 2_400), ("9999", 60_000, 72_000)] {
         let http = answer(429, &format!("retry-after: {header}\r\n"), &body);
 
-        let status = status_for(http, create("fresh")).await;
+        let status = exchange.status_for(http, create("fresh")).await;
 
         let millis: u128 = pushback(&status).expect("a pushback").parse().unwrap();
         let delay = status.get_error_details().retry_info().unwrap().retry_delay.unwrap();
         assert!((at_least..=at_most).contains(&millis), "{millis} ms for {header}");
         assert_eq!(delay.as_millis(), millis);
     }
-    let silent = status_for(json(429, &body), create("fresh")).await;
+    let silent = exchange.status_for(json(429, &body), create("fresh")).await;
     assert!(silent.get_error_details().retry_info().is_none(), "nothing is invented");
 }
 
 #[tokio::test]
 async fn no_answer_of_stytch_makes_trailers_too_large() {
+    let mut exchange = Exchange::new().await;
     let long = |text: &str| text.repeat(20_000);
     for (reason, body) in [
         (
@@ -304,7 +343,7 @@ async fn no_answer_of_stytch_makes_trailers_too_large() {
         let mut request = create(&"m".repeat(4_000));
         request.organization_id = "o".repeat(4_000);
 
-        let status = status_for(json(400, &body.to_string()), request).await;
+        let status = exchange.status_for(json(400, &body.to_string()), request).await;
 
         let mut trailers = http::HeaderMap::new();
         status.add_header(&mut trailers).unwrap();
@@ -317,6 +356,7 @@ async fn no_answer_of_stytch_makes_trailers_too_large() {
 
 #[tokio::test]
 async fn a_secret_echoed_by_stytch_is_masked() {
+    let mut exchange = Exchange::new().await;
     let mut request = create("fresh");
     request.session_token = Some("token-7f3a".into());
     request.session_jwt = Some("424242".into());
@@ -327,7 +367,7 @@ async fn a_secret_echoed_by_stytch_is_masked() {
         "error_details": {"token-7f3a": {"list": ["is token-7f3a", 424242]}},
     });
 
-    let status = status_for(json(400, &body.to_string()), request).await;
+    let status = exchange.status_for(json(400, &body.to_string()), request).await;
 
     let wire = format!("{status:?}{}", String::from_utf8_lossy(status.details()));
     assert!(!wire.contains("token-7f3a") && !wire.contains("424242"), "{wire}");

@@ -6,7 +6,12 @@ pub mod process;
 use std::{net::SocketAddr, time::Duration};
 
 use secrecy::SecretString;
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    sync::oneshot,
+    task::JoinHandle,
+    time::timeout,
+};
 use tonic::{Status, metadata::MetadataMap, transport::Channel};
 use tonic_types::StatusExt as _;
 use totp_facade::{
@@ -104,6 +109,27 @@ pub async fn sandbox() -> SocketAddr {
     let addr = listener.local_addr().unwrap();
     tokio::spawn(sandbox::run(listener, Seed::embedded(), std::future::pending()));
     addr
+}
+
+/// An address that answers no connect: its backlog is full, and stays so while the value lives.
+pub struct Deaf {
+    pub addr: SocketAddr,
+    _held: (TcpListener, Vec<TcpStream>),
+}
+
+impl Deaf {
+    pub async fn new() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let mut held = Vec::new();
+        let patience = Duration::from_millis(100);
+        while let Ok(Ok(stream)) = timeout(patience, TcpStream::connect(addr)).await {
+            held.push(stream);
+        }
+        Self { addr, _held: (listener, held) }
+    }
 }
 
 pub async fn listener() -> TcpListener {

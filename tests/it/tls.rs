@@ -1,0 +1,176 @@
+//! As it is in production: Stytch over TLS and HTTP/2. The program runs as a process of its own, which
+//! trusts the test's authority by `SSL_CERT_FILE`.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use bytes::Bytes;
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        ServerConfig,
+        pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+    },
+};
+use tonic::{Code, transport::Channel};
+use totp_facade::proto::stytch::b2b::totp::v1::{
+    CreateResponse, totp_service_client::TotpServiceClient,
+};
+
+use crate::{
+    secrets,
+    support::{
+        fixture, info, listener,
+        process::{Server, program},
+        pushback,
+    },
+};
+
+/// What the peer does with a stream once it has read the request.
+#[derive(Clone, Copy)]
+enum Then {
+    Answer,
+    Reset,
+}
+
+/// Stytch's end: TLS that offers HTTP/2, and nothing else.
+struct TlsPeer {
+    url: String,
+    certificate: String,
+    requests: Arc<AtomicUsize>,
+}
+
+impl TlsPeer {
+    async fn start(then: Then) -> Self {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
+        let mut config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![cert.der().clone()], key)
+            .unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = listener().await;
+        let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&requests);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, counter) = (acceptor.clone(), Arc::clone(&counter));
+                tokio::spawn(async move {
+                    let Ok(stream) = acceptor.accept(stream).await else { return };
+                    let mut connection = h2::server::handshake(stream).await.unwrap();
+                    while let Some(Ok((request, mut respond))) = connection.accept().await {
+                        counter.fetch_add(1, Ordering::SeqCst);
+                        tokio::spawn(async move {
+                            assert_eq!(request.uri().path(), "/v1/b2b/totp");
+                            let mut body = request.into_body();
+                            while let Some(data) = body.data().await {
+                                let length = data.unwrap().len();
+                                body.flow_control().release_capacity(length).unwrap();
+                            }
+                            match then {
+                                Then::Reset => respond.send_reset(h2::Reason::INTERNAL_ERROR),
+                                Then::Answer => {
+                                    let mut stream = respond
+                                        .send_response(http::Response::new(()), false)
+                                        .unwrap();
+                                    let answer = fixture("totp-create.response.json");
+                                    stream.send_data(Bytes::from(answer), true).unwrap();
+                                }
+                            }
+                        });
+                    }
+                });
+            }
+        });
+        Self { url, certificate: cert.pem(), requests }
+    }
+}
+
+/// A façade in front of `peer`, logging everything. `trusts` is a file of certificates.
+async fn facade(peer: &TlsPeer, trusts: &std::path::Path) -> (Server, TotpServiceClient<Channel>) {
+    let mut command = program(&["serve", "--log", "trace", "--drain-delay", "0s"]);
+    command
+        .args(["--grpc-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"])
+        .env("STYTCH_PROJECT_ID", "project-test-1")
+        .env("STYTCH_SECRET", secrets::STYTCH_SECRET)
+        .env("STYTCH_BASE_URL", &peer.url)
+        .env("NO_PROXY", "localhost")
+        .env("SSL_CERT_FILE", trusts);
+    let mut server = Server::start(command);
+    let addr = format!("http://{}", server.addr("grpc"));
+    (server, TotpServiceClient::connect(addr).await.unwrap())
+}
+
+/// A file that ends with the test.
+struct CertificateFile(std::path::PathBuf);
+
+impl CertificateFile {
+    fn new(test: &str, pem: &str) -> Self {
+        let name = format!("totp-facade-{}-{test}.pem", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, pem).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for CertificateFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_and_http2_a_call_succeeds_on_one_connection_and_trace_logs_hold_no_secret() {
+    let peer = TlsPeer::start(Then::Answer).await;
+    let file = CertificateFile::new("trusted", &peer.certificate);
+    let (server, mut client) = facade(&peer, &file.0).await;
+
+    for _ in 0..3 {
+        let answer = client.create(secrets::request()).await.expect("a TOTP").into_inner();
+
+        let expected: CreateResponse =
+            serde_json::from_str(&fixture("totp-create.response.json")).unwrap();
+        assert_eq!(answer, expected);
+    }
+
+    assert_eq!(peer.requests.load(Ordering::SeqCst), 3);
+    server.signal("TERM");
+    let (code, stdout, stderr) = server.end();
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stderr.contains("h2::"), "tracing was on");
+    secrets::assert_none_in(&[("stdout", &stdout), ("stderr", &stderr)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_http2_a_reset_stream_is_an_unknown_outcome_and_not_sent_again() {
+    let peer = TlsPeer::start(Then::Reset).await;
+    let file = CertificateFile::new("reset", &peer.certificate);
+    let (_server, mut client) = facade(&peer, &file.0).await;
+
+    let status = client.create(secrets::request()).await.expect_err("a reset stream");
+
+    assert_eq!(status.code(), Code::Unknown);
+    assert_eq!(info(&status).upstream, "unknown");
+    assert_eq!(pushback(&status), Some("-1"));
+    assert_eq!(peer.requests.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_is_not_trusted_is_not_sent_anything() {
+    let peer = TlsPeer::start(Then::Answer).await;
+    let other = TlsPeer::start(Then::Answer).await;
+    let file = CertificateFile::new("other", &other.certificate);
+    let (_server, mut client) = facade(&peer, &file.0).await;
+
+    let status = client.create(secrets::request()).await.expect_err("no trust");
+
+    assert_eq!(status.code(), Code::Unavailable);
+    assert_eq!(info(&status).upstream, "not_sent");
+    assert_eq!(peer.requests.load(Ordering::SeqCst), 0);
+}
