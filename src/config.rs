@@ -229,6 +229,21 @@ pub struct Timeouts {
     pub connect: Duration,
 }
 
+/// Both values, or the problems of both.
+///
+/// # Errors
+///
+/// Every problem there is.
+pub fn together<A, B>(
+    a: Result<A, Vec<Problem>>,
+    b: Result<B, Vec<Problem>>,
+) -> Result<(A, B), Vec<Problem>> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (a, b) => Err([a.err(), b.err()].into_iter().flatten().flatten().collect()),
+    }
+}
+
 /// Checks one address to listen on.
 ///
 /// # Errors

@@ -18,7 +18,7 @@ use tonic_health::pb::{
 };
 use tonic_types::StatusExt as _;
 
-use super::{Failure, print, qr, runtime};
+use super::{Failure, print, qr, runtime, with_causes};
 use crate::{
     config::Problem,
     proto::{
@@ -148,8 +148,7 @@ impl ConnectionArgs {
             .connect_timeout(deadline);
         runtime()?.block_on(async {
             let channel = endpoint.connect().await.map_err(|error| {
-                let Failure::Run(why) = Failure::run(&error) else { unreachable!("just made") };
-                Failure::Run(format!("cannot connect to {}: {why}", self.addr))
+                Failure::Run(format!("cannot connect to {}: {}", self.addr, with_causes(&error)))
             })?;
             let mut request = Request::new(request);
             request.set_timeout(deadline);

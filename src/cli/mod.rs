@@ -9,7 +9,7 @@ use std::{ffi::OsString, io, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    config::{Config, Problem, SECRET, ServerArgs, UpstreamArgs},
+    config::{self, Config, Problem, SECRET, ServerArgs, UpstreamArgs},
     telemetry,
 };
 
@@ -97,14 +97,19 @@ enum Failure {
 
 impl Failure {
     fn run(error: &dyn std::error::Error) -> Self {
-        let mut text = error.to_string();
-        let mut source = error.source();
-        while let Some(error) = source {
-            text = format!("{text}: {error}");
-            source = error.source();
-        }
-        Self::Run(text)
+        Self::Run(with_causes(error))
     }
+}
+
+/// An error with everything that led to it.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
 }
 
 impl From<Vec<Problem>> for Failure {
@@ -122,10 +127,28 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    if let Err(error) = telemetry::init(cli.log.log_format, &cli.log.log) {
-        return end(Err(vec![Problem { setting: "RUST_LOG", what: error }].into()));
+    let logging = telemetry::init(cli.log.log_format, &cli.log.log)
+        .map_err(|what| vec![Problem { setting: "RUST_LOG", what }]);
+    if logging.is_err() {
+        // All problems at once, those of the logs included.
+        let all = config::together(logging, cli.command.check());
+        return end(all.map(drop).map_err(Failure::from));
     }
     end(run(cli.command))
+}
+
+impl Command {
+    /// Whether its settings can be used.
+    fn check(&self) -> Result<(), Vec<Problem>> {
+        match self {
+            Self::Serve { upstream, server } | Self::Check { upstream, server } => {
+                Config::new(upstream, secret(), server).map(drop)
+            }
+            Self::Dev(args) => args.check().map(drop),
+            Self::Sandbox(args) => args.check(serve::SANDBOX_DEFAULT).map(drop),
+            Self::Create(_) | Self::Healthcheck(_) => Ok(()),
+        }
+    }
 }
 
 fn run(command: Command) -> Result<(), Failure> {
@@ -160,7 +183,8 @@ fn end(result: Result<(), Failure>) -> ExitCode {
 }
 
 fn secret() -> Option<String> {
-    std::env::var(SECRET).ok()
+    // A value that is not UTF-8 is refused with the others that are not visible ASCII.
+    std::env::var_os(SECRET).map(|secret| secret.to_string_lossy().into_owned())
 }
 
 /// Prints to standard output; a reader that has gone away is no failure.

@@ -19,6 +19,7 @@ use crate::{
 };
 
 const SANDBOX_ADDR: &str = "TOTP_FACADE_SANDBOX_ADDR";
+pub(super) const SANDBOX_DEFAULT: &str = "127.0.0.1:8090";
 
 #[derive(Args, Debug)]
 pub(super) struct DevArgs {
@@ -44,18 +45,27 @@ pub(super) struct SandboxArgs {
     seed: Option<PathBuf>,
 }
 
+impl DevArgs {
+    /// The server, its patience with the sandbox, where the sandbox listens and what it starts with.
+    #[allow(clippy::type_complexity)]
+    pub(super) fn check(
+        &self,
+    ) -> Result<((ServerConfig, Timeouts), (SocketAddr, Seed)), Vec<Problem>> {
+        let server = ServerConfig::with_timeouts(&self.server, &self.timeouts);
+        config::together(server, self.sandbox.check("127.0.0.1:0"))
+    }
+}
+
 impl SandboxArgs {
     /// Where to listen and what to start with.
-    fn check(&self, default_addr: &str) -> Result<(SocketAddr, Seed), Failure> {
+    pub(super) fn check(&self, default_addr: &str) -> Result<(SocketAddr, Seed), Vec<Problem>> {
         let addr = self.sandbox_addr.as_deref().unwrap_or(default_addr);
-        let addr = config::listen_addr(SANDBOX_ADDR, addr)?;
         let seed = match &self.seed {
-            None => Seed::embedded(),
-            Some(path) => Seed::read(path).map_err(|error| {
-                Failure::Settings(vec![Problem { setting: "--seed", what: error.to_string() }])
-            })?,
+            None => Ok(Seed::embedded()),
+            Some(path) => Seed::read(path)
+                .map_err(|error| vec![Problem { setting: "--seed", what: error.to_string() }]),
         };
-        Ok((addr, seed))
+        config::together(config::listen_addr(SANDBOX_ADDR, addr), seed)
     }
 }
 
@@ -74,8 +84,7 @@ pub(super) fn serve(upstream: &UpstreamArgs, server: &ServerArgs) -> Result<(), 
 }
 
 pub(super) fn dev(args: &DevArgs) -> Result<(), Failure> {
-    let (config, timeouts) = ServerConfig::with_timeouts(&args.server, &args.timeouts)?;
-    let (sandbox_addr, seed) = args.sandbox.check("127.0.0.1:0")?;
+    let ((config, timeouts), (sandbox_addr, seed)) = args.check()?;
     runtime()?.block_on(async {
         let stop = stop_signal()?;
         let listeners = listen(&config).await?;
@@ -93,7 +102,7 @@ pub(super) fn dev(args: &DevArgs) -> Result<(), Failure> {
 }
 
 pub(super) fn sandbox(args: &SandboxArgs) -> Result<(), Failure> {
-    let (addr, seed) = args.check("127.0.0.1:8090")?;
+    let (addr, seed) = args.check(SANDBOX_DEFAULT)?;
     runtime()?.block_on(async {
         let stop = stop_signal()?;
         let listener = bind("sandbox", addr).await?;

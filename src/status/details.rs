@@ -101,7 +101,7 @@ impl Draft {
             self.wait = api.retry_after;
         }
         let url = &api.error_url;
-        if is_header(url) && url.len() <= MAX_URL && mask(url, &secrets) == *url {
+        if is_header(url) && mask(url, &secrets) == *url {
             self.details.add_help_link("Stytch's documentation of this error", url);
         }
         let subject = subject(&error_type);
@@ -115,7 +115,8 @@ impl Draft {
             Detail::ResourceInfo => {
                 let id = match subject {
                     "organization" => request.organization_id(),
-                    _ => request.member_id(),
+                    "member" | "totp" | "recovery_codes" => request.member_id(),
+                    _ => "",
                 };
                 let owner = "";
                 self.details.set_resource_info(subject, cut(id, MAX_ID), owner, self.row.message);

@@ -97,7 +97,7 @@ pub enum Detail {
     None,
     /// `BadRequest`: the field, where the error names one.
     BadRequest,
-    /// `ResourceInfo`: the kind of object and, for members and organizations, its id.
+    /// `ResourceInfo`: the kind of object, and the id of the organization or member it belongs to.
     ResourceInfo,
     /// `PreconditionFailure`.
     PreconditionFailure,

@@ -93,7 +93,7 @@ impl Client {
     {
         let body = serde_json::to_vec(request).expect("a message always has a JSON form");
         let exchange = async {
-            let answer = self
+            let mut answer = self
                 .0
                 .http
                 .request(endpoint.method.clone(), self.url(endpoint.path))
@@ -102,7 +102,7 @@ impl Client {
                 .await
                 .map_err(|error| transport_error(error, sent))?;
             let status = answer.status();
-            let headers = answer.headers().clone();
+            let headers = std::mem::take(answer.headers_mut());
             Ok((status, headers, read_body(answer).await))
         };
         let (status, headers, body) = timeout(self.0.timeout, exchange)

@@ -68,6 +68,7 @@ fn serve_without_credentials_refuses_with_64_and_names_what_is_missing() {
 fn every_configuration_problem_is_reported_in_one_go() {
     for subcommand in ["serve", "check"] {
         let output = program(&[subcommand, "--drain-delay", "later"])
+            .env("RUST_LOG", "totp_facade=loud")
             .env("STYTCH_PROJECT_ID", "project test")
             .env("STYTCH_SECRET", "one two")
             .env("STYTCH_BASE_URL", "http://user:pass-word@api.stytch.com")
@@ -84,6 +85,7 @@ fn every_configuration_problem_is_reported_in_one_go() {
         assert_eq!(code(&output), Some(64), "{subcommand}");
         let problems: Vec<_> = stderr(&output).lines().collect();
         for setting in [
+            "RUST_LOG",
             "STYTCH_PROJECT_ID",
             "STYTCH_SECRET",
             "STYTCH_BASE_URL",
@@ -100,8 +102,21 @@ fn every_configuration_problem_is_reported_in_one_go() {
             let found = problems.iter().filter(|line| line.starts_with(&prefix)).count();
             assert_eq!(found, 1, "{setting} in {problems:#?}");
         }
-        assert_eq!(problems.len(), 11, "{problems:#?}");
+        assert_eq!(problems.len(), 12, "{problems:#?}");
         assert!(!stderr(&output).contains("one two") && !stderr(&output).contains("pass-word"));
+    }
+}
+
+#[test]
+fn dev_and_sandbox_report_every_problem_in_one_go_too() {
+    let here = ["--sandbox-addr", "here", "--seed", "/nowhere/seed.json"];
+    let dev =
+        run(&[&["dev", "--grpc-addr", "here", "--upstream-timeout", "0s"], &here[..]].concat());
+    let sandbox = run(&[&["sandbox"], &here[..]].concat());
+
+    for (output, count) in [(dev, 4), (sandbox, 2)] {
+        assert_eq!(code(&output), Some(64));
+        assert_eq!(stderr(&output).lines().count(), count, "{}", stderr(&output));
     }
 }
 

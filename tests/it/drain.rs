@@ -5,7 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::Notify,
+    time::timeout,
+};
 use tonic::Code;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
@@ -109,6 +114,54 @@ async fn a_drain_that_runs_out_of_time_says_what_it_cut() {
 
     assert!(matches!(drained, Err(server::Error::DrainTimeout { in_flight: 1 })), "{drained:?}");
     call.abort();
+}
+
+#[tokio::test]
+async fn draining_says_goodbye_with_goaway_before_it_closes_a_connection() {
+    let facade = Setup::new(sandbox().await).start().await;
+    let mut stream = TcpStream::connect(facade.addr).await.unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    assert_eq!(frame(&mut stream).await.expect("its settings").0, 0x4);
+
+    let drained = facade.stop();
+
+    let mut goaways = Vec::new();
+    while let Some((kind, flags, payload)) = frame(&mut stream).await {
+        match (kind, flags) {
+            (0x6, 0) => {
+                // A ping, which it sends to learn that its first GOAWAY has arrived.
+                let pong = [&[0, 0, 8, 0x6, 1, 0, 0, 0, 0], &payload[..]].concat();
+                stream.write_all(&pong).await.unwrap();
+            }
+            (0x7, _) => goaways.push(u32::from_be_bytes(payload[4..8].try_into().unwrap())),
+            _ => {}
+        }
+    }
+    assert_eq!(goaways.last(), Some(&0), "NO_ERROR, and then the end");
+    timeout(PATIENCE, drained).await.unwrap().unwrap().expect("a clean drain");
+}
+
+/// The next HTTP/2 frame: type, flags, payload. None at the end of the connection.
+async fn frame(stream: &mut TcpStream) -> Option<(u8, u8, Vec<u8>)> {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.ok()?;
+    let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+    stream.read_exact(&mut payload).await.ok()?;
+    Some((head[3], head[4], payload))
+}
+
+#[tokio::test]
+async fn a_connection_that_will_not_close_is_left_at_the_limit_for_no_call_is_cut() {
+    let mut setup = Setup::new(sandbox().await);
+    setup.server.drain_timeout = Duration::from_millis(100);
+    let facade = setup.start().await;
+    let mut silent = TcpStream::connect(facade.addr).await.unwrap();
+    silent.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    frame(&mut silent).await.expect("its settings");
+
+    let drained = timeout(PATIENCE, facade.stop()).await.unwrap().unwrap();
+
+    drained.expect("a clean drain");
 }
 
 #[tokio::test]
