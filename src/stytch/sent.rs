@@ -27,8 +27,16 @@ impl Sent {
         self.0.load(Ordering::Acquire)
     }
 
+    fn raise(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
     /// `bytes` as a request body that raises the flag when the connection takes it.
     pub(super) fn body(&self, bytes: Bytes) -> impl Body<Data = Bytes, Error = Infallible> + use<> {
+        if bytes.is_empty() {
+            // A connection does not take an empty body, so all that is left is to say "perhaps".
+            self.raise();
+        }
         MarkedBody { bytes: Some(bytes), sent: self.clone() }
     }
 }
@@ -46,7 +54,7 @@ impl Body for MarkedBody {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.sent.0.store(true, Ordering::Release);
+        self.sent.raise();
         Poll::Ready(self.bytes.take().map(|bytes| Ok(Frame::data(bytes))))
     }
 
@@ -56,5 +64,33 @@ impl Body for MarkedBody {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn the_flag_rises_when_the_body_is_taken_and_not_before() {
+        let sent = Sent::default();
+        let mut body = Box::pin(sent.body(Bytes::from_static(b"{}")));
+        assert!(!sent.get());
+
+        let taken = body.as_mut().poll_frame(&mut Context::from_waker(Waker::noop()));
+
+        assert!(matches!(taken, Poll::Ready(Some(Ok(_)))));
+        assert!(sent.get());
+    }
+
+    #[test]
+    fn a_request_without_a_body_counts_as_sent_from_the_start() {
+        let sent = Sent::default();
+
+        let _body = sent.body(Bytes::new());
+
+        assert!(sent.get());
     }
 }

@@ -16,7 +16,7 @@ use crate::support::{
 };
 
 /// The upstream timeout of these tests.
-const TIMEOUT: Duration = Duration::from_millis(300);
+const TIMEOUT: Duration = Duration::from_millis(500);
 
 struct Outcome {
     status: Status,
