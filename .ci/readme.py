@@ -7,7 +7,9 @@ A command that ends in "-- dev" serves: it runs in the background until the end.
 is left to the caller, who prints it with --test.
 """
 
+import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -89,8 +91,8 @@ def main():
             check(command, expected, run.stdout + build.sub("", run.stderr))
     finally:
         for server in servers:
-            subprocess.run(["pkill", "-INT", "-g", str(server.pid)], check=False)
-            if server.wait(timeout=60) not in (0, -2):
+            os.killpg(server.pid, signal.SIGINT)
+            if server.wait(timeout=60) not in (0, -signal.SIGINT):
                 sys.exit("the server did not end well")
     print(f"{len(commands) - len(tests)} commands of the README print what it says")
 

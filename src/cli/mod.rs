@@ -6,7 +6,7 @@ mod serve;
 
 use std::{ffi::OsString, io, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     config::{self, Config, Problem, SECRET, ServerArgs, UpstreamArgs},
@@ -58,6 +58,18 @@ struct LogArgs {
         value_name = "FILTER"
     )]
     log: String,
+}
+
+impl LogArgs {
+    /// As [`Config::summary`].
+    fn summary(&self) -> String {
+        let format = self.log_format.as_ref().and_then(ValueEnum::to_possible_value);
+        let format = match &format {
+            Some(format) => format.get_name(),
+            None => "text on a terminal, else json",
+        };
+        format!("TOTP_FACADE_LOG_FORMAT={format}\nRUST_LOG={}\n", self.log)
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -134,7 +146,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         let all = config::together(logging, cli.command.check());
         return end(all.map(drop).map_err(Failure::from));
     }
-    end(run(cli.command))
+    end(run(cli.command, &cli.log))
 }
 
 impl Command {
@@ -151,13 +163,14 @@ impl Command {
     }
 }
 
-fn run(command: Command) -> Result<(), Failure> {
+fn run(command: Command, log: &LogArgs) -> Result<(), Failure> {
     match command {
         Command::Serve { upstream, server } => serve::serve(&upstream, &server),
         Command::Dev(args) => serve::dev(&args),
         Command::Sandbox(args) => serve::sandbox(&args),
         Command::Check { upstream, server } => {
-            print(&Config::new(&upstream, secret(), &server)?.summary());
+            let config = Config::new(&upstream, secret(), &server)?;
+            print(&format!("{}{}", config.summary(), log.summary()));
             Ok(())
         }
         Command::Create(args) => client::create(args),

@@ -25,6 +25,8 @@ pub const DOMAIN: &str = "totp-facade";
 pub const REQUEST_ID: &str = "stytch-request-id";
 /// The trailer that tells retrying gRPC clients when to come back, or never (-1).
 pub const PUSHBACK: &str = "grpc-retry-pushback-ms";
+/// The reason when Stytch's error type has nothing that could be one.
+const UNNAMED: &str = "UNNAMED_ERROR";
 /// The most that the trailers of one answer may weigh, in bytes as HTTP/2 counts them.
 pub const MAX_TRAILERS: usize = 4096;
 
@@ -150,7 +152,8 @@ impl Draft {
         }
         let (reason, domain) = match (self.row.reason, self.reason) {
             (Some(ours), _) => (ours.to_owned(), DOMAIN),
-            (None, stytchs) => (stytchs.unwrap_or_default(), STYTCH_DOMAIN),
+            (None, Some(stytchs)) if !stytchs.is_empty() => (stytchs, STYTCH_DOMAIN),
+            (None, _) => (UNNAMED.to_owned(), DOMAIN),
         };
         self.details.set_error_info(
             reason,
@@ -218,7 +221,7 @@ fn cut(text: &str, max: usize) -> &str {
 
 /// An error type with nothing in it but what error types are made of.
 fn name(error_type: &str) -> String {
-    let is_part = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let is_part = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
     error_type.chars().filter(is_part).take(MAX_NAME).collect()
 }
 

@@ -1,7 +1,12 @@
 //! Each answer of Stytch's to its row of the table, over the wire.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
 
+use proptest::{collection::vec, prelude::*, sample::subsequence};
 use serde_json::json;
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt as _;
@@ -345,10 +350,7 @@ async fn no_answer_of_stytch_makes_trailers_too_large() {
 
         let status = exchange.status_for(json(400, &body.to_string()), request).await;
 
-        let mut trailers = http::HeaderMap::new();
-        status.add_header(&mut trailers).unwrap();
-        let weight: usize =
-            trailers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+        let weight = weight(&status);
         assert!(weight <= MAX_TRAILERS, "{reason}: {weight} bytes");
         assert!(!info(&status).reason.is_empty(), "{reason}");
     }
@@ -372,4 +374,58 @@ async fn a_secret_echoed_by_stytch_is_masked() {
     let wire = format!("{status:?}{}", String::from_utf8_lossy(status.details()));
     assert!(!wire.contains("token-7f3a") && !wire.contains("424242"), "{wire}");
     assert!(status.message().ends_with("Session [redacted] ([redacted]) is not valid."));
+}
+
+/// What a peer may send as an error, from the likely to the absurd.
+fn any_error() -> impl Strategy<Value = (u16, Vec<u8>)> {
+    let text = || prop_oneof![any::<String>(), "[a-z_]{1,30}", Just("\u{1F511}".repeat(2_000))];
+    let value = move || {
+        prop_oneof![
+            4 => text().prop_map(|it| json!(it)),
+            1 => Just(json!(null)),
+            1 => Just(json!({"a": [{"b": null}]})),
+            1 => Just(json!(-1.5)),
+        ]
+    };
+    let keys = ["error_type", "error_message", "error_url", "request_id", "error_details", "error"];
+    let object = subsequence(keys.to_vec(), 0..=keys.len())
+        .prop_flat_map(move |keys| {
+            let values = vec(value(), keys.len());
+            values
+                .prop_map(move |values| keys.iter().copied().zip(values).collect::<HashMap<_, _>>())
+        })
+        .prop_map(|object| json!(object).to_string().into_bytes());
+    let body = prop_oneof![4 => object, 1 => vec(any::<u8>(), 0..200)];
+    (300_u16..600, body)
+}
+
+#[test]
+fn whatever_stytch_answers_the_caller_gets_a_status_with_details_that_fits() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let exchange = RefCell::new(runtime.block_on(Exchange::new()));
+    let mut config = ProptestConfig::with_cases(300);
+    config.failure_persistence = None;
+
+    proptest!(config, |((http_status, body) in any_error())| {
+        let head = format!("HTTP/1.1 {http_status} It\r\ncontent-length: {}\r\n\r\n", body.len());
+        let http = [head.as_bytes(), &body].concat();
+        // 304 has no body, whatever it says.
+        prop_assume!(http_status != 304);
+
+        let exchange = &mut *exchange.borrow_mut();
+        let status = runtime.block_on(exchange.status_for(http, create("fresh")));
+
+        let info = info(&status);
+        prop_assert!(!info.reason.is_empty() && !info.domain.is_empty());
+        prop_assert_ne!(info.upstream, "not_sent");
+        prop_assert_eq!(info.http_status, Some(http_status.to_string()));
+        prop_assert!(weight(&status) <= MAX_TRAILERS, "{} bytes", weight(&status));
+    });
+}
+
+/// What the trailers weigh, as HTTP/2 counts.
+fn weight(status: &Status) -> usize {
+    let mut trailers = http::HeaderMap::new();
+    status.add_header(&mut trailers).unwrap();
+    trailers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
 }
