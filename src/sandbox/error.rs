@@ -17,7 +17,7 @@ pub(super) struct ApiError(u16, &'static str, &'static str);
 #[rustfmt::skip]
 impl ApiError {
     pub(super) const BAD_REQUEST: Self = Self(400, "bad_request", "The submitted request is invalid.");
-    pub(super) const INVALID_PROJECT: Self = Self(400, "invalid_project_id_authentication", "The project ID provided in the basic authentication header is invalid. Please check to make sure the format is correct and there are no trailing whitespaces.");
+    pub(super) const INVALID_PROJECT: Self = Self(400, "invalid_project_id_authentication", "The project ID provided in the basic authentication header is invalid. Please check to make sure the format is correct and there are no trailing whitespaces. To create a new project or confirm an existing project ID please visit the Stytch dashboard here: https://stytch.com/dashboard/api-keys");
     pub(super) const UNAUTHORIZED: Self = Self(401, "unauthorized_credentials", "Unauthorized credentials.");
     pub(super) const ROUTE_NOT_FOUND: Self = Self(404, "route_not_found", "The route provided is not supported.");
     pub(super) const INVALID_EXPIRATION: Self = Self(400, "invalid_expiration", "The expiration must be from 5 to 1440 minutes.");
