@@ -167,12 +167,18 @@ fn dev_hints(seed: &Seed, grpc: SocketAddr) -> String {
         "127.0.0.1:50051" => String::new(),
         addr => format!("--addr http://{addr} "),
     };
+    // As it was started: cargo sets this variable for what it runs.
+    let program = match (std::env::var_os("CARGO"), std::env::args().next()) {
+        (Some(_), _) if cfg!(debug_assertions) => "cargo run --".to_owned(),
+        (Some(_), _) => "cargo run --release --".to_owned(),
+        (None, program) => program.unwrap_or_else(|| env!("CARGO_PKG_NAME").to_owned()),
+    };
     let Some((member, _)) = seed.members().next() else {
         return members(seed);
     };
     format!(
         "\nTry:\n  \
-         cargo run --release -- create {addr}--organization-id {organization} --member-id {member}\n  \
+         {program} create {addr}--organization-id {organization} --member-id {member}\n  \
          grpcurl -plaintext -d '{{\"organization_id\":\"{organization}\",\"member_id\":\"{member}\"}}' \
          {grpc} stytch.b2b.totp.v1.TotpService/Create\n\n{}",
         members(seed)

@@ -8,6 +8,7 @@ use std::{
     convert::Infallible,
     panic::AssertUnwindSafe,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Instant,
 };
@@ -34,14 +35,14 @@ impl Layer<Routes> for GuardLayer {
     type Service = Guard;
 
     fn layer(&self, routes: Routes) -> Guard {
-        Guard { routes, layer: self.clone() }
+        Guard { routes, layer: Arc::new(self.clone()) }
     }
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Guard {
     routes: Routes,
-    layer: GuardLayer,
+    layer: Arc<GuardLayer>,
 }
 
 impl Service<Request<Body>> for Guard {
