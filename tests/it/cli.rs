@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::{
     peer::Peer,
-    process::{Server, program, run, run_with_input},
+    process::{FREE_PORTS, Server, program, run, run_with_input, serve, start},
 };
 
 fn code(output: &Output) -> Option<i32> {
@@ -29,25 +29,6 @@ fn dev(more: &[&str]) -> (Server, String) {
     let mut command = program(&["dev"]);
     command.args(FREE_PORTS).args(["--drain-delay", "0s"]).args(more);
     start(command)
-}
-
-/// A `serve` on free ports in front of `base_url`.
-fn serve(base_url: &str) -> Command {
-    let mut command = program(&["serve"]);
-    command
-        .args(FREE_PORTS)
-        .env("STYTCH_PROJECT_ID", "project-test-1")
-        .env("STYTCH_SECRET", "secret")
-        .env("STYTCH_BASE_URL", base_url);
-    command
-}
-
-const FREE_PORTS: [&str; 4] = ["--grpc-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"];
-
-fn start(command: Command) -> (Server, String) {
-    let mut server = Server::start(command);
-    let url = format!("http://{}", server.addr("grpc"));
-    (server, url)
 }
 
 fn create(addr: &str, member: &str) -> Output {
@@ -368,7 +349,7 @@ fn a_seed_of_your_own_replaces_the_built_in_one() {
 fn the_sandbox_alone_prints_where_it_is_and_its_credentials() {
     let mut server = Server::start(program(&["sandbox", "--sandbox-addr", "127.0.0.1:0"]));
     let addr = server.addr("sandbox");
-    let mut facade = serve(&format!("http://{addr}"));
+    let mut facade = serve(&format!("http://{addr}"), "secret");
     facade
         .env("STYTCH_PROJECT_ID", "project-test-00000000-0000-4000-8000-000000000000")
         .env("STYTCH_SECRET", "secret-test-sandbox-this-is-not-a-real-secret");
@@ -391,7 +372,7 @@ async fn a_second_signal_ends_the_process_at_once() {
         connection.hold().await;
     })
     .await;
-    let mut command = serve(&format!("http://{}", peer.addr));
+    let mut command = serve(&format!("http://{}", peer.addr), "secret");
     command.args(["--drain-delay", "1min"]);
     let (server, url) = start(command);
     let call = tokio::task::spawn_blocking(move || create(&url, "fresh"));

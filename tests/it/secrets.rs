@@ -9,7 +9,7 @@ use totp_facade::proto::stytch::b2b::{
 use crate::support::{
     create, fixture,
     peer::{self, Peer, answer},
-    process::{Server, program},
+    process::{serve, start},
 };
 
 pub const STYTCH_SECRET: &str = "secret-test-never-to-be-printed-000";
@@ -76,22 +76,10 @@ async fn a_run_at_trace_level_through_success_and_every_failure_prints_no_secret
             connection.send(answer.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n")).await;
         })
         .await;
-        let mut command = program(&["serve", "--log-format", format, "--log", "trace"]);
-        command
-            .args([
-                "--grpc-addr",
-                "127.0.0.1:0",
-                "--admin-addr",
-                "127.0.0.1:0",
-                "--drain-delay",
-                "0s",
-            ])
-            .env("STYTCH_PROJECT_ID", "project-test-1")
-            .env("STYTCH_SECRET", STYTCH_SECRET)
-            .env("STYTCH_BASE_URL", format!("http://{}", peer.addr));
-        let mut server = Server::start(command);
-        let addr = format!("http://{}", server.addr("grpc"));
-        let mut client = TotpServiceClient::connect(addr).await.unwrap();
+        let mut command = serve(&format!("http://{}", peer.addr), STYTCH_SECRET);
+        command.args(["--drain-delay", "0s", "--log-format", format, "--log", "trace"]);
+        let (server, url) = start(command);
+        let mut client = TotpServiceClient::connect(url).await.unwrap();
 
         let mut codes = Vec::new();
         for _ in answers() {

@@ -24,7 +24,7 @@ use crate::{
     secrets,
     support::{
         fixture, info, listener,
-        process::{Server, program},
+        process::{Server, serve, start},
         pushback,
     },
 };
@@ -94,17 +94,13 @@ impl TlsPeer {
 
 /// A façade in front of `peer`, logging everything. `trusts` is a file of certificates.
 async fn facade(peer: &TlsPeer, trusts: &std::path::Path) -> (Server, TotpServiceClient<Channel>) {
-    let mut command = program(&["serve", "--log", "trace", "--drain-delay", "0s"]);
+    let mut command = serve(&peer.url, secrets::STYTCH_SECRET);
     command
-        .args(["--grpc-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"])
-        .env("STYTCH_PROJECT_ID", "project-test-1")
-        .env("STYTCH_SECRET", secrets::STYTCH_SECRET)
-        .env("STYTCH_BASE_URL", &peer.url)
+        .args(["--drain-delay", "0s", "--log", "trace"])
         .env("NO_PROXY", "localhost")
         .env("SSL_CERT_FILE", trusts);
-    let mut server = Server::start(command);
-    let addr = format!("http://{}", server.addr("grpc"));
-    (server, TotpServiceClient::connect(addr).await.unwrap())
+    let (server, url) = start(command);
+    (server, TotpServiceClient::connect(url).await.unwrap())
 }
 
 /// A file that ends with the test.

@@ -23,6 +23,27 @@ pub fn program(args: &[&str]) -> Command {
     command
 }
 
+/// Flags for free ports.
+pub const FREE_PORTS: [&str; 4] = ["--grpc-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"];
+
+/// A `serve` on free ports in front of `base_url`, as the project `project-test-1`.
+pub fn serve(base_url: &str, secret: &str) -> Command {
+    let mut command = program(&["serve"]);
+    command
+        .args(FREE_PORTS)
+        .env("STYTCH_PROJECT_ID", "project-test-1")
+        .env("STYTCH_SECRET", secret)
+        .env("STYTCH_BASE_URL", base_url);
+    command
+}
+
+/// Starts a façade; with the URL of its gRPC port.
+pub fn start(command: Command) -> (Server, String) {
+    let mut server = Server::start(command);
+    let url = format!("http://{}", server.addr("grpc"));
+    (server, url)
+}
+
 /// Runs it to its end.
 pub fn run(args: &[&str]) -> Output {
     program(args).output().unwrap()
