@@ -101,33 +101,26 @@ impl Drop for Permit {
 /// the caller went away or its time ran out, the rest runs on in a task of its own, so that its outcome
 /// is known and the answer is read. Before that it is simply dropped.
 #[must_use = "futures do nothing unless polled"]
-pub struct ToItsEnd<F, T>
-where
-    F: Future<Output = Result<T, Status>> + Send + 'static,
-    T: Send + 'static,
-{
-    rest: Option<(Pin<Box<F>>, Call)>,
+pub struct ToItsEnd<T: Send + 'static> {
+    rest: Option<(Work<T>, Call)>,
 }
 
-impl<F, T> ToItsEnd<F, T>
-where
-    F: Future<Output = Result<T, Status>> + Send + 'static,
-    T: Send + 'static,
-{
+type Work<T> = Pin<Box<dyn Future<Output = Result<T, Status>> + Send>>;
+
+impl<T: Send + 'static> ToItsEnd<T> {
     /// `future` is the work of `call`.
-    pub fn new(call: Call, future: F) -> Self {
+    pub fn new(
+        call: Call,
+        future: impl Future<Output = Result<T, Status>> + Send + 'static,
+    ) -> Self {
         Self { rest: Some((Box::pin(future), call)) }
     }
 }
 
-impl<F, T> Future for ToItsEnd<F, T>
-where
-    F: Future<Output = Result<T, Status>> + Send + 'static,
-    T: Send + 'static,
-{
-    type Output = F::Output;
+impl<T: Send + 'static> Future for ToItsEnd<T> {
+    type Output = Result<T, Status>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let (future, _) = self.rest.as_mut().expect("not polled after its end");
         let polled = future.as_mut().poll(context);
         if polled.is_ready() {
@@ -137,11 +130,7 @@ where
     }
 }
 
-impl<F, T> Drop for ToItsEnd<F, T>
-where
-    F: Future<Output = Result<T, Status>> + Send + 'static,
-    T: Send + 'static,
-{
+impl<T: Send + 'static> Drop for ToItsEnd<T> {
     fn drop(&mut self) {
         let Some((future, call)) = self.rest.take() else { return };
         // Without a runtime the process is ending, and the drain has had its time.

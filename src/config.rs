@@ -3,12 +3,7 @@
 //! Values come in as text and are checked together, so that an operator sees every mistake at once.
 //! The secret is no flag: an argument list can be read by every user of the machine.
 
-use std::{
-    fmt, fs,
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{fmt, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use reqwest::Url;
@@ -280,8 +275,7 @@ impl Check {
             Some(url) => self.base_url(url),
             None => project_id.as_deref().map(default_base_url),
         };
-        let timeouts = self.timeouts(&args.timeouts);
-        let Timeouts { total, connect } = timeouts?;
+        let Timeouts { total, connect } = self.timeouts(&args.timeouts)?;
         Some(stytch::Settings {
             base_url: base_url?,
             project_id: project_id?,
@@ -416,12 +410,4 @@ fn default_base_url(project_id: &str) -> Url {
         false => "https://test.stytch.com",
     };
     Url::parse(url).expect("a constant URL")
-}
-
-/// Whether only this machine can connect to the address.
-pub fn is_private(addr: SocketAddr) -> bool {
-    match addr.ip() {
-        IpAddr::V4(ip) => ip.is_loopback(),
-        IpAddr::V6(ip) => ip.is_loopback(),
-    }
 }

@@ -5,11 +5,8 @@
 
 use data_encoding::BASE64;
 use png::{ColorType, Decoder, Transformations};
-use qrcode::{Color, EcLevel, QrCode};
+use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
 use rqrr::PreparedImage;
-
-/// Light modules around the code, as ISO/IEC 18004 wants.
-const QUIET_ZONE: usize = 4;
 
 /// Why a picture cannot be drawn. Holds nothing of it.
 #[derive(Debug, thiserror::Error)]
@@ -25,23 +22,8 @@ pub(super) enum Error {
 pub(super) fn draw(data_uri: &str) -> Result<String, Error> {
     let text = read(data_uri)?;
     let code = QrCode::with_error_correction_level(text, EcLevel::L).map_err(|_| Error::NoCode)?;
-    let side = code.width() + 2 * QUIET_ZONE;
-    let dark = |x: usize, y: usize| {
-        let module = |at: usize| at.checked_sub(QUIET_ZONE).filter(|at| *at < code.width());
-        matches!((module(x), module(y)), (Some(x), Some(y)) if code[(x, y)] == Color::Dark)
-    };
-    let mut drawing = String::new();
-    for y in (0..side).step_by(2) {
-        drawing += "\x1b[30;107m";
-        drawing.extend((0..side).map(|x| match (dark(x, y), dark(x, y + 1)) {
-            (true, true) => '█',
-            (true, false) => '▀',
-            (false, true) => '▄',
-            (false, false) => ' ',
-        }));
-        drawing += "\x1b[0m\n";
-    }
-    Ok(drawing)
+    let blocks = code.render::<Dense1x2>().build();
+    Ok(blocks.lines().map(|line| format!("\x1b[30;107m{line}\x1b[0m\n")).collect())
 }
 
 /// The text in the picture's QR code.

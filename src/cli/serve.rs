@@ -10,7 +10,6 @@ use super::{Failure, print, runtime, secret};
 use crate::{
     config::{
         self, Config, Problem, ServerArgs, ServerConfig, TimeoutArgs, Timeouts, UpstreamArgs,
-        is_private,
     },
     sandbox::{self, Seed},
     server::{self, Listeners},
@@ -76,7 +75,7 @@ pub(super) fn serve(upstream: &UpstreamArgs, server: &ServerArgs) -> Result<(), 
         let listeners = listen(&config.server).await?;
         let (version, base_url) = (env!("CARGO_PKG_VERSION"), config.stytch.base_url.as_str());
         tracing::info!(version, base_url, "serving");
-        if !is_private(config.server.grpc_addr) {
+        if !config.server.grpc_addr.ip().is_loopback() {
             tracing::warn!("listening beyond loopback, and any caller is served");
         }
         facade(listeners, &config.server, &config.stytch, stop).await

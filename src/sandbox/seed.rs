@@ -14,7 +14,16 @@ pub struct Seed {
     /// The project and its credentials.
     pub project: Project,
     pub(super) organizations: Vec<Map<String, Value>>,
-    pub(super) members: Vec<Map<String, Value>>,
+    pub(super) members: Vec<SeedMember>,
+}
+
+/// A member as Stytch has it, and what the sandbox makes of it.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct SeedMember {
+    #[serde(default, rename = "sandbox")]
+    pub(super) behaviour: Behaviour,
+    #[serde(flatten)]
+    pub(super) object: Map<String, Value>,
 }
 
 /// A project of the sandbox. Its credentials are made up and open to all.
@@ -79,18 +88,15 @@ impl Seed {
 
     /// What a developer may call: each member's external id (or id), with what it is for.
     pub fn members(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.members.iter().map(|member| {
-            let id = text(member, "external_id").unwrap_or_else(|| id_of(member));
-            (id, text(member, "name").unwrap_or_default())
+        self.members.iter().map(|SeedMember { object, .. }| {
+            let id = text(object, "external_id").or_else(|| text(object, "member_id"));
+            (id.unwrap_or_default(), text(object, "name").unwrap_or_default())
         })
     }
 
-    /// The slug (or id) of the first organization.
+    /// The slug of the first organization.
     pub fn organization(&self) -> &str {
-        let first = &self.organizations[0];
-        text(first, "organization_slug")
-            .or_else(|| text(first, "organization_id"))
-            .unwrap_or_default()
+        text(&self.organizations[0], "organization_slug").unwrap_or_default()
     }
 
     fn parse(json: &str) -> Result<Self, SeedError> {
@@ -115,38 +121,24 @@ impl Seed {
                 }
             }
         }
-        for member in &mut self.members {
-            if text(member, "member_id").is_none() {
+        for SeedMember { object: member, .. } in &mut self.members {
+            let Some(id) = text(member, "member_id").map(ToOwned::to_owned) else {
                 return Err(SeedError("a member has no member_id".into()));
-            }
+            };
             if let (None, Some(only)) = (text(member, "organization_id"), &only) {
                 member.insert("organization_id".into(), only.as_str().into());
             }
             let organization = text(member, "organization_id");
             let known = |one: &Map<String, Value>| text(one, "organization_id") == organization;
             if !organizations.iter().any(known) {
-                return Err(SeedError(format!("{} is in no organization", id_of(member))));
+                return Err(SeedError(format!("{id} is in no organization")));
             }
-            behaviour(member)?;
         }
         Ok(())
     }
 }
 
-/// The member's `sandbox` object.
-pub(super) fn behaviour(member: &Map<String, Value>) -> Result<Behaviour, SeedError> {
-    let Some(value) = member.get("sandbox") else {
-        return Ok(Behaviour::default());
-    };
-    Behaviour::deserialize(value)
-        .map_err(|error| SeedError(format!("sandbox of {}: {error}", id_of(member))))
-}
-
 /// The text at `key`, unless it is empty.
 pub(super) fn text<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
     object.get(key)?.as_str().filter(|text| !text.is_empty())
-}
-
-fn id_of(member: &Map<String, Value>) -> &str {
-    text(member, "member_id").unwrap_or_default()
 }

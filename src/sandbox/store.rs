@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     error::ApiError,
-    seed::{Behaviour, Fault, Project, Seed, behaviour, text},
+    seed::{Behaviour, Fault, Project, Seed, SeedMember, text},
     totp,
 };
 
@@ -58,9 +58,7 @@ impl Store {
             full
         };
         let organizations = seed.organizations.into_iter();
-        let members = seed.members.into_iter().map(|mut object| {
-            let behaviour = behaviour(&object).expect("checked with the seed");
-            object.remove("sandbox");
+        let members = seed.members.into_iter().map(|SeedMember { behaviour, object }| {
             let totp_is_active = text(&object, "totp_registration_id").is_some();
             Member { object: filled("member", object), behaviour, totp_is_active }
         });

@@ -2,13 +2,12 @@
 
 use data_encoding::{BASE32_NOPAD, BASE64};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use qrcode::{Color, EcLevel, QrCode};
+use qrcode::{EcLevel, QrCode};
 use rand::RngExt as _;
 use uuid::Uuid;
 
 const RECOVERY_CODES: usize = 10;
-const PIXELS_PER_MODULE: usize = 3;
-const QUIET_ZONE: usize = 4;
+const PIXELS_PER_MODULE: u32 = 3;
 const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 pub(super) fn request_id() -> String {
@@ -47,21 +46,16 @@ pub(super) fn uri(project: &str, organization: &str, email: &str, secret: &str) 
 /// `uri` as a QR code: a PNG of 16-bit grey, as a data URI. None when it is too long for one.
 pub(super) fn qr_code(uri: &str) -> Option<String> {
     let code = QrCode::with_error_correction_level(uri, EcLevel::L).ok()?;
-    let side = (code.width() + 2 * QUIET_ZONE) * PIXELS_PER_MODULE;
-    let mut pixels = Vec::with_capacity(side * side * 2);
-    for y in 0..side {
-        for x in 0..side {
-            let module = |pixel: usize| (pixel / PIXELS_PER_MODULE).checked_sub(QUIET_ZONE);
-            let dark = match (module(x), module(y)) {
-                (Some(x), Some(y)) if x < code.width() && y < code.width() => {
-                    code[(x, y)] == Color::Dark
-                }
-                _ => false,
-            };
-            pixels.extend(if dark { [0; 2] } else { [u8::MAX; 2] });
-        }
-    }
-    let side = u32::try_from(side).ok()?;
+    let (dark, light) = ('#', ' ');
+    let picture = code
+        .render::<char>()
+        .dark_color(dark)
+        .light_color(light)
+        .module_dimensions(PIXELS_PER_MODULE, PIXELS_PER_MODULE)
+        .build();
+    let side = u32::try_from(picture.lines().count()).ok()?;
+    let depth_16 = |pixel| if pixel == dark { [0; 2] } else { [u8::MAX; 2] };
+    let pixels: Vec<u8> = picture.lines().flat_map(str::chars).flat_map(depth_16).collect();
     let mut file = Vec::new();
     let mut encoder = png::Encoder::new(&mut file, side, side);
     encoder.set_color(png::ColorType::Grayscale);

@@ -77,11 +77,10 @@ pub async fn run(
     let (close, closing) = Close::new();
     let (ready, is_ready) = watch::channel(true);
     let (health, health_service) = tonic_health::server::health_reporter();
-    let names = services.names.clone();
+    let Services { routes, names } = services;
     report(&health, &names, ServingStatus::Serving).await;
 
-    let routes = services
-        .routes
+    let routes = routes
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)

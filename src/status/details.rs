@@ -14,17 +14,17 @@ use tonic::{
 };
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _, pb};
 
-use super::{Case, Detail, Pushback, Row, subject};
+use super::{Case, Detail, Pushback, Row, rule};
 use crate::{proto::StytchRequest, stytch::Error};
 
 /// `ErrorInfo.domain` of reasons that are Stytch's error types.
-pub const STYTCH_DOMAIN: &str = "stytch.com";
+const STYTCH_DOMAIN: &str = "stytch.com";
 /// `ErrorInfo.domain` of reasons of our own.
-pub const DOMAIN: &str = "totp-facade";
+const DOMAIN: &str = "totp-facade";
 /// The metadata that bears Stytch's identifier of the call, on success and failure.
 pub const REQUEST_ID: &str = "stytch-request-id";
 /// The trailer that tells retrying gRPC clients when to come back, or never (-1).
-pub const PUSHBACK: &str = "grpc-retry-pushback-ms";
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
 /// The reason when Stytch's error type has nothing that could be one.
 const UNNAMED: &str = "UNNAMED_ERROR";
 /// The most that the trailers of one answer may weigh, in bytes as HTTP/2 counts them.
@@ -106,12 +106,20 @@ impl Draft {
         if is_header(url) && mask(url, &secrets) == *url {
             self.details.add_help_link("Stytch's documentation of this error", url);
         }
-        let subject = subject(&error_type);
         let reason = error_type.to_ascii_uppercase();
+        self.detail(rule(&error_type).map_or("", |(_, subject)| subject), &reason, request);
+        self.extras = api.error_details.as_ref().map(|extras| mask_object(extras, &secrets));
+        self.metadata.push(("error_type", error_type));
+        self.reason = Some(reason);
+    }
+
+    /// Adds the detail of the row. `subject` is what the error is about, empty when it does not say.
+    fn detail(&mut self, subject: &str, reason: &str, request: &dyn StytchRequest) {
+        let message = self.row.message;
         let member = || format!("member:{}", cut(request.member_id(), MAX_ID));
         match self.row.detail {
             Detail::BadRequest if !subject.is_empty() => {
-                self.details.add_bad_request_violation(subject, self.row.message);
+                self.details.add_bad_request_violation(subject, message);
             }
             Detail::None | Detail::BadRequest => {}
             Detail::ResourceInfo => {
@@ -121,22 +129,15 @@ impl Draft {
                     _ => "",
                 };
                 let owner = "";
-                self.details.set_resource_info(subject, cut(id, MAX_ID), owner, self.row.message);
+                self.details.set_resource_info(subject, cut(id, MAX_ID), owner, message);
             }
             Detail::PreconditionFailure => {
-                self.details.add_precondition_failure_violation(
-                    &reason,
-                    member(),
-                    self.row.message,
-                );
+                self.details.add_precondition_failure_violation(reason, member(), message);
             }
             Detail::QuotaFailure => {
-                self.details.add_quota_failure_violation(member(), self.row.message);
+                self.details.add_quota_failure_violation(member(), message);
             }
         }
-        self.extras = api.error_details.as_ref().map(|extras| mask_object(extras, &secrets));
-        self.metadata.push(("error_type", error_type));
-        self.reason = Some(reason);
     }
 
     pub(super) fn finish(mut self) -> Status {
@@ -194,7 +195,7 @@ fn with_extras(plain: &Status, extras: Map<String, Value>) -> Option<Status> {
 }
 
 /// What the trailers of `status` weigh: names, values and 32 bytes each, as RFC 7541 counts.
-pub(super) fn weight(status: &Status) -> usize {
+fn weight(status: &Status) -> usize {
     let mut headers = http::HeaderMap::new();
     match status.add_header(&mut headers) {
         Ok(()) => headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum(),

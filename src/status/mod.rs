@@ -19,7 +19,7 @@ use crate::{
     stytch::{ApiError, Effect, Error, Upstream},
 };
 use details::Draft;
-pub use details::{DOMAIN, MAX_TRAILERS, PUSHBACK, REQUEST_ID, STYTCH_DOMAIN};
+pub use details::{MAX_TRAILERS, REQUEST_ID};
 pub use page::page;
 pub use tonic_types::FieldViolation as Violation;
 
@@ -154,13 +154,8 @@ impl Case {
     }
 
     fn of_rejection(api: &ApiError) -> Self {
-        let name = api.error_type.as_str();
-        let known = TYPES.iter().find(|(known, ..)| *known == name).map(|(_, case, _)| *case);
-        let affix = || {
-            let mut rules = AFFIXES.iter();
-            rules.find(|(affix, _)| affix.strip(name).is_some()).map(|(_, case)| *case)
-        };
-        known.or_else(affix).unwrap_or(match api.http_status.as_u16() {
+        let rule = rule(&api.error_type).map(|(case, _)| case);
+        rule.unwrap_or(match api.http_status.as_u16() {
             400 | 422 => Self::InvalidArgument,
             // The end user's proof, not the caller's: UNAUTHENTICATED would tell the caller to
             // renew a token of its own.
@@ -337,12 +332,13 @@ const TYPES: [(&str, Case, &str); 37] = [
     ("user_lock_limit_reached", Case::LockedOut, ""),
 ];
 
-/// What an error type is about; empty when it does not say.
-fn subject(error_type: &str) -> &str {
-    match TYPES.iter().find(|(known, ..)| *known == error_type) {
-        Some((.., subject)) => subject,
-        None => AFFIXES.iter().find_map(|(affix, _)| affix.strip(error_type)).unwrap_or_default(),
-    }
+/// The row of an error type and what it is about, by its name or by a part of it. What it is about is
+/// empty when the name does not say.
+fn rule(error_type: &str) -> Option<(Case, &str)> {
+    let known = TYPES.iter().find(|(known, ..)| *known == error_type);
+    known.map(|(_, case, subject)| (*case, *subject)).or_else(|| {
+        AFFIXES.iter().find_map(|(affix, case)| Some((*case, affix.strip(error_type)?)))
+    })
 }
 
 /// The status of a call that failed upstream.

@@ -191,18 +191,18 @@ impl Error {
 impl ApiError {
     fn read(http_status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<Self> {
         let mut body: Map<String, Value> = serde_json::from_slice(body).ok()?;
-        let mut text = |names: [&str; 2]| {
-            names.into_iter().find_map(|name| match body.get_mut(name)?.take() {
+        let mut text = |names: &[&str]| {
+            names.iter().find_map(|name| match body.get_mut(*name)?.take() {
                 Value::String(text) if !text.is_empty() => Some(text),
                 _ => None,
             })
         };
         Some(Self {
             http_status,
-            error_type: text(["error_type", "error"])?,
-            error_message: text(["error_message", "error_description"]).unwrap_or_default(),
-            error_url: text(["error_url", "error_uri"]).unwrap_or_default(),
-            request_id: text(["request_id", "request_id"]),
+            error_type: text(&["error_type", "error"])?,
+            error_message: text(&["error_message", "error_description"]).unwrap_or_default(),
+            error_url: text(&["error_url", "error_uri"]).unwrap_or_default(),
+            request_id: text(&["request_id"]),
             error_details: match body.remove("error_details") {
                 Some(Value::Object(details)) => Some(details),
                 _ => None,
