@@ -1,9 +1,9 @@
 //! Compiles the contract in `proto/` in pure Rust (no `protoc`) and makes one model of it: the
 //! messages carry serde with Stytch's field names, so each is both the gRPC message and the JSON body.
 //!
-//! Two things come from the descriptors rather than from a list kept by hand: a `Debug` that hides
-//! every field marked `[debug_redact = true]`, and the traits `StytchRequest` and `StytchResponse` for
-//! the messages that an RPC takes and returns.
+//! What can be read off the descriptors is not kept by hand: a `Debug` that hides every field marked
+//! `[debug_redact = true]`, the traits `StytchRequest` and `StytchResponse` for the messages that an RPC
+//! takes and returns, and a description of the former for the command line.
 
 use std::{
     env,
@@ -107,13 +107,10 @@ fn model(pool: &DescriptorPool, messages: &[MessageDescriptor]) -> Result<String
             write_debug(&mut code, message)?;
         }
     }
-    let methods: Vec<_> = pool
-        .services()
-        .filter(|service| service.package_name().starts_with("stytch."))
-        .flat_map(|service| service.methods().collect::<Vec<_>>())
-        .collect();
+    let methods = methods(pool);
     for message in unique(methods.iter().map(MethodDescriptor::input)) {
         write_request(&mut code, &message)?;
+        write_fields(&mut code, &message)?;
     }
     for message in unique(methods.iter().map(MethodDescriptor::output)) {
         writeln!(
@@ -125,6 +122,14 @@ fn model(pool: &DescriptorPool, messages: &[MessageDescriptor]) -> Result<String
         )?;
     }
     Ok(code)
+}
+
+/// Every RPC of the contract.
+fn methods(pool: &DescriptorPool) -> Vec<MethodDescriptor> {
+    pool.services()
+        .filter(|service| service.package_name().starts_with("stytch."))
+        .flat_map(|service| service.methods().collect::<Vec<_>>())
+        .collect()
 }
 
 fn unique(messages: impl Iterator<Item = MessageDescriptor>) -> Vec<MessageDescriptor> {
@@ -163,11 +168,15 @@ fn write_debug(code: &mut String, message: &MessageDescriptor) -> Result<(), Box
 fn write_request(code: &mut String, message: &MessageDescriptor) -> Result<(), Box<dyn Error>> {
     let mut secrets = String::new();
     for field in message.fields().filter(is_secret) {
-        writeln!(
-            secrets,
-            "        secrets.extend(self.{}.iter().map(|value| value.as_str()));",
-            rust_field(&field)
-        )?;
+        let name = rust_field(&field);
+        if field.is_list() || field.supports_presence() {
+            writeln!(
+                secrets,
+                "        secrets.extend(self.{name}.iter().map(|value| value.as_str()));"
+            )?;
+        } else {
+            writeln!(secrets, "        secrets.push(self.{name}.as_str());")?;
+        }
     }
     writeln!(
         code,
@@ -183,6 +192,43 @@ fn write_request(code: &mut String, message: &MessageDescriptor) -> Result<(), B
         rust_path(message)
     )?;
     Ok(())
+}
+
+fn write_fields(code: &mut String, message: &MessageDescriptor) -> Result<(), Box<dyn Error>> {
+    let path = rust_path(message);
+    writeln!(code, "impl crate::proto::Described for {path} {{")?;
+    writeln!(code, "    const FIELDS: &'static [crate::proto::Field] = &[")?;
+    for field in message.fields() {
+        let kind = match field.kind() {
+            Kind::Bool => "Bool",
+            Kind::Int32 => "Number",
+            Kind::Message(_) => "Object",
+            _ if field.is_list() => "Texts",
+            _ => "Text",
+        };
+        let is_required = !field.is_list() && !field.supports_presence();
+        let (name, comment) = (field.name(), comment(&field));
+        let flag = name.replace('_', "-");
+        writeln!(
+            code,
+            "        crate::proto::Field {{ name: {name:?}, flag: {flag:?}, comment: {comment:?}, \
+             kind: crate::proto::Kind::{kind}, is_required: {is_required} }},"
+        )?;
+    }
+    writeln!(code, "    ];\n}}")?;
+    Ok(())
+}
+
+/// What the contract says above a field, as one paragraph.
+fn comment(field: &FieldDescriptor) -> String {
+    let file = field.parent_file();
+    let locations = &file.file_descriptor_proto().source_code_info.as_ref();
+    let location = locations
+        .iter()
+        .flat_map(|info| &info.location)
+        .find(|location| location.path == field.path());
+    let lines = location.map_or("", |location| location.leading_comments());
+    lines.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// `stytch.b2b.totp.v1.CreateRequest` as the path of the generated struct.

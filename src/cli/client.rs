@@ -1,13 +1,11 @@
 //! The client side: one subcommand an RPC, and `healthcheck`.
 
 use std::{
-    fs,
-    io::{IsTerminal as _, Read as _, stdin, stdout},
-    path::{Path, PathBuf},
+    io::{IsTerminal as _, stdout},
     time::Duration,
 };
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde::{Serialize, de::DeserializeOwned};
 use tonic::{
     Request, Response, Status,
@@ -18,12 +16,20 @@ use tonic_health::pb::{
 };
 use tonic_types::StatusExt as _;
 
-use super::{Failure, print, qr, runtime, with_causes};
+use super::{Failure, print, qr, request::RequestArgs, runtime, usage, with_causes};
 use crate::{
-    config::Problem,
     proto::{
-        json::FromObject,
-        stytch::b2b::totp::v1::{CreateRequest, totp_service_client::TotpServiceClient},
+        Described,
+        stytch::b2b::{
+            recovery_codes::v1::{
+                GetRequest, RecoverRequest, RotateRequest,
+                recovery_codes_service_client::RecoveryCodesServiceClient as RecoveryCodes,
+            },
+            totp::v1::{
+                AuthenticateRequest, CreateRequest, DeleteRequest, MigrateRequest,
+                totp_service_client::TotpServiceClient as Totp,
+            },
+        },
     },
     status,
 };
@@ -47,42 +53,25 @@ struct ConnectionArgs {
     deadline: String,
 }
 
+/// A call of one RPC.
 #[derive(Args, Debug)]
-pub(super) struct CreateArgs {
+pub(super) struct CallArgs<Req: Described> {
     #[command(flatten)]
     connection: ConnectionArgs,
 
-    /// The whole request as JSON with Stytch's field names, from a file or from standard input (-).
-    /// Keeps tokens out of the argument list, which other users of the machine can read
-    #[arg(long, value_name = "FILE", conflicts_with_all = [
-        "organization_id", "member_id", "expiration_minutes", "intermediate_session_token",
-        "session_token", "session_jwt",
-    ])]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    request: RequestArgs<Req>,
+}
 
-    /// The organization: its id, slug or external id
-    #[arg(long, value_name = "ID", required_unless_present = "json")]
-    organization_id: Option<String>,
-
-    /// The member: its id or external id
-    #[arg(long, value_name = "ID", required_unless_present = "json")]
-    member_id: Option<String>,
-
-    /// Minutes within which the first code must be accepted, 5 to 1440; 60 by default
-    #[arg(long, value_name = "MINUTES", allow_negative_numbers = true)]
-    expiration_minutes: Option<i32>,
-
-    /// Proof of a login in progress
-    #[arg(long, value_name = "TOKEN")]
-    intermediate_session_token: Option<String>,
-
-    /// Proof of a session, by its token
-    #[arg(long, value_name = "TOKEN")]
-    session_token: Option<String>,
-
-    /// Proof of a session, by its JWT
-    #[arg(long, value_name = "JWT")]
-    session_jwt: Option<String>,
+/// RPCs about recovery codes.
+#[derive(Debug, Subcommand)]
+pub(super) enum RecoveryCodesCommand {
+    /// Print the recovery codes that are still good
+    Get(CallArgs<GetRequest>),
+    /// Replace the recovery codes by new ones
+    Rotate(CallArgs<RotateRequest>),
+    /// Let a member in by a recovery code instead of a TOTP
+    Recover(CallArgs<RecoverRequest>),
 }
 
 #[derive(Args, Debug)]
@@ -95,21 +84,8 @@ pub(super) struct HealthcheckArgs {
     service: String,
 }
 
-pub(super) fn create(args: CreateArgs) -> Result<(), Failure> {
-    let request = match &args.json {
-        Some(path) => read_request(path)?,
-        None => CreateRequest {
-            organization_id: args.organization_id.unwrap_or_default(),
-            member_id: args.member_id.unwrap_or_default(),
-            expiration_minutes: args.expiration_minutes,
-            intermediate_session_token: args.intermediate_session_token,
-            session_token: args.session_token,
-            session_jwt: args.session_jwt,
-        },
-    };
-    let answer = args.connection.call(request, async |channel, request| {
-        TotpServiceClient::new(channel).create(request).await
-    })?;
+pub(super) fn create(args: CallArgs<CreateRequest>) -> Result<(), Failure> {
+    let answer = args.call(async |channel, request| Totp::new(channel).create(request).await)?;
     print_json(&answer)?;
     if stdout().is_terminal() {
         match qr::draw(&answer.qr_code) {
@@ -118,6 +94,49 @@ pub(super) fn create(args: CreateArgs) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+pub(super) fn authenticate(args: CallArgs<AuthenticateRequest>) -> Result<(), Failure> {
+    args.print(async |channel, request| Totp::new(channel).authenticate(request).await)
+}
+
+pub(super) fn migrate(args: CallArgs<MigrateRequest>) -> Result<(), Failure> {
+    args.print(async |channel, request| Totp::new(channel).migrate(request).await)
+}
+
+pub(super) fn delete(args: CallArgs<DeleteRequest>) -> Result<(), Failure> {
+    args.print(async |channel, request| Totp::new(channel).delete(request).await)
+}
+
+pub(super) fn recovery_codes(command: RecoveryCodesCommand) -> Result<(), Failure> {
+    use RecoveryCodesCommand::{Get, Recover, Rotate};
+    match command {
+        Get(args) => args.print(async |channel, it| RecoveryCodes::new(channel).get(it).await),
+        Rotate(args) => {
+            args.print(async |channel, it| RecoveryCodes::new(channel).rotate(it).await)
+        }
+        Recover(args) => {
+            args.print(async |channel, it| RecoveryCodes::new(channel).recover(it).await)
+        }
+    }
+}
+
+impl<Req: Described + DeserializeOwned> CallArgs<Req> {
+    /// Makes the call.
+    fn call<Res>(
+        self,
+        rpc: impl AsyncFnOnce(Channel, Request<Req>) -> Result<Response<Res>, Status>,
+    ) -> Result<Res, Failure> {
+        self.connection.call(self.request.read()?, rpc)
+    }
+
+    /// Makes the call and prints its answer.
+    fn print<Res: Serialize>(
+        self,
+        rpc: impl AsyncFnOnce(Channel, Request<Req>) -> Result<Response<Res>, Status>,
+    ) -> Result<(), Failure> {
+        print_json(&self.call(rpc)?)
+    }
 }
 
 pub(super) fn healthcheck(args: &HealthcheckArgs) -> Result<(), Failure> {
@@ -158,35 +177,6 @@ impl ConnectionArgs {
             }
         })
     }
-}
-
-/// Reads a request. Unlike an answer of Stytch's it must fit exactly: an unknown field is a typing error.
-fn read_request<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
-    let text = if path == Path::new("-") {
-        let mut text = String::new();
-        stdin().read_to_string(&mut text).map(|_| text)
-    } else {
-        fs::read_to_string(path)
-    };
-    let text = text.map_err(|error| usage("--json", &format!("{}: {error}", path.display())))?;
-    let mut unknown = Vec::new();
-    let mut json = serde_json::Deserializer::from_str(&text);
-    let FromObject(request) =
-        serde_ignored::deserialize(&mut json, |field| unknown.push(field.to_string()))
-            // serde's text may quote the value, which may be a token.
-            .map_err(|error| {
-                let (line, column) = (error.line(), error.column());
-                usage("--json", &format!("not the right JSON at line {line}, column {column}"))
-            })?;
-    json.end().map_err(|_| usage("--json", &"there is something after the JSON object"))?;
-    match unknown.first() {
-        None => Ok(request),
-        Some(field) => Err(usage("--json", &format!("there is no field {field}"))),
-    }
-}
-
-fn usage(setting: &'static str, what: &dyn std::fmt::Display) -> Failure {
-    Failure::Settings(vec![Problem { setting, what: what.to_string() }])
 }
 
 fn print_json(answer: &impl Serialize) -> Result<(), Failure> {

@@ -1,7 +1,9 @@
 //! The command line: subcommands that serve, subcommands that call, and the exit code of each.
 
 mod client;
+mod code;
 mod qr;
+mod request;
 mod serve;
 
 use std::{ffi::OsString, io, process::ExitCode};
@@ -10,8 +12,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     config::{self, Config, Problem, SECRET, ServerArgs, UpstreamArgs},
+    proto::stytch::b2b::totp::v1::{
+        AuthenticateRequest, CreateRequest, DeleteRequest, MigrateRequest,
+    },
     telemetry,
 };
+use client::{CallArgs, RecoveryCodesCommand};
 
 /// A bad flag or setting, after BSD's `sysexits.h`.
 const USAGE: u8 = 64;
@@ -93,7 +99,19 @@ enum Command {
         server: ServerArgs,
     },
     /// Register a TOTP for a member; prints the answer as JSON and draws the QR code on a terminal
-    Create(client::CreateArgs),
+    Create(CallArgs<CreateRequest>),
+    /// Check a code of the member's authenticator app; the first one makes the TOTP active
+    Authenticate(CallArgs<AuthenticateRequest>),
+    /// Take over a TOTP that another provider registered
+    Migrate(CallArgs<MigrateRequest>),
+    /// Remove a member's TOTP and recovery codes
+    Delete(CallArgs<DeleteRequest>),
+    /// Get, rotate or spend recovery codes
+    #[command(subcommand)]
+    RecoveryCodes(RecoveryCodesCommand),
+    /// Print the code that an authenticator app shows now, for the answer of `create` or a base32 secret
+    /// on standard input
+    Code,
     /// Ask a running façade whether it serves; exits with 0 if it does
     Healthcheck(client::HealthcheckArgs),
 }
@@ -130,6 +148,10 @@ impl From<Vec<Problem>> for Failure {
     }
 }
 
+fn usage(setting: &'static str, what: &dyn std::fmt::Display) -> Failure {
+    Failure::Settings(vec![Problem { setting, what: what.to_string() }])
+}
+
 /// Runs the program with these arguments, its name first.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
@@ -158,7 +180,13 @@ impl Command {
             }
             Self::Dev(args) => args.check().map(drop),
             Self::Sandbox(args) => args.check(serve::SANDBOX_DEFAULT).map(drop),
-            Self::Create(_) | Self::Healthcheck(_) => Ok(()),
+            Self::Create(_)
+            | Self::Authenticate(_)
+            | Self::Migrate(_)
+            | Self::Delete(_)
+            | Self::RecoveryCodes(_)
+            | Self::Code
+            | Self::Healthcheck(_) => Ok(()),
         }
     }
 }
@@ -174,6 +202,11 @@ fn run(command: Command, log: &LogArgs) -> Result<(), Failure> {
             Ok(())
         }
         Command::Create(args) => client::create(args),
+        Command::Authenticate(args) => client::authenticate(args),
+        Command::Migrate(args) => client::migrate(args),
+        Command::Delete(args) => client::delete(args),
+        Command::RecoveryCodes(command) => client::recovery_codes(command),
+        Command::Code => code::code(),
         Command::Healthcheck(args) => client::healthcheck(&args),
     }
 }

@@ -30,6 +30,42 @@ pub trait StytchRequest {
     fn secrets(&self) -> Vec<&str>;
 }
 
+/// A request with a description of its fields. Implemented by `build.rs`.
+pub trait Described {
+    /// The fields, in the order of the contract.
+    const FIELDS: &'static [Field];
+}
+
+/// A field of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// Its name, which is Stytch's.
+    pub name: &'static str,
+    /// The same in kebab case.
+    pub flag: &'static str,
+    /// What the contract says of it, as one paragraph.
+    pub comment: &'static str,
+    /// What it holds.
+    pub kind: Kind,
+    /// Whether it has to be there.
+    pub is_required: bool,
+}
+
+/// What a field of a request holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Text.
+    Text,
+    /// Any number of texts.
+    Texts,
+    /// A whole number.
+    Number,
+    /// True or false.
+    Bool,
+    /// A JSON object.
+    Object,
+}
+
 /// What every answer has, whichever RPC returns it. Implemented by `build.rs`.
 pub trait StytchResponse {
     /// Stytch's identifier of the call; empty when it sent none.

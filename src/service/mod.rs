@@ -1,6 +1,7 @@
 //! The gRPC services. Each handler checks its request, calls one endpoint and answers; what that
 //! means is said once, in `answer`.
 
+mod recovery_codes;
 mod totp;
 mod validate;
 
@@ -12,11 +13,15 @@ use crate::{
     call::{Call, ToItsEnd},
     proto::{
         StytchRequest, StytchResponse,
-        stytch::b2b::totp::v1::totp_service_server::TotpServiceServer,
+        stytch::b2b::{
+            recovery_codes::v1::recovery_codes_service_server::RecoveryCodesServiceServer,
+            totp::v1::totp_service_server::TotpServiceServer,
+        },
     },
     status,
     stytch::{Client, Effect, Endpoint, Error},
 };
+pub use recovery_codes::RecoveryCodes;
 pub use totp::Totp;
 pub use validate::{Validate, Violations};
 
@@ -37,7 +42,12 @@ impl Services {
     pub fn new(client: &Client) -> Self {
         let totp = TotpServiceServer::new(Totp::new(client.clone()))
             .max_decoding_message_size(MAX_REQUEST);
-        Self { names: vec![name_of(&totp)], routes: Routes::new(totp) }
+        let recovery_codes = RecoveryCodesServiceServer::new(RecoveryCodes::new(client.clone()))
+            .max_decoding_message_size(MAX_REQUEST);
+        Self {
+            names: vec![name_of(&totp), name_of(&recovery_codes)],
+            routes: Routes::new(totp).add_service(recovery_codes),
+        }
     }
 }
 
@@ -61,7 +71,7 @@ where
         .remove()
         .ok_or_else(|| Status::internal("served without the layers of server::run"))?;
     let request = request.into_inner();
-    Violations::of(&request).into_result()?;
+    Violations::of(&request, endpoint).into_result()?;
 
     let (client, sent) = (client.clone(), call.sent.clone());
     let upstream = async move {

@@ -5,7 +5,8 @@ use tonic::{Request, Response, Status, async_trait};
 use super::{Validate, Violations, answer};
 use crate::{
     proto::stytch::b2b::totp::v1::{
-        CreateRequest, CreateResponse, totp_service_server::TotpService,
+        AuthenticateRequest, AuthenticateResponse, CreateRequest, CreateResponse, DeleteRequest,
+        DeleteResponse, MigrateRequest, MigrateResponse, totp_service_server::TotpService,
     },
     stytch::{Client, endpoint},
 };
@@ -31,15 +32,68 @@ impl TotpService for Totp {
     ) -> Result<Response<CreateResponse>, Status> {
         answer(&self.client, &endpoint::TOTP_CREATE, request).await
     }
+
+    async fn authenticate(
+        &self,
+        request: Request<AuthenticateRequest>,
+    ) -> Result<Response<AuthenticateResponse>, Status> {
+        answer(&self.client, &endpoint::TOTP_AUTHENTICATE, request).await
+    }
+
+    async fn migrate(
+        &self,
+        request: Request<MigrateRequest>,
+    ) -> Result<Response<MigrateResponse>, Status> {
+        answer(&self.client, &endpoint::TOTP_MIGRATE, request).await
+    }
+
+    async fn delete(
+        &self,
+        request: Request<DeleteRequest>,
+    ) -> Result<Response<DeleteResponse>, Status> {
+        answer(&self.client, &endpoint::TOTP_DELETE, request).await
+    }
 }
 
 impl Validate for CreateRequest {
     fn validate(&self, violations: &mut Violations) {
-        violations.id("organization_id", &self.organization_id);
-        violations.id("member_id", &self.member_id);
         violations.minutes("expiration_minutes", self.expiration_minutes, 5..=1440);
-        violations.token("intermediate_session_token", self.intermediate_session_token.as_deref());
-        violations.token("session_token", self.session_token.as_deref());
-        violations.token("session_jwt", self.session_jwt.as_deref());
+        violations.proofs([
+            ("intermediate_session_token", self.intermediate_session_token.as_deref()),
+            ("session_token", self.session_token.as_deref()),
+            ("session_jwt", self.session_jwt.as_deref()),
+        ]);
+    }
+}
+
+impl Validate for AuthenticateRequest {
+    fn validate(&self, violations: &mut Violations) {
+        violations.passcode("code", &self.code);
+        violations.one_proof([
+            ("intermediate_session_token", self.intermediate_session_token.as_deref()),
+            ("session_token", self.session_token.as_deref()),
+            ("session_jwt", self.session_jwt.as_deref()),
+        ]);
+        violations.minutes("session_duration_minutes", self.session_duration_minutes, 5..=527_040);
+        violations.object("session_custom_claims", self.session_custom_claims.as_ref());
+        let options = ["enroll", "unenroll"];
+        violations.option("set_mfa_enrollment", self.set_mfa_enrollment.as_deref(), &options);
+        violations.optional("telemetry_id", self.telemetry_id.as_deref());
+    }
+}
+
+impl Validate for MigrateRequest {
+    fn validate(&self, violations: &mut Violations) {
+        violations.required("secret", &self.secret);
+        for (index, code) in self.recovery_codes.iter().enumerate() {
+            violations.required(&format!("recovery_codes[{index}]"), code);
+        }
+    }
+}
+
+impl Validate for DeleteRequest {
+    fn validate(&self, violations: &mut Violations) {
+        violations.header("session_token", self.session_token.as_deref());
+        violations.header("session_jwt", self.session_jwt.as_deref());
     }
 }

@@ -1,22 +1,30 @@
 //! One `call`: an endpoint and a message in, a message or an error out.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
+use backon::{ExponentialBuilder, Retryable as _};
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue,
+    HeaderMap, HeaderValue, Method,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
 };
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Body, Response, Url, redirect::Policy};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::timeout;
 
-use super::{Endpoint, Error, Sent, decode::decode, error::Unreadable};
-use crate::proto::StytchResponse;
+use super::{Effect, Endpoint, Error, Sent, decode::decode, endpoint::Header, error::Unreadable};
+use crate::proto::{StytchRequest, StytchResponse};
 
 /// The longest answer that is read. The largest ones known are a few tens of KiB.
 const MAX_ANSWER: usize = 1024 * 1024;
+
+/// How often a call that only reads is sent again.
+pub const READ_RETRIES: usize = 2;
+
+/// What is encoded in a segment of a path: all but RFC 3986's unreserved characters.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 const USER_AGENT: &str = concat!("totp-facade/", env!("CARGO_PKG_VERSION"));
 
@@ -76,11 +84,18 @@ impl Client {
         })))
     }
 
-    /// Sends `request` once and reads the answer. `sent` rises when the request leaves.
+    /// Sends `request` and reads the answer. `sent` rises when the request leaves. What changes something
+    /// is sent once; what only reads is sent again, up to [`READ_RETRIES`] times and within the timeout,
+    /// when it fails in a way that may pass.
     ///
     /// # Errors
     ///
     /// By cause; [`Error::upstream`] says what is known about the call.
+    ///
+    /// # Panics
+    ///
+    /// When a field that travels as a header is not visible ASCII, or an id in the path is `.` or `..`:
+    /// `Validate` has let through what it must not.
     pub async fn call<Req, Res>(
         &self,
         endpoint: &Endpoint<Req, Res>,
@@ -88,43 +103,57 @@ impl Client {
         sent: &Sent,
     ) -> Result<Res, Error>
     where
-        Req: Serialize,
+        Req: Serialize + StytchRequest,
         Res: DeserializeOwned + StytchResponse,
     {
-        let body = serde_json::to_vec(request).expect("a message always has a JSON form");
-        let exchange = async {
-            let mut answer = self
-                .0
-                .http
-                .request(endpoint.method.clone(), self.url(endpoint.path))
-                .body(Body::wrap(sent.body(body.into())))
-                .send()
-                .await
-                .map_err(|error| transport_error(error, sent))?;
-            let status = answer.status();
-            let headers = std::mem::take(answer.headers_mut());
-            Ok((status, headers, read_body(answer).await))
+        let attempt = || self.attempt(endpoint, request, sent);
+        let attempts = async {
+            match endpoint.effect {
+                Effect::Mutates => attempt().await,
+                Effect::Reads => attempt.retry(backoff()).when(Error::may_pass).await,
+            }
         };
-        let (status, headers, body) = timeout(self.0.timeout, exchange)
+        timeout(self.0.timeout, attempts)
             .await
-            .unwrap_or_else(|_| Err(Error::TimedOut { sent: sent.get() }))?;
-        tracing::debug!(path = endpoint.path, http_status = status.as_u16(), "Stytch answered");
-        if !status.is_success() {
-            return Err(Error::from_answer(status, &headers, body.as_deref().map_err(|why| *why)));
+            .unwrap_or_else(|_| Err(Error::TimedOut { sent: sent.get() }))
+    }
+
+    async fn attempt<Req, Res>(
+        &self,
+        endpoint: &Endpoint<Req, Res>,
+        request: &Req,
+        sent: &Sent,
+    ) -> Result<Res, Error>
+    where
+        Req: Serialize + StytchRequest,
+        Res: DeserializeOwned + StytchResponse,
+    {
+        let path = endpoint.path;
+        let body = (endpoint.method == Method::POST)
+            .then(|| serde_json::to_vec(request).expect("a message always has a JSON form").into());
+        let mut answer = self
+            .0
+            .http
+            .request(endpoint.method.clone(), self.url(&filled(path, request)))
+            .headers(session_headers(endpoint.headers, request))
+            .body(Body::wrap(sent.body(body)))
+            .send()
+            .await
+            .map_err(|error| transport_error(error, sent))?;
+        let http_status = answer.status();
+        let headers = std::mem::take(answer.headers_mut());
+        let body = read_body(answer).await;
+        tracing::debug!(path, http_status = http_status.as_u16(), "Stytch answered");
+        if !http_status.is_success() {
+            let body = body.as_deref().map_err(|why| *why);
+            return Err(Error::from_answer(http_status, &headers, body));
         }
-        let unreadable =
-            |why, request_id| Error::Unreadable { http_status: status, request_id, why };
-        let answer: Res = body
-            .and_then(|body| {
-                decode(&body, |field| {
-                    tracing::warn!(
-                        path = endpoint.path,
-                        field,
-                        "left unset: Stytch sent a value of an unexpected type"
-                    );
-                })
-            })
-            .map_err(|why| unreadable(why, None))?;
+        let unreadable = |why, request_id| Error::Unreadable { http_status, request_id, why };
+        let dropped = |field: &str| {
+            tracing::warn!(path, field, "left unset: Stytch sent a value of an unexpected type");
+        };
+        let answer: Res =
+            body.and_then(|body| decode(&body, dropped)).map_err(|why| unreadable(why, None))?;
         if (endpoint.is_complete)(&answer) {
             Ok(answer)
         } else {
@@ -141,6 +170,42 @@ impl Client {
         }
         url
     }
+}
+
+/// How long to wait before a read is sent again.
+fn backoff() -> ExponentialBuilder {
+    ExponentialBuilder::new()
+        .with_min_delay(Duration::from_millis(20))
+        .with_max_delay(Duration::from_millis(500))
+        .with_max_times(READ_RETRIES)
+        .with_jitter()
+}
+
+/// The path with the ids in their places, each as exactly one segment.
+fn filled(path: &'static str, request: &impl StytchRequest) -> Cow<'static, str> {
+    if !path.contains('{') {
+        return path.into();
+    }
+    let segment = |id: &str| {
+        assert!(!matches!(id, "" | "." | ".."), "not a segment");
+        utf8_percent_encode(id, SEGMENT).to_string()
+    };
+    // An encoded id has no braces.
+    path.replace("{organization_id}", &segment(request.organization_id()))
+        .replace("{member_id}", &segment(request.member_id()))
+        .into()
+}
+
+/// The fields of the request that travel as headers. They are proofs, so nothing logs them.
+fn session_headers<Req>(headers: &[Header<Req>], request: &Req) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        let Some(value) = value(request) else { continue };
+        let mut value = HeaderValue::from_str(value).expect("Validate lets visible ASCII through");
+        value.set_sensitive(true);
+        map.insert(*name, value);
+    }
+    map
 }
 
 /// Whether the URL names this machine, where plain http leaves nothing on a wire.

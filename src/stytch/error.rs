@@ -131,6 +131,15 @@ impl Error {
         }
     }
 
+    /// Whether the next attempt may succeed where this one failed.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable(_) | Self::Disconnected(_) | Self::Failed { .. } => true,
+            Self::Unreadable { why, .. } => *why == Unreadable::CutShort,
+            Self::TimedOut { .. } | Self::Rejected(_) | Self::Foreign { .. } => false,
+        }
+    }
+
     /// Stytch's identifier of the call, where it sent one.
     pub fn request_id(&self) -> Option<&str> {
         match self {

@@ -5,18 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use axum::{Router, http::StatusCode, routing::post};
 use bytes::Bytes;
 use tokio::{net::TcpStream, sync::Notify, time::timeout};
-use tonic::{Code, Request, Response, Status, service::Routes};
+use tonic::{Code, Request, Status, service::Routes};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_types::StatusExt as _;
-use totp_facade::{
-    proto::stytch::b2b::totp::v1::{
-        CreateRequest, CreateResponse,
-        totp_service_server::{TotpService, TotpServiceServer},
-    },
-    service::Services,
-};
+use totp_facade::{proto::stytch::b2b::totp::v1::CreateRequest, service::Services};
 
 use crate::support::{
     Deaf, Facade, PATIENCE, Setup, create, info,
@@ -207,20 +202,11 @@ async fn more_connections_than_allowed_wait_until_one_closes() {
     timeout(PATIENCE, waiting).await.unwrap().unwrap().expect("the second connection");
 }
 
-/// A service with a bug.
-struct Panics;
-
-#[tonic::async_trait]
-impl TotpService for Panics {
-    async fn create(&self, _: Request<CreateRequest>) -> Result<Response<CreateResponse>, Status> {
-        panic!("a bug");
-    }
-}
-
 #[tokio::test]
 async fn a_panic_is_answered_with_internal_and_the_connection_lives() {
-    let services =
-        Services { routes: Routes::new(TotpServiceServer::new(Panics)), names: Vec::new() };
+    let buggy = post(async || -> StatusCode { panic!("a bug") });
+    let router = Router::new().route("/stytch.b2b.totp.v1.TotpService/Create", buggy);
+    let services = Services { routes: Routes::from(router), names: Vec::new() };
     let setup = Setup::new("127.0.0.1:9".parse().unwrap());
     let facade = setup.start_with(services).await;
     let channel = facade.channel().await;

@@ -1,0 +1,143 @@
+//! A request from the command line: a flag for each field of the message, or the whole of it as JSON.
+
+use std::{
+    fs,
+    io::{Read as _, stdin},
+    marker::PhantomData,
+    path::{Path, PathBuf},
+};
+
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::{Failure, usage};
+use crate::proto::{Described, Field, Kind, json::FromObject};
+
+const JSON: &str = "json";
+
+/// The flags of a request, as given.
+#[derive(Debug)]
+pub(super) struct RequestArgs<Req> {
+    json: Option<PathBuf>,
+    fields: Map<String, Value>,
+    request: PhantomData<fn() -> Req>,
+}
+
+impl<Req: DeserializeOwned> RequestArgs<Req> {
+    /// The request, from wherever it comes.
+    pub(super) fn read(self) -> Result<Req, Failure> {
+        match &self.json {
+            Some(path) => read_json(path),
+            None => serde_json::from_value(Value::Object(self.fields))
+                .map(|FromObject(request)| request)
+                .map_err(|error| Failure::run(&error)),
+        }
+    }
+}
+
+impl<Req: Described> Args for RequestArgs<Req> {
+    fn augment_args(command: Command) -> Command {
+        let json = Arg::new(JSON)
+            .long(JSON)
+            .value_name("FILE")
+            .value_parser(value_parser!(PathBuf))
+            .conflicts_with_all(Req::FIELDS.iter().map(|field| field.name))
+            .help(
+                "The whole request as JSON with Stytch's field names, from a file or from standard \
+                 input (-). Keeps tokens out of the argument list, which other users of the machine can \
+                 read",
+            );
+        command.next_help_heading("Request").arg(json).args(Req::FIELDS.iter().map(flag))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl<Req: Described> FromArgMatches for RequestArgs<Req> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let fields = Req::FIELDS.iter().filter_map(|field| {
+            let mut values = matches.get_many::<Value>(field.name)?.cloned();
+            let value = match field.kind {
+                Kind::Texts => Value::Array(values.collect()),
+                Kind::Text | Kind::Number | Kind::Bool | Kind::Object => values.next()?,
+            };
+            Some((field.name.to_owned(), value))
+        });
+        Ok(Self {
+            json: matches.get_one(JSON).cloned(),
+            fields: fields.collect(),
+            request: PhantomData,
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// A field as a flag.
+fn flag(field: &Field) -> Arg {
+    let arg = Arg::new(field.name).long(field.flag).help(field.comment);
+    let arg = match field.is_required {
+        true => arg.required_unless_present(JSON),
+        false => arg,
+    };
+    match field.kind {
+        Kind::Text => arg.value_name("TEXT").value_parser(text),
+        Kind::Texts => arg.value_name("TEXT").value_parser(text).action(ArgAction::Append),
+        Kind::Number => arg.value_name("NUMBER").value_parser(number).allow_negative_numbers(true),
+        Kind::Bool => arg
+            .value_name("BOOL")
+            .value_parser(boolean)
+            .num_args(0..=1)
+            .default_missing_value("true"),
+        Kind::Object => arg.value_name("JSON").value_parser(object),
+    }
+}
+
+#[allow(clippy::unnecessary_wraps)] // clap's signature
+fn text(value: &str) -> Result<Value, String> {
+    Ok(value.into())
+}
+
+fn number(value: &str) -> Result<Value, String> {
+    value.parse::<i32>().map(Value::from).map_err(|error| error.to_string())
+}
+
+fn boolean(value: &str) -> Result<Value, &'static str> {
+    value.parse::<bool>().map(Value::from).map_err(|_| "neither true nor false")
+}
+
+fn object(value: &str) -> Result<Value, &'static str> {
+    let object: Result<Map<_, _>, _> = serde_json::from_str(value);
+    object.map(Value::Object).map_err(|_| "not a JSON object")
+}
+
+/// Reads a request. Unlike an answer of Stytch's it must fit exactly: an unknown field is a typing error.
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
+    let text = if path == Path::new("-") {
+        let mut text = String::new();
+        stdin().read_to_string(&mut text).map(|_| text)
+    } else {
+        fs::read_to_string(path)
+    };
+    let text = text.map_err(|error| usage("--json", &format!("{}: {error}", path.display())))?;
+    let mut unknown = Vec::new();
+    let mut json = serde_json::Deserializer::from_str(&text);
+    let FromObject(request) =
+        serde_ignored::deserialize(&mut json, |field| unknown.push(field.to_string()))
+            // serde's text may quote the value, which may be a token.
+            .map_err(|error| {
+                let (line, column) = (error.line(), error.column());
+                usage("--json", &format!("not the right JSON at line {line}, column {column}"))
+            })?;
+    json.end().map_err(|_| usage("--json", &"there is something after the JSON object"))?;
+    match unknown.first() {
+        None => Ok(request),
+        Some(field) => Err(usage("--json", &format!("there is no field {field}"))),
+    }
+}

@@ -1,0 +1,64 @@
+//! `stytch.b2b.recovery_codes.v1.RecoveryCodesService`.
+
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{Validate, Violations, answer};
+use crate::{
+    proto::stytch::b2b::recovery_codes::v1::{
+        GetRequest, GetResponse, RecoverRequest, RecoverResponse, RotateRequest, RotateResponse,
+        recovery_codes_service_server::RecoveryCodesService,
+    },
+    stytch::{Client, endpoint},
+};
+
+/// The service on top of a client.
+#[derive(Clone, Debug)]
+pub struct RecoveryCodes {
+    client: Client,
+}
+
+impl RecoveryCodes {
+    /// Answers calls by calling Stytch through `client`.
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+}
+
+#[async_trait]
+impl RecoveryCodesService for RecoveryCodes {
+    async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
+        answer(&self.client, &endpoint::RECOVERY_CODES_GET, request).await
+    }
+
+    async fn rotate(
+        &self,
+        request: Request<RotateRequest>,
+    ) -> Result<Response<RotateResponse>, Status> {
+        answer(&self.client, &endpoint::RECOVERY_CODES_ROTATE, request).await
+    }
+
+    async fn recover(
+        &self,
+        request: Request<RecoverRequest>,
+    ) -> Result<Response<RecoverResponse>, Status> {
+        answer(&self.client, &endpoint::RECOVERY_CODES_RECOVER, request).await
+    }
+}
+
+impl Validate for GetRequest {}
+
+impl Validate for RotateRequest {}
+
+impl Validate for RecoverRequest {
+    fn validate(&self, violations: &mut Violations) {
+        violations.required("recovery_code", &self.recovery_code);
+        violations.one_proof([
+            ("intermediate_session_token", self.intermediate_session_token.as_deref()),
+            ("session_token", self.session_token.as_deref()),
+            ("session_jwt", self.session_jwt.as_deref()),
+        ]);
+        violations.minutes("session_duration_minutes", self.session_duration_minutes, 5..=527_040);
+        violations.object("session_custom_claims", self.session_custom_claims.as_ref());
+        violations.optional("telemetry_id", self.telemetry_id.as_deref());
+    }
+}
