@@ -11,7 +11,7 @@ use crate::{
     config::{
         self, Config, Problem, ServerArgs, ServerConfig, TimeoutArgs, Timeouts, UpstreamArgs,
     },
-    sandbox::{self, Seed},
+    sandbox::{Sandbox, Seed},
     server::{self, Listeners},
     service::Services,
     stytch::{self, Client},
@@ -42,6 +42,19 @@ pub(super) struct SandboxArgs {
     /// Organizations and members of your own instead of the built-in ones (docs/sandbox.md)
     #[arg(long, value_name = "FILE")]
     seed: Option<PathBuf>,
+
+    /// Open /sandbox/ on the sandbox, for faults and for time at run time (docs/sandbox.md). Whoever
+    /// reaches the port can use it
+    #[arg(
+        long,
+        env = "TOTP_FACADE_SANDBOX_CONTROL",
+        hide_env_values = true,
+        value_name = "BOOL",
+        default_value = "false",
+        num_args = 0..=1,
+        default_missing_value = "true"
+    )]
+    sandbox_control: bool,
 }
 
 impl DevArgs {
@@ -66,6 +79,11 @@ impl SandboxArgs {
         };
         config::together(config::listen_addr(SANDBOX_ADDR, addr), seed)
     }
+
+    fn sandbox(&self, seed: Seed) -> Sandbox {
+        let sandbox = Sandbox::new(seed);
+        if self.sandbox_control { sandbox.with_control() } else { sandbox }
+    }
 }
 
 pub(super) fn serve(upstream: &UpstreamArgs, server: &ServerArgs) -> Result<(), Failure> {
@@ -87,12 +105,12 @@ pub(super) fn dev(args: &DevArgs) -> Result<(), Failure> {
     runtime()?.block_on(async {
         let stop = stop_signal()?;
         let listeners = listen(&config).await?;
-        let sandbox = bind("sandbox", sandbox_addr).await?;
-        let stytch = sandboxed(addr_of(&sandbox)?, &seed, timeouts);
+        let listener = bind("sandbox", sandbox_addr).await?;
+        let stytch = sandboxed(addr_of(&listener)?, &seed, timeouts);
         let grpc_addr = addr_of(&listeners.grpc)?;
         print(&dev_hints(&seed, grpc_addr));
         tokio::select! {
-            result = sandbox::run(sandbox, seed, std::future::pending()) => {
+            result = args.sandbox.sandbox(seed).run(listener, std::future::pending()) => {
                 result.map_err(|error| Failure::run(&error))
             }
             result = facade(listeners, &config, &stytch, stop) => result,
@@ -111,7 +129,7 @@ pub(super) fn sandbox(args: &SandboxArgs) -> Result<(), Failure> {
             seed.project.secret,
             members(&seed)
         ));
-        sandbox::run(listener, seed, stop).await.map_err(|error| Failure::run(&error))
+        args.sandbox(seed).run(listener, stop).await.map_err(|error| Failure::run(&error))
     })
 }
 

@@ -3,7 +3,8 @@
 use std::{fmt, fs, path::Path};
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+
+use super::{Object, fault::Fault, totp};
 
 const EMBEDDED: &str = include_str!("seed.json");
 
@@ -13,7 +14,7 @@ const EMBEDDED: &str = include_str!("seed.json");
 pub struct Seed {
     /// The project and its credentials.
     pub project: Project,
-    pub(super) organizations: Vec<Map<String, Value>>,
+    pub(super) organizations: Vec<Object>,
     pub(super) members: Vec<SeedMember>,
 }
 
@@ -23,7 +24,7 @@ pub(super) struct SeedMember {
     #[serde(default, rename = "sandbox")]
     pub(super) behaviour: Behaviour,
     #[serde(flatten)]
-    pub(super) object: Map<String, Value>,
+    pub(super) object: Object,
 }
 
 /// A project of the sandbox. Its credentials are made up and open to all.
@@ -37,24 +38,16 @@ pub struct Project {
     pub(super) name: String,
 }
 
-/// What makes a member special to the sandbox, and is no part of Stytch's object.
+/// What the sandbox knows of a member beside Stytch's object.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Behaviour {
+    /// What every call for the member meets with.
     pub(super) fault: Option<Fault>,
-    pub(super) intermediate_session_token: Option<String>,
-    pub(super) session_token: Option<String>,
-    pub(super) session_jwt: Option<String>,
-}
-
-/// What every call for a member meets with.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Fault {
-    TooManyRequests,
-    InternalServerError,
-    BadGateway,
-    Slow,
+    /// The key of the active TOTP.
+    pub(super) secret: Option<String>,
+    /// The recovery codes of the active TOTP.
+    pub(super) recovery_codes: Option<Vec<String>>,
 }
 
 /// A seed file that cannot be used.
@@ -121,15 +114,21 @@ impl Seed {
                 }
             }
         }
-        for SeedMember { object: member, .. } in &mut self.members {
+        for SeedMember { object: member, behaviour } in &mut self.members {
             let Some(id) = text(member, "member_id").map(ToOwned::to_owned) else {
                 return Err(SeedError("a member has no member_id".into()));
             };
+            if let Some(fault) = &behaviour.fault {
+                fault.check().map_err(|what| SeedError(format!("the fault of {id}: {what}")))?;
+            }
+            if behaviour.secret.as_deref().is_some_and(|secret| totp::key(secret).is_none()) {
+                return Err(SeedError(format!("the secret of {id} is not base32")));
+            }
             if let (None, Some(only)) = (text(member, "organization_id"), &only) {
                 member.insert("organization_id".into(), only.as_str().into());
             }
             let organization = text(member, "organization_id");
-            let known = |one: &Map<String, Value>| text(one, "organization_id") == organization;
+            let known = |one: &Object| text(one, "organization_id") == organization;
             if !organizations.iter().any(known) {
                 return Err(SeedError(format!("{id} is in no organization")));
             }
@@ -139,6 +138,6 @@ impl Seed {
 }
 
 /// The text at `key`, unless it is empty.
-pub(super) fn text<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(object: &'a Object, key: &str) -> Option<&'a str> {
     object.get(key)?.as_str().filter(|text| !text.is_empty())
 }

@@ -285,7 +285,7 @@ fn a_whole_request_can_be_given_as_json_so_that_no_token_is_an_argument() {
     let (_server, addr) = dev(&[]);
     let create = |input| run_with_input(&["create", "--addr", &addr, "--json", "-"], input);
     let sms = r#"{"organization_id": "works", "member_id": "sms",
-        "session_token": "sandbox-session-token-of-member-sms-00000000"}"#;
+        "session_token": "sandbox-session.sms"}"#;
 
     assert_eq!(code(&create(sms)), Some(0), "{}", stderr(&create(sms)));
     for (input, what) in [

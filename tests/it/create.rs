@@ -90,7 +90,7 @@ async fn every_documented_member_of_the_sandbox_leads_to_its_status() {
 async fn a_member_with_an_mfa_factor_enrols_with_a_session_that_used_it() {
     let facade = Facade::in_front_of(sandbox().await).await;
     let mut client = facade.client().await;
-    let token = Some("sandbox-intermediate-session-token-of-sms=".to_owned());
+    let token = Some("sandbox-login.sms".to_owned());
     let mut request = create("sms");
     request.intermediate_session_token.clone_from(&token);
 

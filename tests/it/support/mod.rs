@@ -16,7 +16,7 @@ use tonic::{Status, metadata::MetadataMap, transport::Channel};
 use tonic_types::StatusExt as _;
 use totp_facade::{
     proto::stytch::b2b::totp::v1::{CreateRequest, totp_service_client::TotpServiceClient},
-    sandbox::{self, Seed},
+    sandbox::{Sandbox, Seed},
     server::{self, Listeners},
     service::Services,
     stytch::{Client, Settings},
@@ -105,9 +105,14 @@ impl Facade {
 
 /// A sandbox in this process.
 pub async fn sandbox() -> SocketAddr {
+    serve(Sandbox::new(Seed::embedded())).await
+}
+
+/// Any sandbox, in this process.
+pub async fn serve(sandbox: Sandbox) -> SocketAddr {
     let listener = listener().await;
     let addr = listener.local_addr().unwrap();
-    tokio::spawn(sandbox::run(listener, Seed::embedded(), std::future::pending()));
+    tokio::spawn(sandbox.run(listener, std::future::pending()));
     addr
 }
 

@@ -1,0 +1,70 @@
+//! What a request says: the fields of its JSON body, of its path and of its session headers alike.
+
+use std::ops::RangeInclusive;
+
+use serde_json::Value;
+
+use super::{Object, error::ApiError, seed::text};
+
+/// The fields of a request. Absent, null and, for text, empty are the same.
+#[derive(Debug)]
+pub(super) struct Fields(pub(super) Object);
+
+impl Fields {
+    pub(super) fn required(&self, key: &str) -> Result<&str, ApiError> {
+        text(&self.0, key).ok_or(ApiError::BAD_REQUEST)
+    }
+
+    pub(super) fn text(&self, key: &str) -> Result<Option<&str>, ApiError> {
+        match self.present(key) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|text| !text.is_empty())),
+            Some(_) => Err(ApiError::BAD_REQUEST),
+        }
+    }
+
+    pub(super) fn boolean(&self, key: &str) -> Result<bool, ApiError> {
+        match self.present(key) {
+            None => Ok(false),
+            Some(value) => value.as_bool().ok_or(ApiError::BAD_REQUEST),
+        }
+    }
+
+    pub(super) fn object(&self, key: &str) -> Result<Option<&Object>, ApiError> {
+        let object = |value: &'_ Value| value.is_object();
+        match self.present(key) {
+            None => Ok(None),
+            Some(value) if object(value) => Ok(value.as_object()),
+            Some(_) => Err(ApiError::BAD_REQUEST),
+        }
+    }
+
+    /// A list of texts; absent is empty.
+    pub(super) fn texts(&self, key: &str) -> Result<Vec<String>, ApiError> {
+        match self.present(key) {
+            None => Ok(Vec::new()),
+            Some(value) => serde_json::from_value(value.clone()).map_err(|_| ApiError::BAD_REQUEST),
+        }
+    }
+
+    /// A number of minutes; `error` when it is out of range.
+    pub(super) fn minutes(
+        &self,
+        key: &str,
+        range: RangeInclusive<u64>,
+        error: ApiError,
+    ) -> Result<Option<u64>, ApiError> {
+        match self.present(key) {
+            None => Ok(None),
+            Some(value) if value.is_i64() || value.is_u64() => match value.as_u64() {
+                Some(minutes) if range.contains(&minutes) => Ok(Some(minutes)),
+                _ => Err(error),
+            },
+            Some(_) => Err(ApiError::BAD_REQUEST),
+        }
+    }
+
+    fn present(&self, key: &str) -> Option<&Value> {
+        self.0.get(key).filter(|value| !value.is_null())
+    }
+}
