@@ -16,7 +16,9 @@ use totp_facade::{proto::stytch::b2b::totp::v1::CreateRequest, service::Services
 use crate::support::{
     Deaf, Facade, PATIENCE, Setup, create, info,
     peer::{Peer, json},
-    pushback, sandbox,
+    pushback,
+    rpc::Rpc,
+    sandbox,
 };
 
 const ANSWER: &str = r#"{"secret": "S"}"#;
@@ -88,18 +90,20 @@ async fn a_deadline_that_has_passed_sends_nothing() {
 #[tokio::test]
 async fn a_deadline_before_the_request_has_left_is_not_sent_and_leaves_nothing_behind() {
     let deaf = Deaf::new().await;
-    let facade = Facade::in_front_of(deaf.addr).await;
-    let mut request = Request::new(create("fresh"));
-    request.set_timeout(Duration::from_millis(200));
+    for rpc in Rpc::ALL {
+        let facade = Facade::in_front_of(deaf.addr).await;
+        let mut request = Request::new((rpc.request)("fresh"));
+        request.set_timeout(Duration::from_millis(100));
 
-    let status = facade.client().await.create(request).await.expect_err("no connection in time");
+        let status = (rpc.call)(facade.channel().await, request).await.expect_err("no connection");
 
-    assert_eq!(status.code(), Code::DeadlineExceeded);
-    assert_eq!(info(&status).upstream, "not_sent");
-    assert_eq!(pushback(&status), None, "it may be sent again");
-    let start = Instant::now();
-    facade.stop().await.unwrap().expect("a clean drain");
-    assert!(start.elapsed() < Duration::from_secs(1), "nothing went on connecting");
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{}", rpc.name);
+        assert_eq!(info(&status).upstream, "not_sent", "{}", rpc.name);
+        assert_eq!(pushback(&status), None, "{} may be sent again", rpc.name);
+        let start = Instant::now();
+        facade.stop().await.unwrap().expect("a clean drain");
+        assert!(start.elapsed() < Duration::from_secs(1), "nothing went on connecting");
+    }
 }
 
 #[tokio::test]

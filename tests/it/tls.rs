@@ -16,9 +16,6 @@ use tokio_rustls::{
     },
 };
 use tonic::{Code, transport::Channel};
-use totp_facade::proto::stytch::b2b::totp::v1::{
-    CreateResponse, totp_service_client::TotpServiceClient,
-};
 
 use crate::{
     secrets,
@@ -26,6 +23,7 @@ use crate::{
         fixture, info, listener,
         process::{Server, serve, start},
         pushback,
+        rpc::Rpc,
     },
 };
 
@@ -40,6 +38,7 @@ enum Then {
 struct TlsPeer {
     url: String,
     certificate: String,
+    connections: Arc<AtomicUsize>,
     requests: Arc<AtomicUsize>,
 }
 
@@ -58,8 +57,11 @@ impl TlsPeer {
         let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
         let requests = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&requests);
+        let connections = Arc::new(AtomicUsize::new(0));
+        let accepted = Arc::clone(&connections);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                accepted.fetch_add(1, Ordering::SeqCst);
                 let (acceptor, counter) = (acceptor.clone(), Arc::clone(&counter));
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
@@ -67,7 +69,8 @@ impl TlsPeer {
                     while let Some(Ok((request, mut respond))) = connection.accept().await {
                         counter.fetch_add(1, Ordering::SeqCst);
                         tokio::spawn(async move {
-                            assert_eq!(request.uri().path(), "/v1/b2b/totp");
+                            let line = format!("{} {}", request.method(), request.uri().path());
+                            let rpc = Rpc::ALL.into_iter().find(|rpc| rpc.line == line).unwrap();
                             let mut body = request.into_body();
                             while let Some(data) = body.data().await {
                                 let length = data.unwrap().len();
@@ -79,7 +82,7 @@ impl TlsPeer {
                                     let mut stream = respond
                                         .send_response(http::Response::new(()), false)
                                         .unwrap();
-                                    let answer = fixture("totp-create.response.json");
+                                    let answer = fixture(&format!("{}.response.json", rpc.example));
                                     stream.send_data(Bytes::from(answer), true).unwrap();
                                 }
                             }
@@ -88,19 +91,19 @@ impl TlsPeer {
                 });
             }
         });
-        Self { url, certificate: cert.pem(), requests }
+        Self { url, certificate: cert.pem(), connections, requests }
     }
 }
 
 /// A façade in front of `peer`, logging everything. `trusts` is a file of certificates.
-async fn facade(peer: &TlsPeer, trusts: &std::path::Path) -> (Server, TotpServiceClient<Channel>) {
+async fn facade(peer: &TlsPeer, trusts: &std::path::Path) -> (Server, Channel) {
     let mut command = serve(&peer.url, secrets::STYTCH_SECRET);
     command
         .args(["--drain-delay", "0s", "--log", "trace"])
         .env("NO_PROXY", "localhost")
         .env("SSL_CERT_FILE", trusts);
     let (server, url) = start(command);
-    (server, TotpServiceClient::connect(url).await.unwrap())
+    (server, Channel::from_shared(url).unwrap().connect().await.unwrap())
 }
 
 /// A file that ends with the test.
@@ -125,17 +128,17 @@ impl Drop for CertificateFile {
 async fn over_tls_and_http2_a_call_succeeds_on_one_connection_and_trace_logs_hold_no_secret() {
     let peer = TlsPeer::start(Then::Answer).await;
     let file = CertificateFile::new("trusted", &peer.certificate);
-    let (server, mut client) = facade(&peer, &file.0).await;
+    let (server, channel) = facade(&peer, &file.0).await;
 
-    for _ in 0..3 {
-        let answer = client.create(secrets::request()).await.expect("a TOTP").into_inner();
+    for rpc in Rpc::ALL {
+        let answer = rpc.with(channel.clone(), secrets::request(rpc)).await.expect("an answer");
 
-        let expected: CreateResponse =
-            serde_json::from_str(&fixture("totp-create.response.json")).unwrap();
-        assert_eq!(answer, expected);
+        let expected = (rpc.over_the_wire)(&fixture(&format!("{}.response.json", rpc.example)));
+        assert_eq!(answer.into_inner(), expected, "{}", rpc.name);
     }
 
-    assert_eq!(peer.requests.load(Ordering::SeqCst), 3);
+    assert_eq!(peer.connections.load(Ordering::SeqCst), 1);
+    assert_eq!(peer.requests.load(Ordering::SeqCst), Rpc::ALL.len());
     server.signal("TERM");
     let (code, stdout, stderr) = server.end();
     assert_eq!(code, Some(0), "{stderr}");
@@ -144,17 +147,23 @@ async fn over_tls_and_http2_a_call_succeeds_on_one_connection_and_trace_logs_hol
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn over_http2_a_reset_stream_is_an_unknown_outcome_and_not_sent_again() {
-    let peer = TlsPeer::start(Then::Reset).await;
-    let file = CertificateFile::new("reset", &peer.certificate);
-    let (_server, mut client) = facade(&peer, &file.0).await;
+async fn over_http2_a_reset_stream_is_an_unknown_outcome_and_only_a_read_is_sent_again() {
+    for rpc in Rpc::ALL {
+        let peer = TlsPeer::start(Then::Reset).await;
+        let file = CertificateFile::new("reset", &peer.certificate);
+        let (_server, channel) = facade(&peer, &file.0).await;
 
-    let status = client.create(secrets::request()).await.expect_err("a reset stream");
+        let status = rpc.with(channel, secrets::request(rpc)).await.expect_err("a reset stream");
 
-    assert_eq!(status.code(), Code::Unknown);
-    assert_eq!(info(&status).upstream, "unknown");
-    assert_eq!(pushback(&status), Some("-1"));
-    assert_eq!(peer.requests.load(Ordering::SeqCst), 1);
+        let (code, requests) = match rpc.reads {
+            true => (Code::Unavailable, 1 + totp_facade::stytch::READ_RETRIES),
+            false => (Code::Unknown, 1),
+        };
+        assert_eq!(status.code(), code, "{}", rpc.name);
+        assert_eq!(info(&status).upstream, "unknown", "{}", rpc.name);
+        assert_eq!(pushback(&status) == Some("-1"), !rpc.reads, "{}", rpc.name);
+        assert_eq!(peer.requests.load(Ordering::SeqCst), requests, "{}", rpc.name);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -162,11 +171,14 @@ async fn a_certificate_that_is_not_trusted_is_not_sent_anything() {
     let peer = TlsPeer::start(Then::Answer).await;
     let other = TlsPeer::start(Then::Answer).await;
     let file = CertificateFile::new("other", &other.certificate);
-    let (_server, mut client) = facade(&peer, &file.0).await;
+    let (_server, channel) = facade(&peer, &file.0).await;
 
-    let status = client.create(secrets::request()).await.expect_err("no trust");
+    for rpc in Rpc::ALL {
+        let request = secrets::request(rpc);
+        let status = rpc.with(channel.clone(), request).await.expect_err("no trust");
 
-    assert_eq!(status.code(), Code::Unavailable);
-    assert_eq!(info(&status).upstream, "not_sent");
+        assert_eq!(status.code(), Code::Unavailable, "{}", rpc.name);
+        assert_eq!(info(&status).upstream, "not_sent", "{}", rpc.name);
+    }
     assert_eq!(peer.requests.load(Ordering::SeqCst), 0);
 }

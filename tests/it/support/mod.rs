@@ -2,6 +2,8 @@
 
 pub mod peer;
 pub mod process;
+pub mod rfc6238;
+pub mod rpc;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -187,6 +189,15 @@ fn text<'a>(metadata: &'a MetadataMap, key: &str) -> Option<&'a str> {
 
 /// A file of `fixtures/stytch/`.
 pub fn fixture(name: &str) -> String {
-    let path = format!("{}/tests/it/fixtures/stytch/{name}", env!("CARGO_MANIFEST_DIR"));
+    let path = fixture_path(name);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Whether there is such a fixture.
+pub fn exists(name: &str) -> bool {
+    std::path::Path::new(&fixture_path(name)).exists()
+}
+
+fn fixture_path(name: &str) -> String {
+    format!("{}/tests/it/fixtures/stytch/{name}", env!("CARGO_MANIFEST_DIR"))
 }

@@ -134,6 +134,11 @@ impl Connection {
 }
 
 impl Request {
+    /// The method, the path and the version.
+    pub fn line(&self) -> String {
+        self.head.lines().next().unwrap().to_owned()
+    }
+
     pub fn header(&self, name: &str) -> Option<&str> {
         header(&self.head, name)
     }

@@ -1,0 +1,238 @@
+//! The RPCs of the contract as one table, for tests that hold for each.
+
+use std::{future::Future, pin::Pin};
+
+use serde_json::{Value, json};
+use tonic::{Request, Response, Status, transport::Channel};
+use totp_facade::proto::stytch::b2b::{
+    recovery_codes::v1::{
+        self as recovery_codes, recovery_codes_service_client::RecoveryCodesServiceClient,
+    },
+    totp::v1::{self as totp, totp_service_client::TotpServiceClient},
+};
+
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Value>, Status>> + Send>>;
+
+/// An RPC, called with JSON and answering with JSON.
+#[derive(Clone, Copy, Debug)]
+pub struct Rpc {
+    /// The method's full name.
+    pub name: &'static str,
+    /// The messages' full names, with a dot before them.
+    pub messages: (&'static str, &'static str),
+    /// Stytch's names of the request's and the answer's schema; a call without a body has no former.
+    pub schemas: (Option<&'static str>, &'static str),
+    /// What its fixtures' names begin with.
+    pub example: &'static str,
+    /// The method and path of the call to Stytch; the ids are those of [`Rpc::request`].
+    pub line: &'static str,
+    /// Whether it changes nothing.
+    pub reads: bool,
+    /// A request for this member, as small as can be.
+    pub request: fn(member_id: &str) -> Value,
+    /// The smallest answer of Stytch's that is one.
+    pub answer: &'static str,
+    /// Makes the call.
+    pub call: fn(Channel, Request<Value>) -> Answer,
+    /// An answer's JSON as it comes out of the message, having been over the wire.
+    pub over_the_wire: fn(&str) -> Value,
+}
+
+macro_rules! call {
+    ($client:ident, $method:ident) => {
+        |channel, request| {
+            Box::pin(async move {
+                let (metadata, extensions, body) = request.into_parts();
+                let body = serde_json::from_value(body).expect("a request of this RPC");
+                let request = Request::from_parts(metadata, extensions, body);
+                let response = $client::new(channel).$method(request).await?;
+                Ok(response.map(|answer| serde_json::to_value(answer).unwrap()))
+            })
+        }
+    };
+}
+
+/// JSON to message to wire to message to JSON.
+fn over_the_wire<Res>(json: &str) -> Value
+where
+    Res: prost::Message + Default + serde::Serialize + serde::de::DeserializeOwned,
+{
+    let answer: Res = serde_json::from_str(json).unwrap();
+    let wire = answer.encode_to_vec();
+    serde_json::to_value(Res::decode(wire.as_slice()).unwrap()).unwrap()
+}
+
+fn ids(member_id: &str) -> Value {
+    json!({"organization_id": "example-works", "member_id": member_id})
+}
+
+fn with(member_id: &str, fields: &Value) -> Value {
+    let mut request = ids(member_id);
+    request.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    request
+}
+
+impl Rpc {
+    pub const ALL: [Self; 7] = [
+        Self::CREATE,
+        Self::AUTHENTICATE,
+        Self::MIGRATE,
+        Self::DELETE,
+        Self::GET,
+        Self::ROTATE,
+        Self::RECOVER,
+    ];
+
+    pub const CREATE: Self = Self {
+        name: "stytch.b2b.totp.v1.TotpService/Create",
+        messages: (".stytch.b2b.totp.v1.CreateRequest", ".stytch.b2b.totp.v1.CreateResponse"),
+        schemas: (Some("api_b2b_totp_v1_CreateRequest"), "api_b2b_totp_v1_CreateResponse"),
+        example: "totp-create",
+        line: "POST /v1/b2b/totp",
+        reads: false,
+        request: ids,
+        answer: r#"{"secret": "S"}"#,
+        call: call!(TotpServiceClient, create),
+        over_the_wire: over_the_wire::<totp::CreateResponse>,
+    };
+
+    pub const AUTHENTICATE: Self = Self {
+        name: "stytch.b2b.totp.v1.TotpService/Authenticate",
+        messages: (
+            ".stytch.b2b.totp.v1.AuthenticateRequest",
+            ".stytch.b2b.totp.v1.AuthenticateResponse",
+        ),
+        schemas: (
+            Some("api_b2b_totp_v1_AuthenticateRequest"),
+            "api_b2b_totp_v1_AuthenticateResponse",
+        ),
+        example: "totp-authenticate",
+        line: "POST /v1/b2b/totp/authenticate",
+        reads: false,
+        request: |member| with(member, &json!({"code": "000000", "session_token": "token"})),
+        answer: r#"{"session_token": "S"}"#,
+        call: call!(TotpServiceClient, authenticate),
+        over_the_wire: over_the_wire::<totp::AuthenticateResponse>,
+    };
+
+    pub const MIGRATE: Self = Self {
+        name: "stytch.b2b.totp.v1.TotpService/Migrate",
+        messages: (".stytch.b2b.totp.v1.MigrateRequest", ".stytch.b2b.totp.v1.MigrateResponse"),
+        schemas: (Some("api_b2b_totp_v1_MigrateRequest"), "api_b2b_totp_v1_MigrateResponse"),
+        example: "totp-migrate",
+        line: "POST /v1/b2b/totp/migrate",
+        reads: false,
+        request: |member| with(member, &json!({"secret": "AAAA", "recovery_codes": []})),
+        answer: r#"{"totp_registration_id": "S"}"#,
+        call: call!(TotpServiceClient, migrate),
+        over_the_wire: over_the_wire::<totp::MigrateResponse>,
+    };
+
+    pub const DELETE: Self = Self {
+        name: "stytch.b2b.totp.v1.TotpService/Delete",
+        messages: (".stytch.b2b.totp.v1.DeleteRequest", ".stytch.b2b.totp.v1.DeleteResponse"),
+        schemas: (None, "api_organization_v1_organizations_members_DeleteTOTPResponse"),
+        example: "member-totp-delete",
+        line: "DELETE /v1/b2b/organizations/example-works/members/fresh/totp",
+        reads: false,
+        request: ids,
+        answer: r#"{"member_id": "S"}"#,
+        call: call!(TotpServiceClient, delete),
+        over_the_wire: over_the_wire::<totp::DeleteResponse>,
+    };
+
+    pub const GET: Self = Self {
+        name: "stytch.b2b.recovery_codes.v1.RecoveryCodesService/Get",
+        messages: (
+            ".stytch.b2b.recovery_codes.v1.GetRequest",
+            ".stytch.b2b.recovery_codes.v1.GetResponse",
+        ),
+        schemas: (None, "api_b2b_recovery_codes_v1_GetResponse"),
+        example: "recovery-codes-get",
+        line: "GET /v1/b2b/recovery_codes/example-works/fresh",
+        reads: true,
+        request: ids,
+        answer: r#"{"member_id": "S"}"#,
+        call: call!(RecoveryCodesServiceClient, get),
+        over_the_wire: over_the_wire::<recovery_codes::GetResponse>,
+    };
+
+    pub const ROTATE: Self = Self {
+        name: "stytch.b2b.recovery_codes.v1.RecoveryCodesService/Rotate",
+        messages: (
+            ".stytch.b2b.recovery_codes.v1.RotateRequest",
+            ".stytch.b2b.recovery_codes.v1.RotateResponse",
+        ),
+        schemas: (
+            Some("api_b2b_recovery_codes_v1_RotateRequest"),
+            "api_b2b_recovery_codes_v1_RotateResponse",
+        ),
+        example: "recovery-codes-rotate",
+        line: "POST /v1/b2b/recovery_codes/rotate",
+        reads: false,
+        request: ids,
+        answer: r#"{"recovery_codes": ["S"]}"#,
+        call: call!(RecoveryCodesServiceClient, rotate),
+        over_the_wire: over_the_wire::<recovery_codes::RotateResponse>,
+    };
+
+    pub const RECOVER: Self = Self {
+        name: "stytch.b2b.recovery_codes.v1.RecoveryCodesService/Recover",
+        messages: (
+            ".stytch.b2b.recovery_codes.v1.RecoverRequest",
+            ".stytch.b2b.recovery_codes.v1.RecoverResponse",
+        ),
+        schemas: (
+            Some("api_b2b_recovery_codes_v1_RecoverRequest"),
+            "api_b2b_recovery_codes_v1_RecoverResponse",
+        ),
+        example: "recovery-codes-recover",
+        line: "POST /v1/b2b/recovery_codes/recover",
+        reads: false,
+        request: |member| with(member, &json!({"recovery_code": "a-b", "session_token": "token"})),
+        answer: r#"{"session_jwt": "S"}"#,
+        call: call!(RecoveryCodesServiceClient, recover),
+        over_the_wire: over_the_wire::<recovery_codes::RecoverResponse>,
+    };
+
+    /// Calls it with its smallest request.
+    pub async fn try_for(
+        self,
+        channel: Channel,
+        member_id: &str,
+    ) -> Result<Response<Value>, Status> {
+        self.with(channel, (self.request)(member_id)).await
+    }
+
+    /// Calls it with this request.
+    pub async fn with(self, channel: Channel, request: Value) -> Result<Response<Value>, Status> {
+        (self.call)(channel, Request::new(request)).await
+    }
+}
+
+#[test]
+fn the_table_has_every_rpc_of_the_contract() {
+    let descriptors: prost_types::FileDescriptorSet =
+        prost::Message::decode(totp_facade::proto::DESCRIPTORS).unwrap();
+    let mut contract = Vec::new();
+    for file in descriptors.file.iter().filter(|file| file.package().starts_with("stytch.")) {
+        for service in &file.service {
+            for method in &service.method {
+                let name = format!("{}.{}/{}", file.package(), service.name(), method.name());
+                contract.push((
+                    name,
+                    method.input_type().to_owned(),
+                    method.output_type().to_owned(),
+                ));
+            }
+        }
+    }
+    let mut table: Vec<_> = Rpc::ALL
+        .iter()
+        .map(|rpc| (rpc.name.to_owned(), rpc.messages.0.to_owned(), rpc.messages.1.to_owned()))
+        .collect();
+    contract.sort();
+    table.sort();
+
+    assert_eq!(table, contract);
+}
