@@ -10,6 +10,7 @@ use axum::{
     },
     response::{Html, IntoResponse as _, Response},
 };
+use futures_util::stream::{StreamExt as _, iter, once};
 use serde::{Deserialize, Serialize};
 
 use super::{error::ApiError, serve::Cut};
@@ -20,7 +21,7 @@ const MAX_RULES: usize = 100;
 const MAX_LATENCY: Duration = Duration::from_secs(60);
 
 /// What happens to a call. Without a status, an error type or a cut, it is only late.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Fault {
     /// The answer's HTTP status.
@@ -65,7 +66,7 @@ impl Fault {
                 return Err("latency must be at most 60s".into());
             }
         }
-        if *self == (Self { takes_effect: self.takes_effect, ..Self::default() }) {
+        if self.latency.is_none() && self.cut.is_none() && !self.replaces_the_answer() {
             return Err("one of status, error_type, latency and cut is required".into());
         }
         if self.takes_effect && !self.replaces_the_answer() && self.cut.is_none() {
@@ -125,12 +126,18 @@ async fn halved(answer: Response) -> Response {
     let (mut head, body) = answer.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
     head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    let half: [Result<Bytes, Cut>; 2] = [Ok(body.slice(..body.len() / 2)), Err(Cut)];
-    Response::from_parts(head, Body::from_stream(futures_util::stream::iter(half)))
+    let half: Result<Bytes, Cut> = Ok(body.slice(..body.len() / 2));
+    let cut = async {
+        // What is ready at once is not written first.
+        tokio::task::yield_now().await;
+        Err(Cut)
+    };
+    Response::from_parts(head, Body::from_stream(iter([half]).chain(once(cut))))
 }
 
 /// A fault, and the calls that meet with it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Rule {
     /// Numbers the rules, from 1.
     #[serde(skip_deserializing)]

@@ -1,16 +1,19 @@
 //! The sandbox as others see it: an official SDK, and plain HTTP.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::SystemTime};
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use stytch::{
-    b2b::{client::Client as Sdk, totps},
+    b2b::{
+        client::Client as Sdk, organizations_members as members, recovery_codes, sessions, totps,
+    },
     client::{Client as SdkHttp, Vertical},
+    consumer::m2m,
 };
 use totp_facade::sandbox::Seed;
 
-use crate::support;
+use crate::support::{self, rfc6238::code_of};
 
 /// The official Rust SDK, pointed at `addr` with the sandbox's credentials.
 pub fn sdk(addr: SocketAddr) -> Sdk {
@@ -41,6 +44,123 @@ async fn the_official_sdk_creates_a_totp() {
     assert_eq!(answer.secret.len(), 32);
     assert_eq!(answer.recovery_codes.len(), 10);
     assert_eq!(answer.member.totp_registration_id, answer.totp_registration_id);
+}
+
+#[tokio::test]
+async fn the_official_sdk_does_the_whole_flow_and_verifies_the_session_jwts() {
+    let client = sdk(support::sandbox().await);
+    let (organization_id, member_id) = ("example-works".to_owned(), "fresh".to_owned());
+    let new = totps::CreateRequest {
+        organization_id: organization_id.clone(),
+        member_id: member_id.clone(),
+        ..Default::default()
+    };
+    let created = client.totps.create(new.clone()).await.expect("a TOTP");
+    let code = code_of(&created.secret, SystemTime::now());
+    let authenticate = |login: &str| totps::AuthenticateRequest {
+        organization_id: organization_id.clone(),
+        member_id: member_id.clone(),
+        code: code.clone(),
+        intermediate_session_token: Some(format!("sandbox-login.fresh.{login}")),
+        session_duration_minutes: Some(5),
+        // The SDK verifies any JWT of the project's as it does an M2M token, which has a scope.
+        session_custom_claims: Some(json!({"scope": "read:totp"})),
+        ..Default::default()
+    };
+
+    let session = client.totps.authenticate(authenticate("1")).await.expect("a session");
+
+    let verified = client.m2m.authenticate_token(token(&session.session_jwt)).await;
+    let verified = verified.expect("the JWT verifies");
+    assert_eq!(verified.client_id, session.member_id, "the subject");
+    assert_eq!(verified.scopes, ["read:totp"]);
+    let known = session.member_session.expect("the session");
+    let claim = &verified.custom_claims["https://stytch.com/session"];
+    assert_eq!(claim["id"], known.member_session_id);
+    assert_eq!(claim["authentication_factors"][1]["type"], "totp");
+    let mut forged = session.session_jwt.clone().into_bytes();
+    let last = forged.len() - 10;
+    forged[last] = if forged[last] == b'A' { b'B' } else { b'A' };
+    let forged = token(&String::from_utf8(forged).unwrap());
+    client.m2m.authenticate_token(forged).await.expect_err("a changed signature");
+
+    let again = client
+        .sessions
+        .authenticate(sessions::AuthenticateRequest {
+            session_jwt: Some(session.session_jwt.clone()),
+            ..Default::default()
+        })
+        .await
+        .expect("the same session");
+    assert_eq!(again.session_token, session.session_token);
+
+    let replay = client.totps.authenticate(authenticate("2")).await.expect_err("a replay");
+    assert_eq!(error_type(replay), "totp_code_already_authenticated");
+
+    let recovered = client
+        .recovery_codes
+        .recover(recovery_codes::RecoverRequest {
+            organization_id: organization_id.clone(),
+            member_id: member_id.clone(),
+            recovery_code: created.recovery_codes[0].clone(),
+            session_token: Some(session.session_token),
+            ..Default::default()
+        })
+        .await
+        .expect("a recovery code");
+    assert_eq!(recovered.recovery_codes_remaining, 9);
+    let rotated = client
+        .recovery_codes
+        .rotate(recovery_codes::RotateRequest {
+            organization_id: organization_id.clone(),
+            member_id: member_id.clone(),
+        })
+        .await
+        .expect("new codes");
+    let read = client
+        .recovery_codes
+        .get(recovery_codes::GetRequest {
+            organization_id: organization_id.clone(),
+            member_id: member_id.clone(),
+        })
+        .await
+        .expect("the codes");
+    assert_eq!(read.recovery_codes, rotated.recovery_codes);
+    client
+        .organizations
+        .members
+        .delete_totp(members::DeleteTOTPRequest {
+            organization_id: organization_id.clone(),
+            member_id: member_id.clone(),
+        })
+        .await
+        .expect("removed");
+    client.totps.create(new).await.expect("another TOTP");
+    let migrated = client
+        .totps
+        .migrate(totps::MigrateRequest {
+            organization_id,
+            member_id,
+            secret: created.secret,
+            recovery_codes: Vec::new(),
+        })
+        .await
+        .expect("migrated over the pending one");
+    assert_eq!(migrated.recovery_codes.len(), 10);
+}
+
+fn token(jwt: &str) -> m2m::AuthenticateTokenRequest {
+    m2m::AuthenticateTokenRequest {
+        access_token: jwt.to_owned(),
+        required_scopes: None,
+        max_token_age_seconds: Some(60),
+        scope_authorization_func: None,
+    }
+}
+
+fn error_type(error: stytch::Error) -> String {
+    let stytch::Error::Response(response) = error else { panic!("{error:?}") };
+    response.error_type
 }
 
 #[tokio::test]
