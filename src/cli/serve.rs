@@ -196,6 +196,8 @@ fn dev_hints(seed: &Seed, grpc: SocketAddr) -> String {
     format!(
         "\nTry:\n  \
          {program} create {addr}--organization-id {organization} --member-id {member}\n  \
+         {program} authenticate {addr}--organization-id {organization} --member-id {member} \
+         --intermediate-session-token sandbox-login.{member} --code CODE\n  \
          grpcurl -plaintext -d '{{\"organization_id\":\"{organization}\",\"member_id\":\"{member}\"}}' \
          {grpc} stytch.b2b.totp.v1.TotpService/Create\n\n{}",
         members(seed)

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::{
     peer::Peer,
-    process::{FREE_PORTS, Server, program, run, run_with_input, serve, start},
+    process::{Server, dev, program, run, run_with_input, serve, start},
 };
 
 fn code(output: &Output) -> Option<i32> {
@@ -22,13 +22,6 @@ fn stdout(output: &Output) -> &str {
 
 fn stderr(output: &Output) -> &str {
     std::str::from_utf8(&output.stderr).unwrap()
-}
-
-/// A `dev` on free ports, and the URL of its gRPC port.
-fn dev(more: &[&str]) -> (Server, String) {
-    let mut command = program(&["dev"]);
-    command.args(FREE_PORTS).args(["--drain-delay", "0s"]).args(more);
-    start(command)
 }
 
 fn create(addr: &str, member: &str) -> Output {
@@ -244,7 +237,9 @@ fn dev_and_create_work_out_of_the_box() {
     server.signal("TERM");
     let (code_of_dev, stdout, stderr) = server.end();
     assert_eq!(code_of_dev, Some(0), "{stderr}");
-    assert!(stdout.contains("create --addr http://127.0.0.1:"), "it prints a call to paste");
+    for call in ["create --addr http://127.0.0.1:", "authenticate --addr http://127.0.0.1:"] {
+        assert!(stdout.contains(call), "it prints {call} to paste: {stdout}");
+    }
     assert!(stdout.contains("grpcurl -plaintext"), "{stdout}");
     assert_eq!(code(&run(&["healthcheck", "--addr", &addr])), Some(1), "nobody is there");
 }

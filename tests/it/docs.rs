@@ -80,12 +80,17 @@ fn the_readme_lists_every_variable_with_its_default() {
 }
 
 #[test]
-fn the_first_screen_of_the_readme_has_the_two_commands() {
+fn the_first_screen_of_the_readme_has_the_commands_to_enrol_and_log_in() {
     let readme = read("README.md");
     let screen: Vec<_> = readme.lines().take(24).collect();
 
-    for command in ["$ cargo run --release -- dev", "$ cargo test"] {
-        assert!(screen.contains(&command), "{command}");
+    for command in [
+        "$ cargo run --release -- dev",
+        "$ cargo test",
+        "$ cargo run --release -- create ",
+        "$ cargo run --release -- authenticate ",
+    ] {
+        assert!(screen.iter().any(|line| line.starts_with(command)), "{command}");
     }
 }
 

@@ -14,6 +14,7 @@ mod create;
 mod docs;
 mod drain;
 mod faults;
+mod flows;
 mod lifecycle;
 mod reflection;
 mod requests;

@@ -37,6 +37,13 @@ pub fn serve(base_url: &str, secret: &str) -> Command {
     command
 }
 
+/// A `dev` on free ports, and the URL of its gRPC port.
+pub fn dev(more: &[&str]) -> (Server, String) {
+    let mut command = program(&["dev"]);
+    command.args(FREE_PORTS).args(["--drain-delay", "0s"]).args(more);
+    start(command)
+}
+
 /// Starts a façade; with the URL of its gRPC port.
 pub fn start(command: Command) -> (Server, String) {
     let mut server = Server::start(command);
