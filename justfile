@@ -34,3 +34,7 @@ docs:
 # The README's commands, as a newcomer types them.
 readme:
     python3 .ci/readme.py
+
+# The examples that run without more than Python and Node.js.
+examples:
+    python3 .ci/examples.py
