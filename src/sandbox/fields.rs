@@ -31,11 +31,9 @@ impl Fields {
     }
 
     pub(super) fn object(&self, key: &str) -> Result<Option<&Object>, ApiError> {
-        let object = |value: &'_ Value| value.is_object();
         match self.present(key) {
             None => Ok(None),
-            Some(value) if object(value) => Ok(value.as_object()),
-            Some(_) => Err(ApiError::BAD_REQUEST),
+            Some(value) => value.as_object().map(Some).ok_or(ApiError::BAD_REQUEST),
         }
     }
 

@@ -378,3 +378,23 @@ fn stamp(factor: &mut Value, now: SystemTime, order: &str) {
     }
     factor["sequence_order"] = order.into();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_put_in_first_is_forgotten_first() {
+        let mut remembered = Remembered::default();
+        for number in 0..=MAX_REMEMBERED {
+            remembered.insert(number.to_string(), number);
+            // Putting something in again takes no room.
+            remembered.insert(number.to_string(), number);
+        }
+
+        assert_eq!(remembered.entries.len(), MAX_REMEMBERED);
+        assert_eq!(remembered.order.len(), MAX_REMEMBERED);
+        assert_eq!(remembered.entries.get("0"), None);
+        assert_eq!(remembered.entries.get("1"), Some(&1));
+    }
+}

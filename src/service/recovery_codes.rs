@@ -57,8 +57,10 @@ impl Validate for RecoverRequest {
             ("session_token", self.session_token.as_deref()),
             ("session_jwt", self.session_jwt.as_deref()),
         ]);
-        violations.minutes("session_duration_minutes", self.session_duration_minutes, 5..=527_040);
-        violations.object("session_custom_claims", self.session_custom_claims.as_ref());
-        violations.optional("telemetry_id", self.telemetry_id.as_deref());
+        violations.session(
+            self.session_duration_minutes,
+            self.session_custom_claims.as_ref(),
+            self.telemetry_id.as_deref(),
+        );
     }
 }

@@ -74,11 +74,13 @@ impl Validate for AuthenticateRequest {
             ("session_token", self.session_token.as_deref()),
             ("session_jwt", self.session_jwt.as_deref()),
         ]);
-        violations.minutes("session_duration_minutes", self.session_duration_minutes, 5..=527_040);
-        violations.object("session_custom_claims", self.session_custom_claims.as_ref());
+        violations.session(
+            self.session_duration_minutes,
+            self.session_custom_claims.as_ref(),
+            self.telemetry_id.as_deref(),
+        );
         let options = ["enroll", "unenroll"];
         violations.option("set_mfa_enrollment", self.set_mfa_enrollment.as_deref(), &options);
-        violations.optional("telemetry_id", self.telemetry_id.as_deref());
     }
 }
 

@@ -82,6 +82,18 @@ impl Violations {
         self.proofs(proofs);
     }
 
+    /// What a call that answers with a session may ask of it.
+    pub fn session(
+        &mut self,
+        minutes: Option<i32>,
+        claims: Option<&Struct>,
+        telemetry_id: Option<&str>,
+    ) {
+        self.minutes("session_duration_minutes", minutes, 5..=527_040);
+        self.object("session_custom_claims", claims);
+        self.optional("telemetry_id", telemetry_id);
+    }
+
     /// An optional proof that travels as a header. An empty one would count as none, and lend the call the
     /// permissions of the project.
     pub fn header(&mut self, field: &str, value: Option<&str>) {

@@ -251,10 +251,16 @@ fn mask_value(value: &Value, secrets: &[&str]) -> Value {
             values.iter().map(|value| mask_value(value, secrets)).collect::<Vec<_>>().into()
         }
         Value::Object(object) => Value::Object(mask_object(object, secrets)),
-        // A passcode may come back as a number.
-        Value::Number(number) if secrets.contains(&number.to_string().as_str()) => {
+        // A passcode may come back as a number, which has no leading zeros.
+        Value::Number(number) if secrets.iter().any(|secret| is_number(secret, number)) => {
             "[redacted]".into()
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
     }
+}
+
+fn is_number(text: &str, number: &serde_json::Number) -> bool {
+    let digits = text.trim_start_matches('0');
+    let digits = if digits.is_empty() && !text.is_empty() { "0" } else { digits };
+    number.to_string() == digits
 }

@@ -2,7 +2,7 @@
 
 use std::{
     process::{Command, Output},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use serde_json::Value;
@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::support::{
     peer::Peer,
     process::{Server, dev, program, run, run_with_input, serve, start},
+    rfc6238::code_of,
 };
 
 fn code(output: &Output) -> Option<i32> {
@@ -273,6 +274,45 @@ fn a_facade_that_is_not_there_is_a_clear_error() {
     let text = stderr(&output);
     assert!(text.starts_with("error: cannot connect to http://127.0.0.1:9: "), "{text}");
     assert!(text.contains("refused"), "{text}");
+}
+
+#[test]
+fn code_prints_what_an_authenticator_app_shows_and_refuses_what_is_no_secret() {
+    let secret = "MZ77J2BROMKQ4MADZXT6WWXYNFHLEJSI";
+    let answer = format!(r#"{{"secret": "{secret}"}}"#);
+    for input in [secret, &format!(" {}\n", secret.to_lowercase()), &answer] {
+        let before = SystemTime::now();
+        let output = run_with_input(&["code"], input);
+        let possible = [before, SystemTime::now()].map(|time| code_of(secret, time));
+
+        assert_eq!(code(&output), Some(0), "{}", stderr(&output));
+        assert!(possible.contains(&stdout(&output).trim().to_owned()), "{}", stdout(&output));
+    }
+    for input in ["", "{}", "not base32!", "AAAA", r#"{"secret": 7}"#] {
+        let output = run_with_input(&["code"], input);
+
+        assert_eq!(code(&output), Some(64), "{input}");
+        let said = "error: standard input: neither base32 nor an answer with a secret\n";
+        assert_eq!(stderr(&output), said, "{input}");
+    }
+}
+
+#[test]
+fn a_flag_that_does_not_fit_its_field_is_a_usage_error_that_names_it() {
+    let authenticate = ["authenticate", "--organization-id", "a", "--member-id", "b"];
+    for (flags, what) in [
+        (&["--session-token", "c"][..], "--code"),
+        (&["--code", "000000", "--set-default-mfa", "perhaps"], "neither true nor false"),
+        (&["--code", "000000", "--session-custom-claims", "7"], "not a JSON object"),
+        (&["--code", "000000", "--session-duration-minutes", "long"], "invalid digit"),
+        (&["--code", "000000", "--json", "-"], "cannot be used with"),
+        (&["--code", "000000", "--session-tokem", "c"], "--session-token"),
+    ] {
+        let output = run(&[&authenticate[..], flags].concat());
+
+        assert_eq!(code(&output), Some(64), "{flags:?}");
+        assert!(stderr(&output).contains(what), "{flags:?}: {}", stderr(&output));
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The sandbox as others see it: an official SDK, and plain HTTP.
 
-use std::{net::SocketAddr, time::SystemTime};
+use std::{collections::BTreeSet, net::SocketAddr, time::SystemTime};
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -183,6 +183,7 @@ async fn the_official_sdk_reads_the_sandboxs_errors() {
 async fn the_qr_code_holds_the_uri_that_stytch_makes() {
     let answer = post(
         support::sandbox().await,
+        "",
         &json!({
             "organization_id": "example-works", "member_id": "fresh"
         }),
@@ -221,7 +222,7 @@ async fn secrets_and_recovery_codes_have_stytchs_form() {
     let request = json!({"organization_id": "works", "member_id": "fresh"});
 
     for _ in 0..5 {
-        let answer = post(addr, &request).await;
+        let answer = post(addr, "", &request).await;
 
         let secret = answer["secret"].as_str().unwrap();
         let key = data_encoding::BASE32_NOPAD.decode(secret.as_bytes()).expect("base32");
@@ -240,23 +241,37 @@ async fn secrets_and_recovery_codes_have_stytchs_form() {
 
 #[tokio::test]
 async fn the_sandbox_answers_with_every_field_of_stytchs_objects() {
-    let answer = post(
-        support::sandbox().await,
-        &json!({
-            "organization_id": "example-works", "member_id": "fresh"
-        }),
-    )
-    .await;
-    let example: Value = serde_json::from_str(&support::fixture(
-        "totp-create.response.nulls-and-unknown-fields.json",
-    ))
-    .unwrap();
+    let addr = support::sandbox().await;
+    let ids = json!({"organization_id": "example-works", "member_id": "fresh"});
+    let created = post(addr, "", &ids).await;
+    let mut request = ids;
+    request["code"] = code_of(created["secret"].as_str().unwrap(), SystemTime::now()).into();
+    request["intermediate_session_token"] = "sandbox-login.fresh".into();
+    let session = post(addr, "/authenticate", &request).await;
 
-    for path in ["", "/member", "/organization"] {
-        let keys = |value: &Value| -> Vec<String> {
-            value.pointer(path).unwrap().as_object().unwrap().keys().cloned().collect()
-        };
-        assert_eq!(keys(&answer), keys(&example), "{path}");
+    for (answer, example, paths) in [
+        (created, "totp-create", &["", "/member", "/organization"][..]),
+        (
+            session,
+            "totp-authenticate",
+            &[
+                "",
+                "/member_session",
+                "/member_session/authentication_factors/0",
+                "/member_session/authentication_factors/1",
+                "/member_session/authentication_factors/1/authenticator_app_factor",
+            ],
+        ),
+    ] {
+        let example =
+            support::fixture(&format!("{example}.response.nulls-and-unknown-fields.json"));
+        let example: Value = serde_json::from_str(&example).unwrap();
+        for path in paths {
+            let keys = |value: &Value| -> BTreeSet<String> {
+                value.pointer(path).unwrap().as_object().unwrap().keys().cloned().collect()
+            };
+            assert_eq!(keys(&answer), keys(&example), "{path}");
+        }
     }
 }
 
@@ -332,10 +347,10 @@ async fn the_sandbox_refuses_what_stytch_refuses() {
     }
 }
 
-async fn post(addr: SocketAddr, body: &Value) -> Value {
+async fn post(addr: SocketAddr, path: &str, body: &Value) -> Value {
     let project = Seed::embedded().project;
     let answer = reqwest::Client::new()
-        .post(format!("http://{addr}/v1/b2b/totp"))
+        .post(format!("http://{addr}/v1/b2b/totp{path}"))
         .basic_auth(project.project_id, Some(project.secret))
         .header("content-type", "application/json")
         .body(body.to_string())

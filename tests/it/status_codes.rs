@@ -19,6 +19,7 @@ use crate::support::{
     self, Facade, create, fixture, info,
     peer::{Peer, answer, json},
     pushback,
+    rpc::Rpc,
 };
 
 /// A façade in front of a peer whose answer can be changed.
@@ -374,6 +375,34 @@ async fn a_secret_echoed_by_stytch_is_masked() {
     let wire = format!("{status:?}{}", String::from_utf8_lossy(status.details()));
     assert!(!wire.contains("token-7f3a") && !wire.contains("424242"), "{wire}");
     assert!(status.message().ends_with("Session [redacted] ([redacted]) is not valid."));
+}
+
+#[tokio::test]
+async fn a_code_echoed_by_stytch_is_masked_even_as_a_number() {
+    for (rpc, field, secret, number) in [
+        (Rpc::AUTHENTICATE, "code", "031408", 31408),
+        (Rpc::AUTHENTICATE, "code", "000000", 0),
+        (Rpc::RECOVER, "recovery_code", "ab1c-d2ef-3gh4", 7),
+        (Rpc::MIGRATE, "secret", "MZ77J2BROMKQ4MADZXT6WWXYNFHLEJSI", 7),
+    ] {
+        let body = json!({
+            "error_type": "brand_new",
+            "error_message": format!("{secret} is not valid."),
+            "error_details": {"given": [secret, number, 7]},
+        });
+        let peer = Peer::answering(json(400, &body.to_string())).await;
+        let facade = Facade::in_front_of(peer.addr).await;
+        let mut request = (rpc.request)("fresh");
+        request[field] = json!(secret);
+
+        let status = rpc.with(facade.channel().await, request).await.expect_err("a failure");
+
+        assert!(status.message().ends_with("[redacted] is not valid."), "{}", status.message());
+        let details = String::from_utf8_lossy(status.details()).into_owned();
+        assert!(!details.contains(secret), "{details}");
+        let masked = if number == 7 { 1 } else { 2 };
+        assert_eq!(details.matches("[redacted]").count() - 1, masked, "{details}");
+    }
 }
 
 /// What a peer may send as an error, from the likely to the absurd.
