@@ -291,22 +291,26 @@ const AFFIXES: [(Affix, Case); 7] = [
 
 /// Stytch's error types that matter here: the row, and what it is about (a field of the request for
 /// `BadRequest`, a kind of object for `ResourceInfo`).
-const TYPES: [(&str, Case, &str); 37] = [
+const TYPES: [(&str, Case, &str); 41] = [
     ("action_available_only_for_active_members", Case::FailedPrecondition, ""),
     ("action_available_only_once_primary_authentication_is_met", Case::FailedPrecondition, ""),
     ("active_totp_exists", Case::AlreadyExists, "totp"),
+    ("custom_claims_too_large", Case::InvalidArgument, "session_custom_claims"),
     ("expired_totp", Case::FailedPrecondition, ""),
     ("insufficient_factors_for_session_exchange", Case::FailedPrecondition, ""),
     ("invalid_b2b_endpoint", Case::CredentialsRejected, ""),
     ("invalid_project_id_authentication", Case::CredentialsRejected, ""),
     ("invalid_recovery_code", Case::WrongCode, "recovery_code"),
     ("invalid_secret_authentication", Case::CredentialsRejected, ""),
+    ("invalid_session_duration", Case::InvalidArgument, "session_duration_minutes"),
+    ("invalid_session_duration_minutes", Case::InvalidArgument, "session_duration_minutes"),
     // Said of session tokens and of intermediate session tokens alike, so it names no field.
     ("invalid_session_token", Case::InvalidArgument, ""),
     ("invalid_totp_code", Case::WrongCode, "code"),
     ("member_does_not_exist_in_organization", Case::NotFound, "member"),
     ("member_session_member_id_mismatch", Case::PermissionDenied, ""),
     ("no_active_recovery_code_backed_factor", Case::FailedPrecondition, ""),
+    ("no_session_arguments", Case::InvalidArgument, ""),
     ("operation_restricted_by_organization_auth_methods", Case::FailedPrecondition, ""),
     ("operation_restricted_by_organization_mfa_methods", Case::FailedPrecondition, ""),
     ("organization_suspended", Case::PermissionDenied, ""),

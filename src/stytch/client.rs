@@ -234,11 +234,8 @@ fn headers(settings: &Settings) -> HeaderMap {
 fn transport_error(error: reqwest::Error, sent: &Sent) -> Error {
     // The URL may hold ids, and says nothing that the settings do not.
     let error = error.without_url();
-    if error.is_connect() || !sent.get() {
-        Error::Unreachable(error)
-    } else {
-        Error::Disconnected(error)
-    }
+    // Of a read that is tried again, an earlier attempt may have been sent.
+    if sent.get() { Error::Disconnected(error) } else { Error::Unreachable(error) }
 }
 
 /// Reads a body of at most [`MAX_ANSWER`] bytes; one that came in one piece is not copied.

@@ -418,6 +418,22 @@ async fn a_read_that_fails_once_is_repeated_by_the_facade_and_succeeds() {
 }
 
 #[tokio::test]
+async fn a_read_that_was_sent_once_is_not_called_unsent_when_the_next_attempt_cannot_connect() {
+    let listener = listener().await;
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        drop(listener);
+        stream.readable().await.unwrap();
+    });
+
+    let (status, _) = failure(Rpc::GET, Setup::new(addr).timeout(TIMEOUT)).await;
+
+    assert_eq!(status.code(), Code::Unavailable);
+    assert_eq!(info(&status).upstream, "unknown");
+}
+
+#[tokio::test]
 async fn a_host_that_does_not_answer_the_connect_is_not_sent() {
     let deaf = Deaf::new().await;
     let outcomes = join_all(Rpc::ALL.map(|rpc| {

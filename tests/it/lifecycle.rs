@@ -30,10 +30,28 @@ struct World {
 
 impl World {
     async fn new() -> Self {
+        Self::of(Seed::embedded()).await
+    }
+
+    /// Whose organization has these fields too.
+    async fn with_organization(test: &str, fields: Value) -> Self {
+        let seed = concat!(env!("CARGO_MANIFEST_DIR"), "/src/sandbox/seed.json");
+        let mut seed: Value = serde_json::from_slice(&std::fs::read(seed).unwrap()).unwrap();
+        let organization = seed["organizations"][0].as_object_mut().unwrap();
+        organization.extend(fields.as_object().unwrap().clone());
+        let name = format!("totp-facade-{}-{test}.json", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, seed.to_string()).unwrap();
+        let seed = Seed::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        Self::of(seed).await
+    }
+
+    async fn of(seed: Seed) -> Self {
         let start = SystemTime::UNIX_EPOCH + Duration::from_secs(START);
         let time = Arc::new(Mutex::new(start));
         let clock = Arc::clone(&time);
-        let sandbox = Sandbox::new(Seed::embedded()).with_clock(move || *clock.lock().unwrap());
+        let sandbox = Sandbox::new(seed).with_clock(move || *clock.lock().unwrap());
         let mut setup = Setup::new(support::serve(sandbox).await);
         setup.server.max_in_flight = 1024;
         let facade = setup.start().await;
@@ -425,6 +443,55 @@ async fn mfa_enrolment_and_the_default_method_are_as_asked() {
     }
     let deleted = world.call(Rpc::DELETE, "sms", json!({})).await.expect("removed");
     assert_eq!(deleted["member"]["default_mfa_method"], "sms_otp");
+}
+
+#[tokio::test]
+async fn an_organization_that_requires_mfa_of_all_enrols_whoever_passes_it() {
+    let world =
+        World::with_organization("required", json!({"mfa_policy": "REQUIRED_FOR_ALL"})).await;
+    let created = world.create("fresh").await;
+    let fields = json!({
+        "code": world.code(&created["secret"]), "set_mfa_enrollment": "unenroll",
+        "intermediate_session_token": "sandbox-login.fresh",
+    });
+
+    let answer = world.call(Rpc::AUTHENTICATE, "fresh", fields).await.expect("a session");
+
+    assert_eq!(answer["member"]["mfa_enrolled"], true, "the wish is ignored");
+}
+
+#[tokio::test]
+async fn an_organization_without_totp_among_its_methods_lets_nobody_enrol() {
+    let restricted = json!({"mfa_methods": "RESTRICTED", "allowed_mfa_methods": ["sms_otp"]});
+    let world = World::with_organization("restricted", restricted).await;
+
+    for (rpc, fields) in [(Rpc::CREATE, json!({})), (Rpc::MIGRATE, json!({"secret": "AAAA"}))] {
+        is(
+            world.call(rpc, "fresh", fields).await,
+            Code::FailedPrecondition,
+            "OPERATION_RESTRICTED_BY_ORGANIZATION_MFA_METHODS",
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_refused_spends_neither_the_code_nor_the_login() {
+    let world = World::new().await;
+    let (secret, _) = world.enrolled("fresh").await;
+    let code = world.code(&secret);
+    let claims = json!({"large": "x".repeat(4096)});
+    let fields = json!({
+        "code": code, "intermediate_session_token": "sandbox-login.fresh.1",
+        "session_duration_minutes": 5, "session_custom_claims": claims,
+    });
+
+    is(
+        world.call(Rpc::AUTHENTICATE, "fresh", fields).await,
+        Code::InvalidArgument,
+        "CUSTOM_CLAIMS_TOO_LARGE",
+    );
+
+    world.authenticate("fresh", &code, "1").await.expect("both are good");
 }
 
 #[tokio::test]

@@ -34,6 +34,8 @@ pub struct Rpc {
     pub answer: &'static str,
     /// Makes the call.
     pub call: fn(Channel, Request<Value>) -> Answer,
+    /// A request as protobuf.
+    pub encoded: fn(Value) -> Vec<u8>,
     /// An answer's JSON as it comes out of the message, having been over the wire.
     pub over_the_wire: fn(&str) -> Value,
 }
@@ -60,6 +62,10 @@ where
     let answer: Res = serde_json::from_str(json).unwrap();
     let wire = answer.encode_to_vec();
     serde_json::to_value(Res::decode(wire.as_slice()).unwrap()).unwrap()
+}
+
+fn encoded<Req: prost::Message + serde::de::DeserializeOwned>(request: Value) -> Vec<u8> {
+    serde_json::from_value::<Req>(request).unwrap().encode_to_vec()
 }
 
 fn ids(member_id: &str) -> Value {
@@ -93,6 +99,7 @@ impl Rpc {
         request: ids,
         answer: r#"{"secret": "S"}"#,
         call: call!(TotpServiceClient, create),
+        encoded: encoded::<totp::CreateRequest>,
         over_the_wire: over_the_wire::<totp::CreateResponse>,
     };
 
@@ -112,6 +119,7 @@ impl Rpc {
         request: |member| with(member, &json!({"code": "000000", "session_token": "token"})),
         answer: r#"{"session_token": "S"}"#,
         call: call!(TotpServiceClient, authenticate),
+        encoded: encoded::<totp::AuthenticateRequest>,
         over_the_wire: over_the_wire::<totp::AuthenticateResponse>,
     };
 
@@ -125,6 +133,7 @@ impl Rpc {
         request: |member| with(member, &json!({"secret": "AAAA", "recovery_codes": []})),
         answer: r#"{"totp_registration_id": "S"}"#,
         call: call!(TotpServiceClient, migrate),
+        encoded: encoded::<totp::MigrateRequest>,
         over_the_wire: over_the_wire::<totp::MigrateResponse>,
     };
 
@@ -138,6 +147,7 @@ impl Rpc {
         request: ids,
         answer: r#"{"member_id": "S"}"#,
         call: call!(TotpServiceClient, delete),
+        encoded: encoded::<totp::DeleteRequest>,
         over_the_wire: over_the_wire::<totp::DeleteResponse>,
     };
 
@@ -154,6 +164,7 @@ impl Rpc {
         request: ids,
         answer: r#"{"member_id": "S"}"#,
         call: call!(RecoveryCodesServiceClient, get),
+        encoded: encoded::<recovery_codes::GetRequest>,
         over_the_wire: over_the_wire::<recovery_codes::GetResponse>,
     };
 
@@ -173,6 +184,7 @@ impl Rpc {
         request: ids,
         answer: r#"{"recovery_codes": ["S"]}"#,
         call: call!(RecoveryCodesServiceClient, rotate),
+        encoded: encoded::<recovery_codes::RotateRequest>,
         over_the_wire: over_the_wire::<recovery_codes::RotateResponse>,
     };
 
@@ -192,6 +204,7 @@ impl Rpc {
         request: |member| with(member, &json!({"recovery_code": "a-b", "session_token": "token"})),
         answer: r#"{"session_jwt": "S"}"#,
         call: call!(RecoveryCodesServiceClient, recover),
+        encoded: encoded::<recovery_codes::RecoverRequest>,
         over_the_wire: over_the_wire::<recovery_codes::RecoverResponse>,
     };
 
