@@ -1,5 +1,5 @@
-//! What the layers know of a call and its handler needs: its place in the process and whether it has
-//! been sent. The layers put a [`Call`] into the request's extensions.
+//! What the layers know of a call and its handler needs: its place in the process, its deadline, and
+//! whether it has been sent. The layers put a [`Call`] into the request's extensions.
 
 use std::{
     pin::Pin,
@@ -8,10 +8,9 @@ use std::{
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
-    time::Instant,
 };
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 use tonic::Status;
 
 use crate::stytch::Sent;
@@ -21,6 +20,8 @@ use crate::stytch::Sent;
 pub struct Call {
     /// Whether the request has left for Stytch.
     pub sent: Sent,
+    /// When the caller stops waiting, if it said so.
+    pub deadline: Option<Instant>,
     _permit: Arc<Permit>,
 }
 
@@ -51,14 +52,14 @@ impl InFlight {
     }
 
     /// Admits a call, or none when the process is full.
-    pub fn admit(&self) -> Option<Call> {
+    pub fn admit(&self, deadline: Option<Instant>) -> Option<Call> {
         let below_limit = |count| (count < self.0.limit).then_some(count + 1);
         if self.0.count.fetch_update(Ordering::AcqRel, Ordering::Acquire, below_limit).is_err() {
             self.warn();
             return None;
         }
         let permit = Permit(Arc::clone(&self.0));
-        Some(Call { sent: Sent::default(), _permit: Arc::new(permit) })
+        Some(Call { sent: Sent::default(), deadline, _permit: Arc::new(permit) })
     }
 
     /// How many calls there are.

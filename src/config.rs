@@ -75,7 +75,7 @@ pub struct ServerArgs {
     )]
     pub grpc_addr: String,
 
-    /// Where to listen for HTTP probes; port 0 takes a free one
+    /// Where to listen for HTTP probes and metrics; port 0 takes a free one
     #[arg(
         long,
         env = "TOTP_FACADE_ADMIN_ADDR",

@@ -11,6 +11,7 @@ use crate::{
     config::{
         self, Config, Problem, ServerArgs, ServerConfig, TimeoutArgs, Timeouts, UpstreamArgs,
     },
+    metrics::Metrics,
     sandbox::{Sandbox, Seed},
     server::{self, Listeners},
     service::Services,
@@ -139,8 +140,9 @@ async fn facade(
     stytch: &stytch::Settings,
     stop: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
-    let client = Client::new(stytch).map_err(|error| Failure::run(&error))?;
-    server::run(listeners, &config.settings, Services::new(&client), stop)
+    let metrics = Metrics::default();
+    let client = Client::new(stytch, &metrics).map_err(|error| Failure::run(&error))?;
+    server::run(listeners, &config.settings, Services::new(&client), metrics, stop)
         .await
         .map_err(|error| Failure::run(&error))
 }

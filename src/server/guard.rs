@@ -10,12 +10,11 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
 };
 
 use futures_util::FutureExt as _;
 use http::{Request, Response, uri::PathAndQuery};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status, body::Body, service::Routes};
 use tower::{Layer, Service, ServiceExt as _};
 
@@ -87,13 +86,14 @@ impl GuardLayer {
         if time_left.is_some_and(|time_left| time_left.is_zero()) {
             return Err(status::deadline_exceeded(false));
         }
-        let call = self.in_flight.admit().ok_or_else(status::overloaded)?;
+        let deadline = time_left.and_then(|time_left| Instant::now().checked_add(time_left));
+        let call = self.in_flight.admit(deadline).ok_or_else(status::overloaded)?;
         let sent = call.sent.clone();
         request.extensions_mut().insert(call);
         let answer = caught(routes.oneshot(request));
-        match time_left {
+        match deadline {
             None => answer.await,
-            Some(time_left) => timeout(time_left, answer)
+            Some(deadline) => timeout_at(deadline, answer)
                 .await
                 .unwrap_or_else(|_| Err(status::deadline_exceeded(sent.get()))),
         }

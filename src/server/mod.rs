@@ -15,7 +15,7 @@ use tokio::{net::TcpListener, sync::watch, time::sleep};
 use tonic::transport::Server;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use crate::{call::InFlight, proto, service::Services};
+use crate::{call::InFlight, metrics::Metrics, proto, service::Services};
 use drain::Close;
 use guard::GuardLayer;
 
@@ -37,7 +37,7 @@ pub struct Settings {
 pub struct Listeners {
     /// For gRPC.
     pub grpc: TcpListener,
-    /// For HTTP probes.
+    /// For HTTP probes and metrics.
     pub admin: TcpListener,
 }
 
@@ -71,6 +71,7 @@ pub async fn run(
     listeners: Listeners,
     settings: &Settings,
     services: Services,
+    metrics: Metrics,
     stop: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     let in_flight = InFlight::new(settings.max_in_flight);
@@ -110,7 +111,7 @@ pub async fn run(
     };
     tokio::select! {
         result = served => result,
-        result = admin::serve(listeners.admin, is_ready) => Ok(result?),
+        result = admin::serve(listeners.admin, is_ready, metrics) => Ok(result?),
         () = limit => match in_flight.count() {
             0 => {
                 tracing::warn!("some idle connections would not close");

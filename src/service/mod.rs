@@ -73,9 +73,9 @@ where
     let request = request.into_inner();
     Violations::of(&request, endpoint).into_result()?;
 
-    let (client, sent) = (client.clone(), call.sent.clone());
+    let (client, sent, deadline) = (client.clone(), call.sent.clone(), call.deadline);
     let upstream = async move {
-        client.call(endpoint, &request, &sent).await.map_err(|error| {
+        client.call(endpoint, &request, &sent, deadline).await.map_err(|error| {
             let status = status::upstream(&error, endpoint.effect, &request);
             report(endpoint.path, &error, status.code());
             status

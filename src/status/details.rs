@@ -90,6 +90,9 @@ impl Draft {
         if let Some(id) = &self.request_id {
             self.details.set_request_info(id, "");
         }
+        if let Error::CircuitOpen { wait, sent: false } = error {
+            self.wait = Some(*wait);
+        }
         let Some(api) = error.api() else { return };
 
         let secrets = request.secrets();

@@ -16,7 +16,7 @@ use tonic::{Code, Status};
 
 use crate::{
     proto::StytchRequest,
-    stytch::{ApiError, Effect, Error, Upstream},
+    stytch::{ApiError, Effect, Error, OPEN_FOR, Upstream},
 };
 use details::Draft;
 pub use details::{MAX_TRAILERS, REQUEST_ID};
@@ -49,6 +49,7 @@ pub enum Case {
     OutcomeUnknown,
     ReadFailed,
     Unreachable,
+    CircuitOpen,
     DeadlineNotSent,
     DeadlineUnknown,
     Overloaded,
@@ -107,7 +108,7 @@ pub enum Detail {
 
 impl Case {
     /// Every row, in the order in which they are published.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::InvalidRequest,
         Self::InvalidArgument,
         Self::WrongCode,
@@ -125,6 +126,7 @@ impl Case {
         Self::OutcomeUnknown,
         Self::ReadFailed,
         Self::Unreachable,
+        Self::CircuitOpen,
         Self::DeadlineNotSent,
         Self::DeadlineUnknown,
         Self::Overloaded,
@@ -138,6 +140,8 @@ impl Case {
     pub fn of(error: &Error, effect: Effect) -> Self {
         match error {
             Error::Unreachable(_) => Self::Unreachable,
+            Error::CircuitOpen { sent: false, .. } => Self::CircuitOpen,
+            Error::CircuitOpen { sent: true, .. } => Self::ReadFailed,
             Error::TimedOut { sent: false } => Self::DeadlineNotSent,
             Error::TimedOut { sent: true } => Self::DeadlineUnknown,
             Error::Failed { http_status, .. } if http_status.as_u16() == 408 => {
@@ -232,11 +236,14 @@ impl Case {
                 "Stytch failed (5xx, 499) or the connection broke after the request was sent",
                 "the outcome is unknown; the call may have taken effect"),
             Self::ReadFailed => row(Unavailable, OUTCOME, Unknown, After(UNREACHABLE_WAIT), Detail::None,
-                "The same, for a call that only reads, after this service has tried again",
+                "The same, for a call that only reads, when repeating it did not help",
                 "Stytch did not answer; reading again is safe"),
             Self::Unreachable => row(Unavailable, Some("UPSTREAM_UNREACHABLE"), NotSent, After(UNREACHABLE_WAIT), Detail::None,
-                "Stytch cannot be reached: refused, no such host, TLS; nothing was sent",
+                "Stytch cannot be reached (refused, no such host, TLS), tried three times; nothing was sent",
                 "Stytch cannot be reached; nothing was sent"),
+            Self::CircuitOpen => row(Unavailable, Some("CIRCUIT_OPEN"), NotSent, After(OPEN_FOR), Detail::None,
+                "Stytch has not been answering, so for some seconds it is not tried; nothing was sent",
+                "Stytch has not been answering; nothing was sent"),
             Self::DeadlineNotSent => row(DeadlineExceeded, DEADLINE, NotSent, Pushback::None, Detail::None,
                 "Time ran out before the request was sent",
                 "time ran out; nothing was sent"),

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
-use backon::{ExponentialBuilder, Retryable as _};
+use backon::Retryable as _;
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method,
@@ -12,16 +12,23 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Body, Response, Url, redirect::Policy};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
-use super::{Effect, Endpoint, Error, Sent, decode::decode, endpoint::Header, error::Unreadable};
-use crate::proto::{StytchRequest, StytchResponse};
+use super::{
+    Endpoint, Error, Sent,
+    breaker::Breaker,
+    decode::decode,
+    endpoint::Header,
+    error::Unreadable,
+    retry::{Budget, delays, may_repeat},
+};
+use crate::{
+    metrics::Metrics,
+    proto::{StytchRequest, StytchResponse},
+};
 
 /// The longest answer that is read. The largest ones known are a few tens of KiB.
 const MAX_ANSWER: usize = 1024 * 1024;
-
-/// How often a call that only reads is sent again.
-pub const READ_RETRIES: usize = 2;
 
 /// What is encoded in a segment of a path: all but RFC 3986's unreserved characters.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -52,6 +59,9 @@ struct Inner {
     http: reqwest::Client,
     base_url: Url,
     timeout: Duration,
+    budget: Budget,
+    breaker: Breaker,
+    metrics: Metrics,
 }
 
 impl Client {
@@ -60,7 +70,7 @@ impl Client {
     /// # Errors
     ///
     /// When the machine's certificate store cannot be read.
-    pub fn new(settings: &Settings) -> Result<Self, reqwest::Error> {
+    pub fn new(settings: &Settings, metrics: &Metrics) -> Result<Self, reqwest::Error> {
         let mut builder = reqwest::Client::builder()
             .user_agent(USER_AGENT)
             .default_headers(headers(settings))
@@ -81,12 +91,15 @@ impl Client {
             http: builder.build()?,
             base_url: settings.base_url.clone(),
             timeout: settings.timeout,
+            budget: Budget::default(),
+            breaker: Breaker::new(metrics.clone()),
+            metrics: metrics.clone(),
         })))
     }
 
-    /// Sends `request` and reads the answer. `sent` rises when the request leaves. What changes something
-    /// is sent once; what only reads is sent again, up to [`READ_RETRIES`] times and within the timeout,
-    /// when it fails in a way that may pass.
+    /// Sends `request` and reads the answer, within the timeout. `sent` rises when the request leaves. An
+    /// attempt that failed is repeated, as `retry.rs` says; no repetition is begun that could not be
+    /// before `deadline`, which is the caller's.
     ///
     /// # Errors
     ///
@@ -101,24 +114,51 @@ impl Client {
         endpoint: &Endpoint<Req, Res>,
         request: &Req,
         sent: &Sent,
+        deadline: Option<Instant>,
     ) -> Result<Res, Error>
     where
         Req: Serialize + StytchRequest,
         Res: DeserializeOwned + StytchResponse,
     {
-        let attempt = || self.attempt(endpoint, request, sent);
-        let attempts = async {
-            match endpoint.effect {
-                Effect::Mutates => attempt().await,
-                Effect::Reads => attempt.retry(backoff()).when(Error::may_pass).await,
-            }
-        };
-        timeout(self.0.timeout, attempts)
+        let Inner { budget, metrics, .. } = &*self.0;
+        let limit = Instant::now() + self.0.timeout;
+        let until = deadline.map_or(limit, |deadline| deadline.min(limit));
+        budget.deposit();
+        (|| self.attempt(endpoint, request, sent, limit))
+            .retry(delays())
+            .when(|error| may_repeat(error, endpoint.effect))
+            .adjust(|error, delay| budget.wait(error, delay, until))
+            .notify(|error, wait| {
+                metrics.upstream_retries.inc();
+                let (path, cause) = (endpoint.path, error as &dyn std::error::Error);
+                tracing::info!(path, ?wait, error = cause, "upstream call is tried again");
+            })
             .await
-            .unwrap_or_else(|_| Err(Error::TimedOut { sent: sent.get() }))
     }
 
+    /// One attempt, if the circuit breaker lets it, which is told how it ended.
     async fn attempt<Req, Res>(
+        &self,
+        endpoint: &Endpoint<Req, Res>,
+        request: &Req,
+        sent: &Sent,
+        limit: Instant,
+    ) -> Result<Res, Error>
+    where
+        Req: Serialize + StytchRequest,
+        Res: DeserializeOwned + StytchResponse,
+    {
+        let attempt =
+            self.0.breaker.admit().map_err(|wait| Error::CircuitOpen { wait, sent: sent.get() })?;
+        let result = timeout_at(limit, self.exchange(endpoint, request, sent))
+            .await
+            .unwrap_or_else(|_| Err(Error::TimedOut { sent: sent.get() }));
+        attempt.end(&result);
+        result
+    }
+
+    /// One HTTP exchange.
+    async fn exchange<Req, Res>(
         &self,
         endpoint: &Endpoint<Req, Res>,
         request: &Req,
@@ -170,15 +210,6 @@ impl Client {
         }
         url
     }
-}
-
-/// How long to wait before a read is sent again.
-fn backoff() -> ExponentialBuilder {
-    ExponentialBuilder::new()
-        .with_min_delay(Duration::from_millis(20))
-        .with_max_delay(Duration::from_millis(500))
-        .with_max_times(READ_RETRIES)
-        .with_jitter()
 }
 
 /// The path with the ids in their places, each as exactly one segment.

@@ -38,6 +38,15 @@ pub enum Error {
     #[error("Stytch cannot be reached")]
     Unreachable(#[source] reqwest::Error),
 
+    /// The circuit breaker is open: Stytch has not been answering, so it was not tried.
+    #[error("Stytch has not been answering, so it was not tried")]
+    CircuitOpen {
+        /// How long until it is tried again.
+        wait: Duration,
+        /// Whether an earlier attempt of this call, which then only reads, had left.
+        sent: bool,
+    },
+
     /// The upstream timeout ran out.
     #[error("Stytch did not answer in time")]
     TimedOut {
@@ -121,22 +130,16 @@ impl Error {
     /// What is known about the call.
     pub fn upstream(&self) -> Upstream {
         match self {
-            Self::Unreachable(_) | Self::TimedOut { sent: false } => Upstream::NotSent,
+            Self::Unreachable(_)
+            | Self::CircuitOpen { sent: false, .. }
+            | Self::TimedOut { sent: false } => Upstream::NotSent,
             Self::Rejected(_) => Upstream::Rejected,
-            Self::TimedOut { sent: true }
+            Self::CircuitOpen { sent: true, .. }
+            | Self::TimedOut { sent: true }
             | Self::Disconnected(_)
             | Self::Failed { .. }
             | Self::Foreign { .. }
             | Self::Unreadable { .. } => Upstream::Unknown,
-        }
-    }
-
-    /// Whether the next attempt may succeed where this one failed.
-    pub(super) fn may_pass(&self) -> bool {
-        match self {
-            Self::Unreachable(_) | Self::Disconnected(_) | Self::Failed { .. } => true,
-            Self::Unreadable { why, .. } => *why == Unreadable::CutShort,
-            Self::TimedOut { .. } | Self::Rejected(_) | Self::Foreign { .. } => false,
         }
     }
 
@@ -147,6 +150,7 @@ impl Error {
             Self::Rejected(_)
             | Self::Failed { .. }
             | Self::Unreachable(_)
+            | Self::CircuitOpen { .. }
             | Self::TimedOut { .. }
             | Self::Disconnected(_)
             | Self::Foreign { .. } => self.api()?.request_id.as_deref(),
@@ -160,7 +164,10 @@ impl Error {
             Self::Failed { http_status, .. }
             | Self::Foreign { http_status }
             | Self::Unreadable { http_status, .. } => Some(*http_status),
-            Self::Unreachable(_) | Self::TimedOut { .. } | Self::Disconnected(_) => None,
+            Self::Unreachable(_)
+            | Self::CircuitOpen { .. }
+            | Self::TimedOut { .. }
+            | Self::Disconnected(_) => None,
         }
     }
 
@@ -170,6 +177,7 @@ impl Error {
             Self::Rejected(api) => Some(api),
             Self::Failed { api, .. } => api.as_deref(),
             Self::Unreachable(_)
+            | Self::CircuitOpen { .. }
             | Self::TimedOut { .. }
             | Self::Disconnected(_)
             | Self::Foreign { .. }

@@ -4,14 +4,18 @@
 //! follows a redirect, never waits longer than its timeout, and says of each failure what is known about
 //! it: [`Upstream`]. It knows nothing of gRPC.
 
+mod breaker;
 mod client;
 mod decode;
 pub mod endpoint;
 mod error;
+mod retry;
 mod sent;
 
+pub use breaker::OPEN_FOR;
 pub(crate) use client::is_loopback;
-pub use client::{Client, READ_RETRIES, Settings};
+pub use client::{Client, Settings};
 pub use endpoint::{Effect, Endpoint};
 pub use error::{ApiError, Error, Upstream};
+pub use retry::RETRIES;
 pub use sent::Sent;

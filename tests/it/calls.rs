@@ -11,7 +11,9 @@ use tokio::{net::TcpStream, sync::Notify, time::timeout};
 use tonic::{Code, Status, service::Routes};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_types::StatusExt as _;
-use totp_facade::{proto::stytch::b2b::totp::v1::CreateRequest, service::Services};
+use totp_facade::{
+    metrics::Metrics, proto::stytch::b2b::totp::v1::CreateRequest, service::Services,
+};
 
 use crate::support::{
     Deaf, Facade, PATIENCE, Setup, create, info,
@@ -213,7 +215,7 @@ async fn a_panic_is_answered_with_internal_and_the_connection_lives() {
     let router = Router::new().route("/stytch.b2b.totp.v1.TotpService/Create", buggy);
     let services = Services { routes: Routes::from(router), names: Vec::new() };
     let setup = Setup::new("127.0.0.1:9".parse().unwrap());
-    let facade = setup.start_with(services).await;
+    let facade = setup.start_with(services, Metrics::default()).await;
     let channel = facade.channel().await;
     let mut client =
         totp_facade::proto::stytch::b2b::totp::v1::totp_service_client::TotpServiceClient::new(

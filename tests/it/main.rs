@@ -18,6 +18,7 @@ mod flows;
 mod lifecycle;
 mod reflection;
 mod requests;
+mod retries;
 mod sandbox;
 mod sandbox_control;
 mod secrets;

@@ -1,8 +1,9 @@
 //! Secrets appear in answers to the caller and nowhere else.
 
 use serde_json::{Value, json};
-use totp_facade::proto::stytch::b2b::{
-    organization::v1::ActiveScimConnection, recovery_codes, totp,
+use totp_facade::{
+    metrics::Metrics,
+    proto::stytch::b2b::{organization::v1::ActiveScimConnection, recovery_codes, totp},
 };
 
 use crate::support::{
@@ -195,7 +196,7 @@ fn debug_of_the_messages_hides_every_secret() {
 #[test]
 fn debug_of_the_settings_hides_the_secret() {
     let setup = crate::support::Setup::new("127.0.0.1:1".parse().unwrap());
-    let client = totp_facade::stytch::Client::new(&setup.stytch).unwrap();
+    let client = totp_facade::stytch::Client::new(&setup.stytch, &Metrics::default()).unwrap();
 
     let text = format!("{:?} {client:?}", setup.stytch);
 

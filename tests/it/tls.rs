@@ -44,6 +44,11 @@ struct TlsPeer {
 
 impl TlsPeer {
     async fn start(then: Then) -> Self {
+        Self::closing(0, then).await
+    }
+
+    /// Closes the first so many connections in the handshake.
+    async fn closing(first: usize, then: Then) -> Self {
         let CertifiedKey { cert, signing_key } =
             generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
@@ -61,7 +66,9 @@ impl TlsPeer {
         let accepted = Arc::clone(&connections);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                accepted.fetch_add(1, Ordering::SeqCst);
+                if accepted.fetch_add(1, Ordering::SeqCst) < first {
+                    continue;
+                }
                 let (acceptor, counter) = (acceptor.clone(), Arc::clone(&counter));
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
@@ -156,7 +163,7 @@ async fn over_http2_a_reset_stream_is_an_unknown_outcome_and_only_a_read_is_sent
         let status = rpc.with(channel, secrets::request(rpc)).await.expect_err("a reset stream");
 
         let (code, requests) = match rpc.reads {
-            true => (Code::Unavailable, 1 + totp_facade::stytch::READ_RETRIES),
+            true => (Code::Unavailable, 1 + totp_facade::stytch::RETRIES),
             false => (Code::Unknown, 1),
         };
         assert_eq!(status.code(), code, "{}", rpc.name);
@@ -181,4 +188,18 @@ async fn a_certificate_that_is_not_trusted_is_not_sent_anything() {
         assert_eq!(info(&status).upstream, "not_sent", "{}", rpc.name);
     }
     assert_eq!(peer.requests.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_sent_is_tried_again_by_the_facade_and_then_sent_once() {
+    for rpc in Rpc::ALL {
+        let peer = TlsPeer::closing(totp_facade::stytch::RETRIES, Then::Answer).await;
+        let file = CertificateFile::new("again", &peer.certificate);
+        let (_server, channel) = facade(&peer, &file.0).await;
+
+        rpc.with(channel, secrets::request(rpc)).await.expect("the third attempt");
+
+        assert_eq!(peer.connections.load(Ordering::SeqCst), 1 + totp_facade::stytch::RETRIES);
+        assert_eq!(peer.requests.load(Ordering::SeqCst), 1, "{}", rpc.name);
+    }
 }

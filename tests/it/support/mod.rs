@@ -17,6 +17,7 @@ use tokio::{
 use tonic::{Status, metadata::MetadataMap, transport::Channel};
 use tonic_types::StatusExt as _;
 use totp_facade::{
+    metrics::Metrics,
     proto::stytch::b2b::totp::v1::{CreateRequest, totp_service_client::TotpServiceClient},
     sandbox::{Sandbox, Seed},
     server::{self, Listeners},
@@ -68,17 +69,18 @@ impl Setup {
     }
 
     pub async fn start(self) -> Facade {
-        let services = Services::new(&Client::new(&self.stytch).unwrap());
-        self.start_with(services).await
+        let metrics = Metrics::default();
+        let services = Services::new(&Client::new(&self.stytch, &metrics).unwrap());
+        self.start_with(services, metrics).await
     }
 
-    pub async fn start_with(self, services: Services) -> Facade {
+    pub async fn start_with(self, services: Services, metrics: Metrics) -> Facade {
         let (grpc, admin) = (listener().await, listener().await);
         let (addr, admin_addr) = (grpc.local_addr().unwrap(), admin.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
             let stopped = async { stopped.await.unwrap_or_default() };
-            server::run(Listeners { grpc, admin }, &self.server, services, stopped).await
+            server::run(Listeners { grpc, admin }, &self.server, services, metrics, stopped).await
         });
         Facade { addr, admin: admin_addr, stop, task }
     }

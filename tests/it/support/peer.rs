@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     sync::mpsc,
 };
 
@@ -42,7 +42,14 @@ impl Peer {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let listener = super::listener().await;
+        Self::on(super::listener().await, script)
+    }
+
+    /// The same on a listener of the test's own.
+    pub fn on<F>(listener: TcpListener, script: impl Fn(Connection) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let addr = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
         let (sender, requests) = mpsc::unbounded_channel();
