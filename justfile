@@ -27,9 +27,9 @@ buf:
 deny:
     cargo deny check
 
-# Prints the status table of docs/errors.md anew.
+# Prints the tables of docs/errors.md and docs/retries.md anew.
 docs:
-    UPDATE_DOCS=1 cargo test --locked --test it the_published_table
+    UPDATE_DOCS=1 cargo test --locked --test it the_published_tables
 
 # The README's commands, as a newcomer types them.
 readme:

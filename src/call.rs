@@ -1,5 +1,5 @@
-//! What the layers know of a call and its handler needs: its place in the process, its deadline, and
-//! whether it has been sent. The layers put a [`Call`] into the request's extensions.
+//! What the layers know of a call and its handler needs: its method, its deadline, its place in the
+//! process, and whether it has been sent. The layers put a [`Call`] into the request's extensions.
 
 use std::{
     pin::Pin,
@@ -10,6 +10,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use http::uri::PathAndQuery;
 use tokio::{sync::Notify, time::Instant};
 use tonic::Status;
 
@@ -22,7 +23,29 @@ pub struct Call {
     pub sent: Sent,
     /// When the caller stops waiting, if it said so.
     pub deadline: Option<Instant>,
+    /// When it was admitted.
+    pub start: Instant,
+    method: Option<PathAndQuery>,
     _permit: Arc<Permit>,
+}
+
+impl Call {
+    /// The method's full name, as in `stytch.b2b.totp.v1.TotpService/Create`.
+    pub fn method(&self) -> &str {
+        self.method.as_ref().map_or("", |method| method.path().trim_start_matches('/'))
+    }
+
+    /// Who calls. Callers are not told apart until they are authenticated.
+    pub fn caller(&self) -> &'static str {
+        "anonymous"
+    }
+
+    /// The same call for work that goes on whatever its caller does: without the caller's deadline, and with
+    /// a flag of its own. The caller is from now on told that the request may have left.
+    pub fn detached(&self) -> Self {
+        self.sent.raise();
+        Self { sent: Sent::default(), deadline: None, ..self.clone() }
+    }
 }
 
 /// Counts the calls of the process, those included whose caller has gone, and admits no more than its
@@ -52,14 +75,20 @@ impl InFlight {
     }
 
     /// Admits a call, or none when the process is full.
-    pub fn admit(&self, deadline: Option<Instant>) -> Option<Call> {
+    pub fn admit(&self, method: Option<PathAndQuery>, deadline: Option<Instant>) -> Option<Call> {
         let below_limit = |count| (count < self.0.limit).then_some(count + 1);
         if self.0.count.fetch_update(Ordering::AcqRel, Ordering::Acquire, below_limit).is_err() {
             self.warn();
             return None;
         }
         let permit = Permit(Arc::clone(&self.0));
-        Some(Call { sent: Sent::default(), deadline, _permit: Arc::new(permit) })
+        Some(Call {
+            sent: Sent::default(),
+            deadline,
+            start: Instant::now(),
+            method,
+            _permit: Arc::new(permit),
+        })
     }
 
     /// How many calls there are.

@@ -1,18 +1,41 @@
 //! Flags and variables become one checked [`Config`].
 //!
 //! Values come in as text and are checked together, so that an operator sees every mistake at once.
-//! The secret is no flag: an argument list can be read by every user of the machine.
+//! [`Secrets`] are no flags: an argument list can be read by every user of the machine.
 
-use std::{fmt, fs, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{env, fmt, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::{server, stytch};
+use crate::{
+    idempotency::{self, StoreSettings},
+    server, stytch,
+};
 
-/// The variable that holds the secret itself.
+/// The variable that holds the project secret itself.
 pub const SECRET: &str = "STYTCH_SECRET";
+/// The variable that holds the URL of Redis, and in it a password.
+pub const IDEMPOTENCY_URL: &str = "TOTP_FACADE_IDEMPOTENCY_URL";
+
+/// The values that are no flags, unchecked.
+#[derive(Clone, Debug, Default)]
+pub struct Secrets {
+    /// Of [`SECRET`].
+    pub stytch: Option<SecretString>,
+    /// Of [`IDEMPOTENCY_URL`].
+    pub idempotency_url: Option<SecretString>,
+}
+
+impl Secrets {
+    /// Those of the process environment.
+    pub fn from_env() -> Self {
+        // A value that is not UTF-8 is refused with the others that are not visible ASCII.
+        let value = |name| env::var_os(name).map(|value| value.to_string_lossy().as_ref().into());
+        Self { stytch: value(SECRET), idempotency_url: value(IDEMPOTENCY_URL) }
+    }
+}
 
 /// How to reach Stytch, unchecked.
 #[derive(Args, Clone, Debug)]
@@ -105,6 +128,26 @@ pub struct ServerArgs {
     )]
     pub max_connections: String,
 
+    /// How long a call with an idempotency key is remembered, from its end
+    #[arg(
+        long,
+        env = "TOTP_FACADE_IDEMPOTENCY_TTL",
+        hide_env_values = true,
+        default_value = "10m",
+        value_name = "TIME"
+    )]
+    pub idempotency_ttl: String,
+
+    /// What is remembered in memory at most, in bytes; without TOTP_FACADE_IDEMPOTENCY_URL
+    #[arg(
+        long,
+        env = "TOTP_FACADE_IDEMPOTENCY_MAX_BYTES",
+        hide_env_values = true,
+        default_value = "67108864",
+        value_name = "COUNT"
+    )]
+    pub idempotency_max_bytes: String,
+
     /// Time between saying NOT_SERVING and refusing calls, when asked to stop
     #[arg(
         long,
@@ -144,6 +187,8 @@ pub struct ServerConfig {
     pub admin_addr: SocketAddr,
     /// Limits and times.
     pub settings: server::Settings,
+    /// What is remembered of calls with a key.
+    pub idempotency: idempotency::Settings,
 }
 
 /// A setting that cannot be used. Its text never holds the value of a secret.
@@ -162,26 +207,33 @@ impl fmt::Display for Problem {
 }
 
 impl Config {
-    /// Checks everything. `secret` is the value of [`SECRET`], if it is set.
+    /// Checks everything.
     ///
     /// # Errors
     ///
     /// Every problem there is.
     pub fn new(
         upstream: &UpstreamArgs,
-        secret: Option<String>,
+        secrets: Secrets,
         server: &ServerArgs,
     ) -> Result<Self, Vec<Problem>> {
         let mut check = Check::default();
-        let stytch = check.upstream(upstream, secret.map(SecretString::from));
-        let server = check.server(server);
+        let stytch = check.upstream(upstream, secrets.stytch);
+        let server = check.server(server, secrets.idempotency_url);
         check.end(|| Some(Self { stytch: stytch?, server: server? }))
     }
 
     /// The effective settings, one `NAME=value` a line, without secrets.
     pub fn summary(&self) -> String {
-        let Self { stytch, server: ServerConfig { grpc_addr, admin_addr, settings } } = self;
-        let lines: [(&str, &dyn fmt::Display); 11] = [
+        let Self { stytch, server } = self;
+        let ServerConfig { grpc_addr, admin_addr, settings, idempotency } = server;
+        let (url, max_bytes) = match &idempotency.store {
+            StoreSettings::Memory { max_bytes } => {
+                ("(not set: in memory)".to_owned(), max_bytes.to_string())
+            }
+            StoreSettings::Redis { url } => (without_credentials(url), "(not used)".to_owned()),
+        };
+        let lines: [(&str, &dyn fmt::Display); 14] = [
             ("STYTCH_PROJECT_ID", &stytch.project_id),
             ("STYTCH_SECRET", &"(set, not shown)"),
             ("STYTCH_BASE_URL", &stytch.base_url),
@@ -191,6 +243,9 @@ impl Config {
             ("TOTP_FACADE_ADMIN_ADDR", admin_addr),
             ("TOTP_FACADE_MAX_IN_FLIGHT", &settings.max_in_flight),
             ("TOTP_FACADE_MAX_CONNECTIONS", &settings.max_connections),
+            (IDEMPOTENCY_URL, &url),
+            ("TOTP_FACADE_IDEMPOTENCY_MAX_BYTES", &max_bytes),
+            ("TOTP_FACADE_IDEMPOTENCY_TTL", &humantime::format_duration(idempotency.ttl)),
             ("TOTP_FACADE_DRAIN_DELAY", &humantime::format_duration(settings.drain_delay)),
             ("TOTP_FACADE_DRAIN_TIMEOUT", &humantime::format_duration(settings.drain_timeout)),
         ];
@@ -207,9 +262,10 @@ impl ServerConfig {
     pub fn with_timeouts(
         server: &ServerArgs,
         timeouts: &TimeoutArgs,
+        secrets: Secrets,
     ) -> Result<(Self, Timeouts), Vec<Problem>> {
         let mut check = Check::default();
-        let server = check.server(server);
+        let server = check.server(server, secrets.idempotency_url);
         let timeouts = check.timeouts(timeouts);
         check.end(|| Some((server?, timeouts?)))
     }
@@ -357,20 +413,72 @@ impl Check {
         Some(Timeouts { total, connect })
     }
 
-    fn server(&mut self, args: &ServerArgs) -> Option<ServerConfig> {
+    fn server(
+        &mut self,
+        args: &ServerArgs,
+        idempotency_url: Option<SecretString>,
+    ) -> Option<ServerConfig> {
         let grpc_addr = self.addr("TOTP_FACADE_GRPC_ADDR", &args.grpc_addr);
         let admin_addr = self.addr("TOTP_FACADE_ADMIN_ADDR", &args.admin_addr);
         let max_in_flight = self.count("TOTP_FACADE_MAX_IN_FLIGHT", &args.max_in_flight);
         let max_connections = self.count("TOTP_FACADE_MAX_CONNECTIONS", &args.max_connections);
         let drain_delay = self.duration("TOTP_FACADE_DRAIN_DELAY", &args.drain_delay);
         let drain_timeout = self.duration("TOTP_FACADE_DRAIN_TIMEOUT", &args.drain_timeout);
+        let idempotency = self.idempotency(args, idempotency_url);
         let settings = server::Settings {
             max_in_flight: max_in_flight?,
             max_connections: max_connections?,
             drain_delay: drain_delay?,
             drain_timeout: drain_timeout?,
         };
-        Some(ServerConfig { grpc_addr: grpc_addr?, admin_addr: admin_addr?, settings })
+        Some(ServerConfig {
+            grpc_addr: grpc_addr?,
+            admin_addr: admin_addr?,
+            settings,
+            idempotency: idempotency?,
+        })
+    }
+
+    fn idempotency(
+        &mut self,
+        args: &ServerArgs,
+        url: Option<SecretString>,
+    ) -> Option<idempotency::Settings> {
+        let ttl = self.timeout("TOTP_FACADE_IDEMPOTENCY_TTL", &args.idempotency_ttl);
+        let max_bytes = self.max_bytes(&args.idempotency_max_bytes);
+        let store = match url.filter(|url| !url.expose_secret().is_empty()) {
+            None => StoreSettings::Memory { max_bytes: max_bytes? },
+            Some(url) => StoreSettings::Redis { url: self.redis_url(url)? },
+        };
+        Some(idempotency::Settings { ttl: ttl?, store })
+    }
+
+    fn max_bytes(&mut self, value: &str) -> Option<u64> {
+        // Room for several of the largest answers that are read.
+        const LEAST: u64 = 4 * 1024 * 1024;
+        value.parse().ok().filter(|bytes| *bytes >= LEAST).or_else(|| {
+            let what = format!("{value:?} is not a number of at least {LEAST}");
+            self.problem("TOTP_FACADE_IDEMPOTENCY_MAX_BYTES", what)
+        })
+    }
+
+    fn redis_url(&mut self, value: SecretString) -> Option<SecretString> {
+        // It may hold a password, so no problem quotes it.
+        match Url::parse(value.expose_secret()) {
+            Err(_) => self.problem(IDEMPOTENCY_URL, "is not a URL"),
+            Ok(url) if !matches!(url.scheme(), "redis" | "rediss") => {
+                self.problem(IDEMPOTENCY_URL, "must begin with redis:// or rediss://")
+            }
+            // The client would take #insecure, and check no certificate.
+            Ok(url) if url.fragment().is_some() => {
+                self.problem(IDEMPOTENCY_URL, "must not have a fragment")
+            }
+            Ok(_) if idempotency::check_url(&value).is_err() => self.problem(
+                IDEMPOTENCY_URL,
+                "is not redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], or the same with rediss",
+            ),
+            Ok(_) => Some(value),
+        }
     }
 
     fn addr(&mut self, setting: &'static str, value: &str) -> Option<SocketAddr> {
@@ -401,6 +509,16 @@ impl Check {
             .ok()
             .or_else(|| self.problem(setting, format!("{value:?} is not a time, for instance 10s")))
     }
+}
+
+/// A URL of Redis as it may be shown.
+fn without_credentials(url: &SecretString) -> String {
+    let Ok(mut url) = Url::parse(url.expose_secret()) else { return String::new() };
+    let had_some = url.password().is_some() || !url.username().is_empty();
+    // These fail for URLs that cannot have any.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    format!("{url}{}", if had_some { " (credentials not shown)" } else { "" })
 }
 
 /// Stytch has one API for live projects and one for all others.

@@ -3,8 +3,8 @@
 //! # Layout
 //!
 //! A `Create` call passes, in this order: [`server`] (admission, deadline, panics), [`service`]
-//! (check, call, answer), [`stytch`] (one HTTP exchange), and only on failure [`status`], which decides
-//! what the caller is told. The messages of [`proto`] are both what the caller sends and what Stytch
+//! (check, call, answer), for a call with a key [`idempotency`], [`stytch`] (the HTTP exchange), and only
+//! on failure [`status`], which decides what the caller is told. The messages of [`proto`] are both what the caller sends and what Stytch
 //! reads.
 //!
 //! Beside that path: [`config`] and [`cli`] start things, [`telemetry`] and [`metrics`] report on them,
@@ -13,6 +13,7 @@
 pub mod call;
 pub mod cli;
 pub mod config;
+pub mod idempotency;
 pub mod metrics;
 pub mod proto;
 pub mod sandbox;

@@ -26,6 +26,14 @@ pub struct Counters {
     pub breaker_openings: Counter,
     /// Attempts that it has refused.
     pub breaker_refusals: Counter,
+    /// Calls that were told what an earlier call with their key was told.
+    pub idempotency_replays: Counter,
+    /// Calls refused because their key was used for another request.
+    pub idempotency_key_reuses: Counter,
+    /// Calls with a key refused because Redis did not answer.
+    pub idempotency_store_failures: Counter,
+    /// Records in memory forgotten before their time.
+    pub idempotency_evictions: Counter,
 }
 
 impl std::ops::Deref for Metrics {
@@ -40,30 +48,49 @@ impl Metrics {
     /// All of them in the OpenMetrics text format.
     pub fn page(&self) -> String {
         let mut registry = Registry::with_prefix("totp_facade");
-        let Counters { upstream_retries, breaker_open, breaker_openings, breaker_refusals } =
-            &**self;
-        let mut counter = |name: &str, help: &str, counter: &Counter| {
+        for (name, help, counter) in [
+            (
+                "upstream_retries",
+                "Attempts at Stytch after the first of their call",
+                &self.upstream_retries,
+            ),
+            (
+                "upstream_breaker_openings",
+                "How often the circuit breaker has opened",
+                &self.breaker_openings,
+            ),
+            (
+                "upstream_breaker_refusals",
+                "Attempts at Stytch that the open circuit breaker has refused",
+                &self.breaker_refusals,
+            ),
+            (
+                "idempotency_replays",
+                "Calls told what an earlier call with their idempotency key was told",
+                &self.idempotency_replays,
+            ),
+            (
+                "idempotency_key_reuses",
+                "Calls refused because their idempotency key was used for another request",
+                &self.idempotency_key_reuses,
+            ),
+            (
+                "idempotency_store_failures",
+                "Calls with an idempotency key refused because the store did not answer",
+                &self.idempotency_store_failures,
+            ),
+            (
+                "idempotency_evictions",
+                "Idempotency records in memory forgotten before their time",
+                &self.idempotency_evictions,
+            ),
+        ] {
             registry.register(name, help, counter.clone());
-        };
-        counter(
-            "upstream_retries",
-            "Attempts at Stytch after the first of their call",
-            upstream_retries,
-        );
-        counter(
-            "upstream_breaker_openings",
-            "How often the circuit breaker has opened",
-            breaker_openings,
-        );
-        counter(
-            "upstream_breaker_refusals",
-            "Attempts at Stytch that the open circuit breaker has refused",
-            breaker_refusals,
-        );
+        }
         registry.register(
             "upstream_breaker_open",
             "1 while the circuit breaker is open, else 0",
-            breaker_open.clone(),
+            self.breaker_open.clone(),
         );
         let mut page = String::new();
         // Writing to a string does not fail.

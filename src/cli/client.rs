@@ -18,6 +18,7 @@ use tonic_types::StatusExt as _;
 
 use super::{Failure, print, qr, request::RequestArgs, runtime, usage, with_causes};
 use crate::{
+    idempotency,
     proto::{
         Described,
         stytch::b2b::{
@@ -58,6 +59,10 @@ struct ConnectionArgs {
 pub(super) struct CallArgs<Req: Described> {
     #[command(flatten)]
     connection: ConnectionArgs,
+
+    /// A key of your choice, with which the call may be repeated: Stytch is asked once (docs/retries.md)
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
 
     #[command(flatten)]
     request: RequestArgs<Req>,
@@ -127,7 +132,16 @@ impl<Req: Described + DeserializeOwned> CallArgs<Req> {
         self,
         rpc: impl AsyncFnOnce(Channel, Request<Req>) -> Result<Response<Res>, Status>,
     ) -> Result<Res, Failure> {
-        self.connection.call(self.request.read()?, rpc)
+        let mut request = Request::new(self.request.read()?);
+        if let Some(key) = self.idempotency_key {
+            let key = key.parse().map_err(|error| usage("--idempotency-key", &error))?;
+            request.metadata_mut().insert(idempotency::HEADER, key);
+        }
+        let response = self.connection.call(request, rpc)?;
+        if response.metadata().contains_key(idempotency::REPLAYED) {
+            note("this is the answer to an earlier call with the same idempotency key");
+        }
+        Ok(response.into_inner())
     }
 
     /// Makes the call and prints its answer.
@@ -140,11 +154,11 @@ impl<Req: Described + DeserializeOwned> CallArgs<Req> {
 }
 
 pub(super) fn healthcheck(args: &HealthcheckArgs) -> Result<(), Failure> {
-    let request = HealthCheckRequest { service: args.service.clone() };
+    let request = Request::new(HealthCheckRequest { service: args.service.clone() });
     let answer = args
         .connection
         .call(request, async |channel, request| HealthClient::new(channel).check(request).await)?;
-    match answer.status() {
+    match answer.get_ref().status() {
         ServingStatus::Serving => {
             print("SERVING\n");
             Ok(())
@@ -157,9 +171,9 @@ impl ConnectionArgs {
     /// Makes one call with a deadline.
     fn call<Req, Res>(
         &self,
-        request: Req,
+        mut request: Request<Req>,
         rpc: impl AsyncFnOnce(Channel, Request<Req>) -> Result<Response<Res>, Status>,
-    ) -> Result<Res, Failure> {
+    ) -> Result<Response<Res>, Failure> {
         let deadline = humantime::parse_duration(&self.deadline)
             .map_err(|error| usage("--deadline", &error))?;
         let endpoint = Endpoint::from_shared(self.addr.clone())
@@ -169,14 +183,16 @@ impl ConnectionArgs {
             let channel = endpoint.connect().await.map_err(|error| {
                 Failure::Run(format!("cannot connect to {}: {}", self.addr, with_causes(&error)))
             })?;
-            let mut request = Request::new(request);
             request.set_timeout(deadline);
-            match rpc(channel, request).await {
-                Ok(response) => Ok(response.into_inner()),
-                Err(status) => Err(Failure::Run(describe(&status))),
-            }
+            rpc(channel, request).await.map_err(|status| Failure::Run(describe(&status)))
         })
     }
+}
+
+/// Says something beside the answer, which goes to standard output.
+#[expect(clippy::print_stderr)]
+fn note(what: &str) {
+    eprintln!("note: {what}");
 }
 
 fn print_json(answer: &impl Serialize) -> Result<(), Failure> {
@@ -207,6 +223,9 @@ fn describe(status: &Status) -> String {
     if let Some(delay) = details.retry_info().and_then(|it| it.retry_delay) {
         let delay = Duration::from_millis(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
         lines.push(format!("retry after: {}", humantime::format_duration(delay)));
+    }
+    if status.metadata().contains_key(idempotency::REPLAYED) {
+        lines.push(format!("{}: true", idempotency::REPLAYED));
     }
     lines.join("\n  ")
 }

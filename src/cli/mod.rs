@@ -11,7 +11,7 @@ use std::{ffi::OsString, io, process::ExitCode};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    config::{self, Config, Problem, SECRET, ServerArgs, UpstreamArgs},
+    config::{self, Config, Problem, Secrets, ServerArgs, UpstreamArgs},
     proto::stytch::b2b::totp::v1::{
         AuthenticateRequest, CreateRequest, DeleteRequest, MigrateRequest,
     },
@@ -30,7 +30,9 @@ const FAILURE: u8 = 1;
     name = "totp-facade",
     version,
     max_term_width = 100,
-    after_help = "Environment variables not shown as flags: STYTCH_SECRET, the project secret."
+    after_help = "Environment variables that are no flags, for they may hold secrets: STYTCH_SECRET, the \
+                  project secret; TOTP_FACADE_IDEMPOTENCY_URL, the Redis that remembers calls with an \
+                  idempotency key for several replicas."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -176,7 +178,7 @@ impl Command {
     fn check(&self) -> Result<(), Vec<Problem>> {
         match self {
             Self::Serve { upstream, server } | Self::Check { upstream, server } => {
-                Config::new(upstream, secret(), server).map(drop)
+                Config::new(upstream, Secrets::from_env(), server).map(drop)
             }
             Self::Dev(args) => args.check().map(drop),
             Self::Sandbox(args) => args.check(serve::SANDBOX_DEFAULT).map(drop),
@@ -197,7 +199,7 @@ fn run(command: Command, log: &LogArgs) -> Result<(), Failure> {
         Command::Dev(args) => serve::dev(&args),
         Command::Sandbox(args) => serve::sandbox(&args),
         Command::Check { upstream, server } => {
-            let config = Config::new(&upstream, secret(), &server)?;
+            let config = Config::new(&upstream, Secrets::from_env(), &server)?;
             print(&format!("{}{}", config.summary(), log.summary()));
             Ok(())
         }
@@ -226,11 +228,6 @@ fn end(result: Result<(), Failure>) -> ExitCode {
             ExitCode::from(FAILURE)
         }
     }
-}
-
-fn secret() -> Option<String> {
-    // A value that is not UTF-8 is refused with the others that are not visible ASCII.
-    std::env::var_os(SECRET).map(|secret| secret.to_string_lossy().into_owned())
 }
 
 /// Prints to standard output; a reader that has gone away is no failure.

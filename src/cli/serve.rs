@@ -6,15 +6,17 @@ use clap::Args;
 use secrecy::SecretString;
 use tokio::{net::TcpListener, sync::watch};
 
-use super::{Failure, print, runtime, secret};
+use super::{Failure, print, runtime};
 use crate::{
     config::{
-        self, Config, Problem, ServerArgs, ServerConfig, TimeoutArgs, Timeouts, UpstreamArgs,
+        self, Config, Problem, Secrets, ServerArgs, ServerConfig, TimeoutArgs, Timeouts,
+        UpstreamArgs,
     },
+    idempotency::Idempotency,
     metrics::Metrics,
     sandbox::{Sandbox, Seed},
     server::{self, Listeners},
-    service::Services,
+    service::{Handler, Services},
     stytch::{self, Client},
 };
 
@@ -64,7 +66,8 @@ impl DevArgs {
     pub(super) fn check(
         &self,
     ) -> Result<((ServerConfig, Timeouts), (SocketAddr, Seed)), Vec<Problem>> {
-        let server = ServerConfig::with_timeouts(&self.server, &self.timeouts);
+        let secrets = Secrets::from_env();
+        let server = ServerConfig::with_timeouts(&self.server, &self.timeouts, secrets);
         config::together(server, self.sandbox.check("127.0.0.1:0"))
     }
 }
@@ -88,7 +91,7 @@ impl SandboxArgs {
 }
 
 pub(super) fn serve(upstream: &UpstreamArgs, server: &ServerArgs) -> Result<(), Failure> {
-    let config = Config::new(upstream, secret(), server)?;
+    let config = Config::new(upstream, Secrets::from_env(), server)?;
     runtime()?.block_on(async {
         let stop = stop_signal()?;
         let listeners = listen(&config.server).await?;
@@ -142,7 +145,10 @@ async fn facade(
 ) -> Result<(), Failure> {
     let metrics = Metrics::default();
     let client = Client::new(stytch, &metrics).map_err(|error| Failure::run(&error))?;
-    server::run(listeners, &config.settings, Services::new(&client), metrics, stop)
+    let idempotency = Idempotency::new(&config.idempotency, stytch, &metrics)
+        .map_err(|error| Failure::run(&error))?;
+    let services = Services::new(Handler::new(client, idempotency));
+    server::run(listeners, &config.settings, services, metrics, stop)
         .await
         .map_err(|error| Failure::run(&error))
 }

@@ -87,7 +87,8 @@ impl GuardLayer {
             return Err(status::deadline_exceeded(false));
         }
         let deadline = time_left.and_then(|time_left| Instant::now().checked_add(time_left));
-        let call = self.in_flight.admit(deadline).ok_or_else(status::overloaded)?;
+        let method = request.uri().path_and_query().cloned();
+        let call = self.in_flight.admit(method, deadline).ok_or_else(status::overloaded)?;
         let sent = call.sent.clone();
         request.extensions_mut().insert(call);
         let answer = caught(routes.oneshot(request));

@@ -1,16 +1,20 @@
-//! The gRPC services. Each handler checks its request, calls one endpoint and answers; what that
-//! means is said once, in `answer`.
+//! The gRPC services. Each method checks its request, calls one endpoint and answers; what that means is
+//! said once, in [`Handler`].
 
 mod recovery_codes;
 mod totp;
 mod validate;
 
 use tonic::{
-    Code, Request, Response, Status, metadata::MetadataValue, server::NamedService, service::Routes,
+    Code, Request, Response, Status,
+    metadata::{MetadataMap, MetadataValue},
+    server::NamedService,
+    service::Routes,
 };
 
 use crate::{
     call::{Call, ToItsEnd},
+    idempotency::{self, Fingerprint, Idempotency, Origin},
     proto::{
         StytchRequest, StytchResponse,
         stytch::b2b::{
@@ -38,11 +42,11 @@ pub struct Services {
 }
 
 impl Services {
-    /// All services, on one client.
-    pub fn new(client: &Client) -> Self {
-        let totp = TotpServiceServer::new(Totp::new(client.clone()))
+    /// All services, made of one handler.
+    pub fn new(handler: Handler) -> Self {
+        let totp = TotpServiceServer::new(Totp::new(handler.clone()))
             .max_decoding_message_size(MAX_REQUEST);
-        let recovery_codes = RecoveryCodesServiceServer::new(RecoveryCodes::new(client.clone()))
+        let recovery_codes = RecoveryCodesServiceServer::new(RecoveryCodes::new(handler))
             .max_decoding_message_size(MAX_REQUEST);
         Self {
             names: vec![name_of(&totp), name_of(&recovery_codes)],
@@ -55,42 +59,102 @@ fn name_of<S: NamedService>(_: &S) -> &'static str {
     S::NAME
 }
 
-/// Checks, calls, answers. Once sent, a call that changes something runs to its end even when the
-/// caller goes away.
-async fn answer<Req, Res>(
-    client: &Client,
-    endpoint: &'static Endpoint<Req, Res>,
-    mut request: Request<Req>,
-) -> Result<Response<Res>, Status>
-where
-    Req: Validate + StytchRequest + serde::Serialize + Send + Sync + 'static,
-    Res: StytchResponse + serde::de::DeserializeOwned + Send + 'static,
-{
-    let call: Call = request
-        .extensions_mut()
-        .remove()
-        .ok_or_else(|| Status::internal("served without the layers of server::run"))?;
-    let request = request.into_inner();
-    Violations::of(&request, endpoint).into_result()?;
+/// What all services are made of: check, call, answer.
+#[derive(Clone, Debug)]
+pub struct Handler {
+    client: Client,
+    idempotency: Idempotency,
+}
 
-    let (client, sent, deadline) = (client.clone(), call.sent.clone(), call.deadline);
-    let upstream = async move {
-        client.call(endpoint, &request, &sent, deadline).await.map_err(|error| {
-            let status = status::upstream(&error, endpoint.effect, &request);
-            report(endpoint.path, &error, status.code());
-            status
-        })
-    };
-    let answer = match endpoint.effect {
-        Effect::Mutates => ToItsEnd::new(call, upstream).await?,
-        Effect::Reads => upstream.await?,
-    };
-    let request_id = MetadataValue::try_from(answer.request_id());
-    let mut response = Response::new(answer);
-    if let Ok(request_id) = request_id {
-        response.metadata_mut().insert(status::REQUEST_ID, request_id);
+impl Handler {
+    /// Calls Stytch through `client`, and what has an idempotency key once.
+    pub fn new(client: Client, idempotency: Idempotency) -> Self {
+        Self { client, idempotency }
     }
-    Ok(response)
+
+    /// Checks, calls, answers. Once sent, a call that changes something runs to its end even when the
+    /// caller goes away.
+    async fn answer<Req, Res>(
+        &self,
+        endpoint: &'static Endpoint<Req, Res>,
+        mut request: Request<Req>,
+    ) -> Result<Response<Res>, Status>
+    where
+        Req: prost::Message + Validate + StytchRequest + serde::Serialize + 'static,
+        Res: prost::Message + Default + StytchResponse + serde::de::DeserializeOwned + 'static,
+    {
+        let call: Call = request
+            .extensions_mut()
+            .remove()
+            .ok_or_else(|| Status::internal("served without the layers of server::run"))?;
+        let (metadata, _, request) = request.into_parts();
+        let mut violations = Violations::of(&request, endpoint);
+        let key = match endpoint.effect {
+            Effect::Mutates => violations.key(&metadata),
+            Effect::Reads => None,
+        };
+        violations.into_result()?;
+
+        let client = self.client.clone();
+        let (result, origin) = match (endpoint.effect, key) {
+            (Effect::Reads, _) => (ask(client, endpoint, request, call).await, Origin::Fresh),
+            (Effect::Mutates, None) => {
+                let work = ask(client, endpoint, request, call.clone());
+                (ToItsEnd::new(call, work).await, Origin::Fresh)
+            }
+            (Effect::Mutates, Some(key)) => {
+                let fingerprint = Fingerprint::of(&request);
+                let work = move |call| ask(client, endpoint, request, call);
+                self.idempotency.run(&key, fingerprint, &call, work).await
+            }
+        };
+        respond(result, origin)
+    }
+}
+
+/// One call to Stytch, with its failure as a status.
+async fn ask<Req, Res>(
+    client: Client,
+    endpoint: &'static Endpoint<Req, Res>,
+    request: Req,
+    call: Call,
+) -> Result<Res, Status>
+where
+    Req: StytchRequest + serde::Serialize,
+    Res: StytchResponse + serde::de::DeserializeOwned,
+{
+    client.call(endpoint, &request, &call.sent, call.deadline).await.map_err(|error| {
+        let status = status::upstream(&error, endpoint.effect, &request);
+        report(endpoint.path, &error, status.code());
+        status
+    })
+}
+
+/// The answer with its metadata, or the failure with its.
+fn respond<Res: StytchResponse>(
+    result: Result<Res, Status>,
+    origin: Origin,
+) -> Result<Response<Res>, Status> {
+    let replayed = |metadata: &mut MetadataMap| {
+        if origin == Origin::Replayed {
+            metadata.insert(idempotency::REPLAYED, MetadataValue::from_static("true"));
+        }
+    };
+    match result {
+        Ok(answer) => {
+            let request_id = MetadataValue::try_from(answer.request_id());
+            let mut response = Response::new(answer);
+            if let Ok(request_id) = request_id {
+                response.metadata_mut().insert(status::REQUEST_ID, request_id);
+            }
+            replayed(response.metadata_mut());
+            Ok(response)
+        }
+        Err(mut status) => {
+            replayed(status.metadata_mut());
+            Err(status)
+        }
+    }
 }
 
 /// Logs a failed upstream call with its cause, which the caller is not told. A refusal of what a caller

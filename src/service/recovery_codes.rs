@@ -2,46 +2,46 @@
 
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Validate, Violations, answer};
+use super::{Handler, Validate, Violations};
 use crate::{
     proto::stytch::b2b::recovery_codes::v1::{
         GetRequest, GetResponse, RecoverRequest, RecoverResponse, RotateRequest, RotateResponse,
         recovery_codes_service_server::RecoveryCodesService,
     },
-    stytch::{Client, endpoint},
+    stytch::endpoint,
 };
 
-/// The service on top of a client.
+/// The service on top of a handler.
 #[derive(Clone, Debug)]
 pub struct RecoveryCodes {
-    client: Client,
+    handler: Handler,
 }
 
 impl RecoveryCodes {
-    /// Answers calls by calling Stytch through `client`.
-    pub fn new(client: Client) -> Self {
-        Self { client }
+    /// Answers calls by `handler`.
+    pub fn new(handler: Handler) -> Self {
+        Self { handler }
     }
 }
 
 #[async_trait]
 impl RecoveryCodesService for RecoveryCodes {
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
-        answer(&self.client, &endpoint::RECOVERY_CODES_GET, request).await
+        self.handler.answer(&endpoint::RECOVERY_CODES_GET, request).await
     }
 
     async fn rotate(
         &self,
         request: Request<RotateRequest>,
     ) -> Result<Response<RotateResponse>, Status> {
-        answer(&self.client, &endpoint::RECOVERY_CODES_ROTATE, request).await
+        self.handler.answer(&endpoint::RECOVERY_CODES_ROTATE, request).await
     }
 
     async fn recover(
         &self,
         request: Request<RecoverRequest>,
     ) -> Result<Response<RecoverResponse>, Status> {
-        answer(&self.client, &endpoint::RECOVERY_CODES_RECOVER, request).await
+        self.handler.answer(&endpoint::RECOVERY_CODES_RECOVER, request).await
     }
 }
 

@@ -2,25 +2,25 @@
 
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Validate, Violations, answer};
+use super::{Handler, Validate, Violations};
 use crate::{
     proto::stytch::b2b::totp::v1::{
         AuthenticateRequest, AuthenticateResponse, CreateRequest, CreateResponse, DeleteRequest,
         DeleteResponse, MigrateRequest, MigrateResponse, totp_service_server::TotpService,
     },
-    stytch::{Client, endpoint},
+    stytch::endpoint,
 };
 
-/// The service on top of a client.
+/// The service on top of a handler.
 #[derive(Clone, Debug)]
 pub struct Totp {
-    client: Client,
+    handler: Handler,
 }
 
 impl Totp {
-    /// Answers calls by calling Stytch through `client`.
-    pub fn new(client: Client) -> Self {
-        Self { client }
+    /// Answers calls by `handler`.
+    pub fn new(handler: Handler) -> Self {
+        Self { handler }
     }
 }
 
@@ -30,28 +30,28 @@ impl TotpService for Totp {
         &self,
         request: Request<CreateRequest>,
     ) -> Result<Response<CreateResponse>, Status> {
-        answer(&self.client, &endpoint::TOTP_CREATE, request).await
+        self.handler.answer(&endpoint::TOTP_CREATE, request).await
     }
 
     async fn authenticate(
         &self,
         request: Request<AuthenticateRequest>,
     ) -> Result<Response<AuthenticateResponse>, Status> {
-        answer(&self.client, &endpoint::TOTP_AUTHENTICATE, request).await
+        self.handler.answer(&endpoint::TOTP_AUTHENTICATE, request).await
     }
 
     async fn migrate(
         &self,
         request: Request<MigrateRequest>,
     ) -> Result<Response<MigrateResponse>, Status> {
-        answer(&self.client, &endpoint::TOTP_MIGRATE, request).await
+        self.handler.answer(&endpoint::TOTP_MIGRATE, request).await
     }
 
     async fn delete(
         &self,
         request: Request<DeleteRequest>,
     ) -> Result<Response<DeleteResponse>, Status> {
-        answer(&self.client, &endpoint::TOTP_DELETE, request).await
+        self.handler.answer(&endpoint::TOTP_DELETE, request).await
     }
 }
 

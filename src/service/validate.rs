@@ -6,9 +6,10 @@
 use std::ops::RangeInclusive;
 
 use prost_types::{Struct, Value, value::Kind};
-use tonic::Status;
+use tonic::{Status, metadata::MetadataMap};
 
 use crate::{
+    idempotency::{self, Key},
     proto::StytchRequest,
     status::{self, Violation},
     stytch::Endpoint,
@@ -44,6 +45,14 @@ impl Violations {
         }
         request.validate(&mut violations);
         violations
+    }
+
+    /// The idempotency key of the call, if it has one that is well-formed.
+    pub(super) fn key(&mut self, metadata: &MetadataMap) -> Option<Key> {
+        Key::of(metadata).unwrap_or_else(|what| {
+            self.add(idempotency::HEADER, what);
+            None
+        })
     }
 
     /// Free text that has to be there.

@@ -15,7 +15,11 @@ use tonic::{
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _, pb};
 
 use super::{Case, Detail, Pushback, Row, rule};
-use crate::{proto::StytchRequest, stytch::Error};
+use crate::{
+    idempotency,
+    proto::StytchRequest,
+    stytch::{Error, Upstream},
+};
 
 /// `ErrorInfo.domain` of reasons that are Stytch's error types.
 const STYTCH_DOMAIN: &str = "stytch.com";
@@ -24,11 +28,14 @@ const DOMAIN: &str = "totp-facade";
 /// The metadata that bears Stytch's identifier of the call, on success and failure.
 pub const REQUEST_ID: &str = "stytch-request-id";
 /// The trailer that tells retrying gRPC clients when to come back, or never (-1).
-const PUSHBACK: &str = "grpc-retry-pushback-ms";
+pub(super) const PUSHBACK: &str = "grpc-retry-pushback-ms";
 /// The reason when Stytch's error type has nothing that could be one.
 const UNNAMED: &str = "UNNAMED_ERROR";
 /// The most that the trailers of one answer may weigh, in bytes as HTTP/2 counts them.
 pub const MAX_TRAILERS: usize = 4096;
+
+/// What `idempotent-replayed: true` weighs, which a repetition adds.
+const REPLAYED_WEIGHT: usize = idempotency::REPLAYED.len() + "true".len() + 32;
 
 // What foreign text may take, in bytes. Together they stay below MAX_TRAILERS even when every byte of
 // the message has to be percent-encoded; the test `no_answer_of_stytch_makes_trailers_too_large`
@@ -37,6 +44,30 @@ const MAX_MESSAGE: usize = 300;
 const MAX_NAME: usize = 64;
 const MAX_ID: usize = 128;
 const MAX_URL: usize = 256;
+
+/// What a status of ours says of its call, read back from its details.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// What is known about the call.
+    pub upstream: Option<Upstream>,
+    /// Stytch's error type.
+    pub error_type: Option<String>,
+    /// Stytch's identifier of the call.
+    pub request_id: Option<String>,
+}
+
+impl Facts {
+    /// Reads them.
+    pub fn of(status: &Status) -> Self {
+        let mut metadata =
+            status.get_details_error_info().map(|info| info.metadata).unwrap_or_default();
+        Self {
+            upstream: metadata.remove("upstream").and_then(|text| Upstream::from_name(&text)),
+            error_type: metadata.remove("error_type"),
+            request_id: status.get_details_request_info().map(|info| info.request_id),
+        }
+    }
+}
 
 /// A status in the making.
 pub(super) struct Draft {
@@ -194,7 +225,7 @@ fn with_extras(plain: &Status, extras: Map<String, Value>) -> Option<Status> {
         Bytes::from(details.encode_to_vec()),
         plain.metadata().clone(),
     );
-    (weight(&status) <= MAX_TRAILERS).then_some(status)
+    (weight(&status) + REPLAYED_WEIGHT <= MAX_TRAILERS).then_some(status)
 }
 
 /// What the trailers of `status` weigh: names, values and 32 bytes each, as RFC 7541 counts.

@@ -15,12 +15,13 @@ use std::time::Duration;
 use tonic::{Code, Status};
 
 use crate::{
+    idempotency,
     proto::StytchRequest,
     stytch::{ApiError, Effect, Error, OPEN_FOR, Upstream},
 };
-use details::Draft;
-pub use details::{MAX_TRAILERS, REQUEST_ID};
-pub use page::page;
+use details::{Draft, PUSHBACK};
+pub use details::{Facts, MAX_TRAILERS, REQUEST_ID};
+pub use page::{page, retries_page};
 pub use tonic_types::FieldViolation as Violation;
 
 /// How long a caller is asked to wait before it tries a full server again, before jitter.
@@ -33,6 +34,7 @@ const UNREACHABLE_WAIT: Duration = Duration::from_millis(500);
 #[allow(missing_docs)] // Row::cause says what each is.
 pub enum Case {
     InvalidRequest,
+    KeyReused,
     InvalidArgument,
     WrongCode,
     AlreadyExists,
@@ -50,6 +52,7 @@ pub enum Case {
     ReadFailed,
     Unreachable,
     CircuitOpen,
+    NoIdempotencyStore,
     DeadlineNotSent,
     DeadlineUnknown,
     Overloaded,
@@ -108,8 +111,9 @@ pub enum Detail {
 
 impl Case {
     /// Every row, in the order in which they are published.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::InvalidRequest,
+        Self::KeyReused,
         Self::InvalidArgument,
         Self::WrongCode,
         Self::AlreadyExists,
@@ -127,6 +131,7 @@ impl Case {
         Self::ReadFailed,
         Self::Unreachable,
         Self::CircuitOpen,
+        Self::NoIdempotencyStore,
         Self::DeadlineNotSent,
         Self::DeadlineUnknown,
         Self::Overloaded,
@@ -193,6 +198,9 @@ impl Case {
             Self::InvalidRequest => row(InvalidArgument, Some("INVALID_REQUEST"), NotSent, Pushback::None, BadRequest,
                 "The request is incomplete or out of range; nothing was sent",
                 "the request is invalid"),
+            Self::KeyReused => row(InvalidArgument, Some("IDEMPOTENCY_KEY_REUSED"), NotSent, Pushback::None, BadRequest,
+                "The idempotency key was used for another request",
+                "the idempotency key was used for another request"),
             Self::InvalidArgument => row(InvalidArgument, STYTCHS, Rejected, Pushback::None, BadRequest,
                 "Stytch finds a value invalid",
                 "Stytch finds the request invalid"),
@@ -244,6 +252,9 @@ impl Case {
             Self::CircuitOpen => row(Unavailable, Some("CIRCUIT_OPEN"), NotSent, After(OPEN_FOR), Detail::None,
                 "Stytch has not been answering, so for some seconds it is not tried; nothing was sent",
                 "Stytch has not been answering; nothing was sent"),
+            Self::NoIdempotencyStore => row(Unavailable, Some("IDEMPOTENCY_STORE_UNAVAILABLE"), NotSent, After(UNREACHABLE_WAIT), Detail::None,
+                "The call has an idempotency key, and Redis cannot be reached; nothing was sent",
+                "the idempotency store cannot be reached; nothing was sent"),
             Self::DeadlineNotSent => row(DeadlineExceeded, DEADLINE, NotSent, Pushback::None, Detail::None,
                 "Time ran out before the request was sent",
                 "time ran out; nothing was sent"),
@@ -267,6 +278,34 @@ impl Case {
                 "No such service or method, or an unknown compression",
                 ""),
         }
+    }
+}
+
+impl Row {
+    /// As [`is_remembered`].
+    fn is_remembered(&self) -> bool {
+        remembered(self.upstream, self.code, self.pushback == Pushback::Never)
+    }
+}
+
+/// Whether a repetition with the same idempotency key is told the same, rather than made anew: always where
+/// the outcome is unknown, and where Stytch refused for good. A refusal that passes by itself (a rate limit, a
+/// conflict), or that this service is to blame for, says nothing of the next try.
+pub fn is_remembered(status: &Status) -> bool {
+    let facts = Facts::of(status);
+    let never = status.metadata().get(PUSHBACK).is_some_and(|value| value == "-1");
+    facts.upstream.is_none_or(|upstream| remembered(upstream, status.code(), never))
+}
+
+fn remembered(upstream: Upstream, code: Code, never: bool) -> bool {
+    match upstream {
+        Upstream::NotSent => false,
+        Upstream::Unknown => true,
+        Upstream::Rejected => match code {
+            Code::Aborted | Code::Internal => false,
+            Code::ResourceExhausted => never,
+            _ => true,
+        },
     }
 }
 
@@ -366,6 +405,23 @@ pub fn invalid(violations: Vec<Violation>) -> Status {
     draft.finish()
 }
 
+/// The status of a call whose idempotency key was used for another request.
+pub fn key_reused() -> Status {
+    let mut draft = Draft::new(Case::KeyReused);
+    draft.violations(vec![Violation::new(idempotency::HEADER, "was used for another request")]);
+    draft.finish()
+}
+
+/// The status of a call with an idempotency key while the store of keys does not answer.
+pub fn no_idempotency_store() -> Status {
+    Draft::new(Case::NoIdempotencyStore).finish()
+}
+
+/// The status of a call of which it is only known that it may have been sent.
+pub fn outcome_unknown() -> Status {
+    Draft::new(Case::OutcomeUnknown).finish()
+}
+
 /// The status of a call whose time ran out in this service, by whether the request had left.
 pub fn deadline_exceeded(sent: bool) -> Status {
     Draft::new(if sent { Case::DeadlineUnknown } else { Case::DeadlineNotSent }).finish()
@@ -381,16 +437,27 @@ pub fn panicked() -> Status {
     Draft::new(Case::Panicked).finish()
 }
 
-/// A code as the gRPC specification spells it: `ALREADY_EXISTS`.
-pub fn code_name(code: Code) -> String {
-    let mut name = String::new();
-    for c in format!("{code:?}").chars() {
-        if c.is_ascii_uppercase() && !name.is_empty() {
-            name.push('_');
-        }
-        name.push(c.to_ascii_uppercase());
+/// A code as the gRPC specification spells it.
+pub fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
     }
-    if code == Code::Ok { "OK".into() } else { name }
 }
 
 /// Whether a code is this service's or Stytch's failure, rather than an answer to what was asked.

@@ -1,4 +1,4 @@
-//! The table as it is published.
+//! The table as it is published: for those who read errors, and for those who repeat calls.
 
 use std::fmt::Write as _;
 
@@ -20,7 +20,7 @@ pub fn page() -> String {
             "| {} | `{}` | {} | `{}` | {} | {} |",
             row.cause,
             code_name(row.code),
-            row.reason.map_or("the `error_type` in upper case".into(), |ours| format!("`{ours}`")),
+            reason(&row),
             row.upstream.as_str(),
             again(&row),
             detail(&row),
@@ -41,6 +41,62 @@ pub fn page() -> String {
     page
 }
 
+/// The table of `docs/retries.md`: may a client repeat the call? A test compares.
+pub fn retries_page() -> String {
+    let mut page = String::from(
+        "| status | reason | when | `Get` | the others, without a key | the others, with the same key |\n\
+         |---|---|---|---|---|---|\n\
+         | any | none: no `ErrorInfo` | The client library or a proxy made it, as when a connection breaks \
+         | yes: it only reads | no: it may have taken effect | yes |\n",
+    );
+    for case in Case::ALL {
+        let row = case.row();
+        let _ = writeln!(
+            page,
+            "| `{}` | {} | {} | {} | {} | {} |",
+            code_name(row.code),
+            reason(&row),
+            row.cause,
+            of_get(case, &row),
+            without_key(case, &row),
+            with_key(case, &row),
+        );
+    }
+    page
+}
+
+/// Stands where a status cannot come.
+const NEVER: &str = "";
+
+fn of_get(case: Case, row: &Row) -> &'static str {
+    match case {
+        Case::OutcomeUnknown | Case::KeyReused | Case::NoIdempotencyStore => NEVER,
+        _ if row.upstream == Upstream::Unknown => "yes: it only reads",
+        _ => again(row),
+    }
+}
+
+fn without_key(case: Case, row: &Row) -> &'static str {
+    match case {
+        Case::ReadFailed | Case::KeyReused | Case::NoIdempotencyStore => NEVER,
+        _ => again(row),
+    }
+}
+
+fn with_key(case: Case, row: &Row) -> &'static str {
+    match case {
+        Case::ReadFailed => NEVER,
+        Case::DeadlineUnknown => "yes: it waits for the outcome, and is told that",
+        _ if !row.is_remembered() => again(row),
+        _ if row.upstream == Upstream::Unknown => "harmless: it is told the same",
+        _ => "no: it is told the same",
+    }
+}
+
+fn reason(row: &Row) -> String {
+    row.reason.map_or("the `error_type` in upper case".into(), |ours| format!("`{ours}`"))
+}
+
 fn again(row: &Row) -> &'static str {
     match (row.upstream, row.pushback) {
         (Upstream::NotSent | Upstream::Rejected, Pushback::After(_)) => {
@@ -48,11 +104,13 @@ fn again(row: &Row) -> &'static str {
         }
         (Upstream::Unknown, Pushback::After(_)) => "yes, for it only reads",
         (_, Pushback::RetryAfter) => "yes, after the delay in `RetryInfo` when there is one",
-        (Upstream::Unknown, _) => "not blindly: it may have taken effect",
-        (Upstream::NotSent | Upstream::Rejected, Pushback::Never) => "no use until it is mended",
+        (Upstream::Unknown, _) => "no: it may have taken effect",
+        (Upstream::NotSent | Upstream::Rejected, Pushback::Never) => {
+            "no: no use until it is mended"
+        }
         (Upstream::NotSent | Upstream::Rejected, Pushback::None) => match row.code {
             Code::DeadlineExceeded | Code::Aborted => "yes; nothing was done",
-            _ => "not as it is; nothing was done",
+            _ => "no, not as it is; nothing was done",
         },
     }
 }

@@ -28,6 +28,11 @@ impl Upstream {
             Self::Unknown => "unknown",
         }
     }
+
+    /// The one with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::NotSent, Self::Rejected, Self::Unknown].into_iter().find(|it| it.as_str() == name)
+    }
 }
 
 /// A call that brought no usable answer. `Display` says what failed and `source()` why; neither holds

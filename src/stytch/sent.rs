@@ -27,7 +27,8 @@ impl Sent {
         self.0.load(Ordering::Acquire)
     }
 
-    fn raise(&self) {
+    /// Says so.
+    pub(crate) fn raise(&self) {
         self.0.store(true, Ordering::Release);
     }
 

@@ -54,6 +54,9 @@ fn every_configuration_problem_is_reported_in_one_go() {
             .env("TOTP_FACADE_MAX_IN_FLIGHT", "0")
             .env("TOTP_FACADE_MAX_CONNECTIONS", "99999999999999999999")
             .env("TOTP_FACADE_DRAIN_TIMEOUT", "-1s")
+            .env("TOTP_FACADE_IDEMPOTENCY_URL", "http://:pass-word@localhost")
+            .env("TOTP_FACADE_IDEMPOTENCY_TTL", "0s")
+            .env("TOTP_FACADE_IDEMPOTENCY_MAX_BYTES", "64MiB")
             .output()
             .unwrap();
 
@@ -72,12 +75,15 @@ fn every_configuration_problem_is_reported_in_one_go() {
             "TOTP_FACADE_MAX_CONNECTIONS",
             "TOTP_FACADE_DRAIN_DELAY",
             "TOTP_FACADE_DRAIN_TIMEOUT",
+            "TOTP_FACADE_IDEMPOTENCY_URL",
+            "TOTP_FACADE_IDEMPOTENCY_TTL",
+            "TOTP_FACADE_IDEMPOTENCY_MAX_BYTES",
         ] {
             let prefix = format!("error: {setting}: ");
             let found = problems.iter().filter(|line| line.starts_with(&prefix)).count();
             assert_eq!(found, 1, "{setting} in {problems:#?}");
         }
-        assert_eq!(problems.len(), 12, "{problems:#?}");
+        assert_eq!(problems.len(), 15, "{problems:#?}");
         assert!(!stderr(&output).contains("one two") && !stderr(&output).contains("pass-word"));
     }
 }
@@ -116,6 +122,33 @@ fn the_base_url_must_be_https_unless_it_is_loopback() {
         let output = checked().env("STYTCH_BASE_URL", url).output().unwrap();
 
         assert_eq!(code(&output), Some(if good { 0 } else { 64 }), "{reason}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn the_url_of_redis_is_checked_and_shown_without_its_password() {
+    for (url, shown, reason) in [
+        ("redis://localhost", Some("redis://localhost\n"), "the default port"),
+        ("redis://10.0.0.1:6380/2", Some("redis://10.0.0.1:6380/2\n"), "a port and a database"),
+        ("rediss://:pass-word@redis", Some("rediss://redis (credentials not shown)\n"), "TLS"),
+        ("redis://me:pass-word@redis", Some("redis://redis (credentials not shown)\n"), "a user"),
+        ("", Some("(not set: in memory)\n"), "empty"),
+        ("redis", None, "no URL"),
+        ("https://pass-word@redis", None, "no Redis"),
+        ("redis+unix:///pass-word", None, "a socket"),
+        ("rediss://:pass-word@redis/#insecure", None, "certificates unchecked"),
+        ("redis://:pass-word@redis/first", None, "a database that is no number"),
+        ("redis://", None, "no host"),
+    ] {
+        let output = checked().env("TOTP_FACADE_IDEMPOTENCY_URL", url).output().unwrap();
+
+        let expected = if shown.is_some() { 0 } else { 64 };
+        assert_eq!(code(&output), Some(expected), "{reason}: {}", stderr(&output));
+        let line = format!("TOTP_FACADE_IDEMPOTENCY_URL={}", shown.unwrap_or_default());
+        assert!(shown.is_none() || stdout(&output).contains(&line), "{}", stdout(&output));
+        for text in [stdout(&output), stderr(&output)] {
+            assert!(!text.contains("pass-word"), "{reason}: {text}");
+        }
     }
 }
 
@@ -183,6 +216,7 @@ fn help_names_every_variable_and_shows_no_value() {
             .env("STYTCH_SECRET", "value-of-a-variable")
             .env("STYTCH_BASE_URL", "value-of-a-variable")
             .env("TOTP_FACADE_ADDR", "value-of-a-variable")
+            .env("TOTP_FACADE_IDEMPOTENCY_URL", "value-of-a-variable")
             .output()
             .unwrap();
 
@@ -243,6 +277,29 @@ fn dev_and_create_work_out_of_the_box() {
     }
     assert!(stdout.contains("grpcurl -plaintext"), "{stdout}");
     assert_eq!(code(&run(&["healthcheck", "--addr", &addr])), Some(1), "nobody is there");
+}
+
+#[test]
+fn a_call_with_a_key_can_be_repeated_on_the_command_line() {
+    let (_server, addr) = dev(&[]);
+    let with_key = |member: &str, key: &str| {
+        let ids = ["--organization-id", "example-works", "--member-id", member];
+        run(&[&["create", "--addr", &addr, "--idempotency-key", key], &ids[..]].concat())
+    };
+
+    let (first, again) = (with_key("fresh", "one"), with_key("fresh", "one"));
+
+    assert_eq!((code(&first), code(&again)), (Some(0), Some(0)), "{}", stderr(&again));
+    assert_eq!(stdout(&again), stdout(&first));
+    assert!(!stderr(&first).contains("earlier call") && stderr(&again).contains("earlier call"));
+    let other = with_key("enrolled", "one");
+    assert_eq!(code(&other), Some(1));
+    assert!(stderr(&other).contains("reason: IDEMPOTENCY_KEY_REUSED"), "{}", stderr(&other));
+    let (refused, again) = (with_key("enrolled", "two"), with_key("enrolled", "two"));
+    assert_eq!((code(&refused), code(&again)), (Some(1), Some(1)));
+    assert!(!stderr(&refused).contains("idempotent-replayed"), "{}", stderr(&refused));
+    assert!(stderr(&again).contains("idempotent-replayed: true"), "{}", stderr(&again));
+    assert_eq!(code(&with_key("fresh", "two\nlines")), Some(64), "a key that cannot be metadata");
 }
 
 #[test]

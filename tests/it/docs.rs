@@ -7,7 +7,12 @@ use std::{
 };
 
 use clap::CommandFactory as _;
-use totp_facade::{cli::Cli, sandbox::Seed, status};
+use totp_facade::{
+    cli::Cli,
+    config::{IDEMPOTENCY_URL, SECRET},
+    sandbox::Seed,
+    status,
+};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -30,17 +35,20 @@ fn documents() -> Vec<(PathBuf, String)> {
 }
 
 #[test]
-fn the_published_table_is_the_one_in_the_code() {
-    let page = read("docs/errors.md");
-    let (before, rest) = page.split_once("<!-- table -->\n").expect("the start of the table");
-    let (table, after) = rest.split_once("<!-- end of table -->").expect("its end");
+fn the_published_tables_are_those_in_the_code() {
+    for (path, expected) in
+        [("docs/errors.md", status::page()), ("docs/retries.md", status::retries_page())]
+    {
+        let page = read(path);
+        let (before, rest) = page.split_once("<!-- table -->\n").expect("the start of the table");
+        let (table, after) = rest.split_once("<!-- end of table -->").expect("its end");
 
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        let page =
-            format!("{before}<!-- table -->\n{}<!-- end of table -->{after}", status::page());
-        fs::write(root().join("docs/errors.md"), page).unwrap();
-    } else {
-        assert!(table == status::page(), "run `just docs` to publish the table anew");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            let page = format!("{before}<!-- table -->\n{expected}<!-- end of table -->{after}");
+            fs::write(root().join(path), page).unwrap();
+        } else {
+            assert!(table == expected, "{path}: run `just docs` to publish the table anew");
+        }
     }
 }
 
@@ -57,7 +65,9 @@ fn the_table_has_every_case_once() {
 
 #[test]
 fn the_readme_lists_every_variable_with_its_default() {
-    let mut settings = BTreeMap::from([("STYTCH_SECRET".to_owned(), String::new())]);
+    let mut settings = BTreeMap::from(
+        [SECRET, IDEMPOTENCY_URL].map(|no_flag| (no_flag.to_owned(), String::new())),
+    );
     for command in Cli::command().get_subcommands() {
         for argument in command.get_arguments().chain(Cli::command().get_arguments()) {
             let Some(name) = argument.get_env() else { continue };

@@ -76,7 +76,7 @@ pub fn request(rpc: Rpc) -> Value {
 }
 
 /// Everything that must not be printed.
-fn secrets() -> Vec<String> {
+pub fn secrets() -> Vec<String> {
     let basic = data_encoding::BASE64.encode(format!("project-test-1:{STYTCH_SECRET}").as_bytes());
     let mut secrets = vec![STYTCH_SECRET.to_owned(), basic];
     secrets.extend(TOKENS.map(ToOwned::to_owned));

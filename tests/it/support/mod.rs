@@ -2,6 +2,8 @@
 
 pub mod peer;
 pub mod process;
+pub mod proxy;
+pub mod redis;
 pub mod rfc6238;
 pub mod rpc;
 
@@ -17,11 +19,12 @@ use tokio::{
 use tonic::{Status, metadata::MetadataMap, transport::Channel};
 use tonic_types::StatusExt as _;
 use totp_facade::{
+    idempotency::{self, Idempotency, StoreSettings},
     metrics::Metrics,
     proto::stytch::b2b::totp::v1::{CreateRequest, totp_service_client::TotpServiceClient},
     sandbox::{Sandbox, Seed},
     server::{self, Listeners},
-    service::Services,
+    service::{Handler, Services},
     stytch::{Client, Settings},
 };
 
@@ -40,6 +43,7 @@ pub struct Facade {
 pub struct Setup {
     pub stytch: Settings,
     pub server: server::Settings,
+    pub idempotency: idempotency::Settings,
 }
 
 impl Setup {
@@ -60,6 +64,10 @@ impl Setup {
                 drain_delay: Duration::ZERO,
                 drain_timeout: Duration::from_secs(10),
             },
+            idempotency: idempotency::Settings {
+                ttl: Duration::from_secs(600),
+                store: StoreSettings::Memory { max_bytes: 16 * 1024 * 1024 },
+            },
         }
     }
 
@@ -70,7 +78,9 @@ impl Setup {
 
     pub async fn start(self) -> Facade {
         let metrics = Metrics::default();
-        let services = Services::new(&Client::new(&self.stytch, &metrics).unwrap());
+        let client = Client::new(&self.stytch, &metrics).unwrap();
+        let idempotency = Idempotency::new(&self.idempotency, &self.stytch, &metrics).unwrap();
+        let services = Services::new(Handler::new(client, idempotency));
         self.start_with(services, metrics).await
     }
 
@@ -145,6 +155,11 @@ pub async fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.unwrap()
 }
 
+/// A channel to a façade that runs as a process.
+pub async fn channel(url: &str) -> Channel {
+    Channel::from_shared(url.to_owned()).unwrap().connect().await.unwrap()
+}
+
 /// A Create for one of the sandbox's members.
 pub fn create(member_id: &str) -> CreateRequest {
     CreateRequest {
@@ -183,6 +198,11 @@ pub fn pushback(status: &Status) -> Option<&str> {
 /// Stytch's identifier of the call, as response metadata.
 pub fn request_id(metadata: &MetadataMap) -> Option<&str> {
     text(metadata, "stytch-request-id")
+}
+
+/// Whether this is what an earlier call with the key was told.
+pub fn is_replayed(metadata: &MetadataMap) -> bool {
+    text(metadata, "idempotent-replayed") == Some("true")
 }
 
 fn text<'a>(metadata: &'a MetadataMap, key: &str) -> Option<&'a str> {

@@ -94,15 +94,22 @@ impl Peer {
 }
 
 impl Connection {
-    /// Reads one whole request. Says whether there was one.
+    /// Reads one whole request, and keeps it for [`Peer::request`]. Says whether there was one.
     pub async fn request(&mut self) -> bool {
+        let Some(request) = self.next().await else { return false };
+        let _ = self.requests.send(request);
+        true
+    }
+
+    /// Reads one whole request.
+    pub async fn next(&mut self) -> Option<Request> {
         let mut bytes = Vec::new();
         let head = loop {
             if let Some(end) = find(&bytes, b"\r\n\r\n") {
                 break end + 4;
             }
             match self.stream.read_buf(&mut bytes).await {
-                Ok(0) | Err(_) => return false,
+                Ok(0) | Err(_) => return None,
                 Ok(_) => {}
             }
         };
@@ -110,13 +117,12 @@ impl Connection {
         let length = header(&text, "content-length").map_or(0, |length| length.parse().unwrap());
         while bytes.len() < head + length {
             match self.stream.read_buf(&mut bytes).await {
-                Ok(0) | Err(_) => return false,
+                Ok(0) | Err(_) => return None,
                 Ok(_) => {}
             }
         }
         let body = String::from_utf8(bytes[head..].to_vec()).unwrap();
-        let _ = self.requests.send(Request { head: text, body });
-        true
+        Some(Request { head: text, body })
     }
 
     /// Waits until the peer has written something, and leaves it unread.

@@ -104,9 +104,13 @@ impl Server {
 
     /// Sends it a signal, `TERM` or `INT`.
     pub fn signal(&self, name: &str) {
-        // The shell's own kill, for not every machine has it as a program.
-        let kill = format!("kill -s {name} {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        signal(self.child.id(), name);
+    }
+
+    /// Ends it as a crash of the machine would: it can do nothing about it.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Waits for its end: exit code, standard output, standard error.
@@ -116,6 +120,13 @@ impl Server {
         let stderr = self.stderr.take().unwrap().join().unwrap();
         (status.code(), self.stdout.join("\n"), stderr)
     }
+}
+
+/// Sends a process a signal.
+pub fn signal(process: u32, name: &str) {
+    // The shell's own kill, for not every machine has it as a program.
+    let kill = format!("kill -s {name} {process}");
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
 }
 
 impl Drop for Server {

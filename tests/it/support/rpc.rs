@@ -217,6 +217,23 @@ impl Rpc {
         self.with(channel, (self.request)(member_id)).await
     }
 
+    /// Calls it with its smallest request and an idempotency key.
+    pub fn keyed(self, channel: Channel, member_id: &str, key: &str) -> Answer {
+        (self.call)(channel, self.keyed_request(member_id, key))
+    }
+
+    /// Its smallest request, with an idempotency key.
+    pub fn keyed_request(self, member_id: &str, key: &str) -> Request<Value> {
+        let mut request = Request::new((self.request)(member_id));
+        request.metadata_mut().insert("idempotency-key", key.parse().unwrap());
+        request
+    }
+
+    /// Those that change something.
+    pub fn mutating() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|rpc| !rpc.reads)
+    }
+
     /// Calls it with this request.
     pub async fn with(self, channel: Channel, request: Value) -> Result<Response<Value>, Status> {
         (self.call)(channel, Request::new(request)).await

@@ -1,0 +1,259 @@
+//! Records in Redis: for several replicas, and for their restarts.
+//!
+//! Before a call is made its record is put as *pending*, under a lease that outlasts the call. A replica
+//! that dies leaves it so, and when the lease is over that means *unknown*: the call may have been sent. So
+//! nothing is ever sent twice while Redis keeps the record, whichever process dies when.
+//!
+//! A value is the holder's token, the time that the record is kept once it has ended, and the sealed record.
+
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable as _};
+use redis::{
+    Client, FromRedisValue, IntoConnectionInfo as _, RedisResult, Script,
+    aio::{ConnectionManager, ConnectionManagerConfig},
+    io::tcp::TcpSettings,
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::timeout;
+
+use super::key::Identity;
+
+/// How long Redis may take for one command, connecting included.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long after the upstream timeout a call has been recorded, if its replica lives.
+const MARGIN: Duration = Duration::from_secs(2);
+
+const TOKEN: usize = 16;
+const HEADER: usize = TOKEN + size_of::<u64>();
+
+/// Puts a value, unless another holder's is there, which it returns with the milliseconds it has left.
+const PUT: &str = r"
+local kept = redis.call('GET', KEYS[1])
+if kept and string.sub(kept, 1, 16) ~= string.sub(ARGV[1], 1, 16) then
+  return {kept, redis.call('PTTL', KEYS[1])}
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return false
+";
+
+/// Removes a value, unless it is another holder's.
+const RELEASE: &str = r"
+local kept = redis.call('GET', KEYS[1])
+if kept and string.sub(kept, 1, 16) == ARGV[1] then
+  redis.call('DEL', KEYS[1])
+end
+return false
+";
+
+/// The right to make a call and to say how it ended.
+#[derive(Clone, Copy)]
+pub(super) struct Token([u8; TOKEN]);
+
+/// What came of asking for it.
+pub(super) enum Claim {
+    Granted(Token),
+    /// There is a record. If it is a pending one, its holder has so long to say more.
+    Kept {
+        sealed: Vec<u8>,
+        lease: Option<Duration>,
+    },
+}
+
+/// A connection, made when it is first needed and again whenever it breaks.
+#[derive(Clone)]
+pub(super) struct Redis {
+    connection: ConnectionManager,
+    put: Script,
+    release: Script,
+    ttl: Duration,
+    lease: Duration,
+}
+
+impl std::fmt::Debug for Redis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Redis").field("ttl", &self.ttl).field("lease", &self.lease).finish()
+    }
+}
+
+impl Redis {
+    /// Keeps records for `ttl`. `longest_call` is the upstream timeout.
+    pub(super) fn new(
+        url: &SecretString,
+        ttl: Duration,
+        longest_call: Duration,
+    ) -> RedisResult<Self> {
+        let tcp = TcpSettings::default().set_nodelay(true);
+        // A Redis that vanished without a word is noticed, and connected to anew.
+        #[cfg(target_os = "linux")]
+        let tcp = tcp.set_user_timeout(5 * PATIENCE);
+        let info = url.expose_secret().into_connection_info()?.set_tcp_settings(tcp);
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(PATIENCE))
+            .set_response_timeout(Some(PATIENCE))
+            // Whoever needs the connection next tries again.
+            .set_number_of_retries(0);
+        Ok(Self {
+            connection: ConnectionManager::new_lazy_with_config(Client::open(info)?, config)?,
+            put: Script::new(PUT),
+            release: Script::new(RELEASE),
+            ttl,
+            lease: longest_call + MARGIN,
+        })
+    }
+
+    /// Asks for the right to make the call, which `pending` then stands for.
+    pub(super) async fn claim(&self, identity: &Identity, pending: &[u8]) -> RedisResult<Claim> {
+        let mut token = Token([0; TOKEN]);
+        aws_lc_rs::rand::fill(&mut token.0).expect("the system has random bytes");
+        let put = || self.put(identity, token, pending, self.lease + self.ttl);
+        // A connection that had died is noticed by using it; the token makes a second try harmless.
+        let kept = put.retry(once()).when(redis::RedisError::is_connection_dropped).await;
+        match kept {
+            Ok(None) => Ok(Claim::Granted(token)),
+            Ok(Some(kept)) => Ok(kept),
+            Err(error) => {
+                // It may have been granted all the same, and then nobody would use it.
+                self.release_later(identity, token);
+                Err(error)
+            }
+        }
+    }
+
+    /// Says how the call ended. Waits for one try; if that fails, others follow, for as long as the record
+    /// is of use.
+    pub(super) async fn record(&self, identity: &Identity, token: Token, ended: Vec<u8>) {
+        if let Err(error) = self.put(identity, token, &ended, self.ttl).await {
+            tracing::warn!(%error, "an idempotency record is not stored yet");
+            let (store, identity) = (self.clone(), *identity);
+            tokio::spawn(async move {
+                let put = || store.put(&identity, token, &ended, store.ttl);
+                let stored = timeout(store.ttl, put.retry(patiently())).await;
+                if !matches!(stored, Ok(Ok(_))) {
+                    tracing::error!("an idempotency record is lost: it counts as unknown");
+                }
+            });
+        }
+    }
+
+    /// Gives the right back: nothing was sent. Waits for one try, as [`Redis::record`] does.
+    pub(super) async fn release(&self, identity: &Identity, token: Token) {
+        if self.remove(identity, token).await.is_err() {
+            self.release_later(identity, token);
+        }
+    }
+
+    fn release_later(&self, identity: &Identity, token: Token) {
+        let (store, identity) = (self.clone(), *identity);
+        tokio::spawn(async move {
+            let remove = || store.remove(&identity, token);
+            // Once the lease is over it has been called unknown, and stays so.
+            let _ = timeout(store.lease, remove.retry(patiently())).await;
+        });
+    }
+
+    async fn remove(&self, identity: &Identity, token: Token) -> RedisResult<()> {
+        let mut connection = self.connection.clone();
+        let mut invocation = self.release.key(name(identity));
+        invocation.arg(&token.0);
+        within(invocation.invoke_async(&mut connection)).await
+    }
+
+    async fn put(
+        &self,
+        identity: &Identity,
+        token: Token,
+        sealed: &[u8],
+        ttl: Duration,
+    ) -> RedisResult<Option<Claim>> {
+        let mut value = Vec::with_capacity(HEADER + sealed.len());
+        value.extend_from_slice(&token.0);
+        value.extend_from_slice(&millis(self.ttl).to_be_bytes());
+        value.extend_from_slice(sealed);
+        let mut connection = self.connection.clone();
+        let mut invocation = self.put.key(name(identity));
+        invocation.arg(value).arg(millis(ttl));
+        let kept: Option<(Vec<u8>, i64)> = within(invocation.invoke_async(&mut connection)).await?;
+        Ok(kept.map(|(value, left)| kept_by_another(&value, left)))
+    }
+}
+
+/// What a record of another holder's amounts to, `left` milliseconds before it is forgotten.
+fn kept_by_another(value: &[u8], left: i64) -> Claim {
+    let (header, sealed) = value.split_at(value.len().min(HEADER));
+    let ttl = header.get(TOKEN..).and_then(|ttl| ttl.try_into().ok()).map(u64::from_be_bytes);
+    // A pending record is kept for the lease and then for as long as one that has ended.
+    let lease = u64::try_from(left).unwrap_or(0).saturating_sub(ttl.unwrap_or(u64::MAX));
+    Claim::Kept {
+        sealed: sealed.to_vec(),
+        lease: (lease > 0).then(|| Duration::from_millis(lease)),
+    }
+}
+
+fn name(identity: &Identity) -> String {
+    format!(
+        "totp-facade:idempotency:1:{}",
+        data_encoding::BASE64URL_NOPAD.encode(identity.as_ref())
+    )
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+async fn within<T: FromRedisValue>(
+    command: impl Future<Output = RedisResult<T>>,
+) -> RedisResult<T> {
+    timeout(PATIENCE, command).await.unwrap_or_else(|elapsed| {
+        Err(std::io::Error::new(std::io::ErrorKind::TimedOut, elapsed).into())
+    })
+}
+
+fn once() -> ExponentialBuilder {
+    ExponentialBuilder::new().with_min_delay(Duration::from_millis(10)).with_max_times(1)
+}
+
+fn patiently() -> ExponentialBuilder {
+    ExponentialBuilder::new()
+        .with_min_delay(Duration::from_millis(50))
+        .with_max_delay(Duration::from_secs(5))
+        .without_max_times()
+        .with_jitter()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pending_record_is_its_holders_until_it_has_only_the_time_of_an_ended_one_left() {
+        let value = |ttl: u64| [&[7; TOKEN][..], &ttl.to_be_bytes(), b"sealed"].concat();
+        for (left, expected, reason) in [
+            (612_000, Some(12_000), "just claimed"),
+            (600_001, Some(1), "the last millisecond"),
+            (600_000, None, "the lease is over"),
+            (1, None, "about to be forgotten"),
+            (-1, None, "without a time to live, as no replica leaves it"),
+            (-2, None, "gone in between"),
+        ] {
+            let Claim::Kept { sealed, lease } = kept_by_another(&value(600_000), left) else {
+                panic!("it is another's");
+            };
+
+            assert_eq!(sealed, b"sealed");
+            assert_eq!(lease, expected.map(Duration::from_millis), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_no_replica_wrote_is_no_lease() {
+        for value in [&b""[..], b"short", &[0; HEADER]] {
+            let Claim::Kept { sealed, lease } = kept_by_another(value, 1000) else {
+                panic!("it is another's");
+            };
+
+            assert!(sealed.is_empty());
+            assert!(lease.is_none_or(|lease| lease <= Duration::from_secs(1)));
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! A real Redis on a port of its own, gone with the test.
+
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Instant,
+};
+
+use redis::aio::MultiplexedConnection;
+
+use super::PATIENCE;
+
+/// A `redis-server` that keeps everything in memory.
+pub struct Redis {
+    pub port: u16,
+    child: Option<Child>,
+    flags: Vec<String>,
+    folder: PathBuf,
+}
+
+impl Redis {
+    /// Starts one. None where `redis-server` is not installed, which is said aloud, and is a failure in CI.
+    pub async fn start() -> Option<Self> {
+        Self::with_flags(|_, _| Vec::new()).await
+    }
+
+    /// The same with further flags, given a folder for files and the port.
+    pub async fn with_flags(flags: impl FnOnce(&Path, u16) -> Vec<String>) -> Option<Self> {
+        let missing = Command::new("redis-server").arg("--version").output().is_err();
+        if missing {
+            assert!(std::env::var_os("CI").is_none(), "redis-server is not installed");
+            let test = std::thread::current().name().unwrap_or_default().to_owned();
+            // Past the test harness, which would swallow it.
+            let _ = writeln!(std::io::stderr(), "SKIPPED {test}: redis-server is not installed");
+            return None;
+        }
+        let port = super::listener().await.local_addr().unwrap().port();
+        let folder = std::env::temp_dir().join(format!("totp-facade-redis-{port}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        let mut redis = Self { port, child: None, flags: flags(&folder, port), folder };
+        redis.restart().await;
+        Some(redis)
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Ends it at once, and with it all that it knew.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Starts it anew, empty, and waits until it answers.
+    pub async fn restart(&mut self) {
+        self.kill();
+        let port = self.port.to_string();
+        let child = Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--port", &port, "--save", "", "--appendonly", "no"])
+            .arg("--dir")
+            .arg(&self.folder)
+            .args(&self.flags)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+        let start = Instant::now();
+        while tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
+            assert!(start.elapsed() < PATIENCE, "redis-server does not start");
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Stops it in its tracks: connections stay open and are not served.
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        super::process::signal(self.child.as_ref().expect("it runs").id(), name);
+    }
+
+    pub async fn connection(&self) -> MultiplexedConnection {
+        let client = redis::Client::open(self.url()).unwrap();
+        client.get_multiplexed_async_connection().await.unwrap()
+    }
+
+    /// How many records there are.
+    pub async fn records(&self) -> usize {
+        redis::cmd("DBSIZE").query_async(&mut self.connection().await).await.unwrap()
+    }
+
+    /// Every name and every value there is.
+    pub async fn everything(&self) -> Vec<Vec<u8>> {
+        let mut connection = self.connection().await;
+        let names: Vec<Vec<u8>> =
+            redis::cmd("KEYS").arg("*").query_async(&mut connection).await.unwrap();
+        let mut all = names.clone();
+        for name in names {
+            all.push(redis::cmd("GET").arg(name).query_async(&mut connection).await.unwrap());
+        }
+        all
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
