@@ -113,10 +113,15 @@ fn model(pool: &DescriptorPool, messages: &[MessageDescriptor]) -> Result<String
         write_fields(&mut code, &message)?;
     }
     for message in unique(methods.iter().map(MethodDescriptor::output)) {
+        let registration = match message.get_field_by_name("totp_registration_id") {
+            Some(_) => "Some(&self.totp_registration_id)",
+            None => "None",
+        };
         writeln!(
             code,
             "impl crate::proto::StytchResponse for {} {{
     fn request_id(&self) -> &str {{ &self.request_id }}
+    fn totp_registration_id(&self) -> ::core::option::Option<&str> {{ {registration} }}
 }}",
             rust_path(&message)
         )?;

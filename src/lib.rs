@@ -7,9 +7,10 @@
 //! on failure [`status`], which decides what the caller is told. The messages of [`proto`] are both what the caller sends and what Stytch
 //! reads.
 //!
-//! Beside that path: [`config`] and [`cli`] start things, [`telemetry`] and [`metrics`] report on them,
-//! and [`sandbox`] stands in for Stytch without sharing a line with its client.
+//! Beside that path: [`config`] and [`cli`] start things, [`telemetry`], [`metrics`] and [`audit`] report on
+//! them, and [`sandbox`] stands in for Stytch without sharing a line with its client.
 
+pub mod audit;
 pub mod call;
 pub mod cli;
 pub mod config;

@@ -70,6 +70,9 @@ pub enum Kind {
 pub trait StytchResponse {
     /// Stytch's identifier of the call; empty when it sent none.
     fn request_id(&self) -> &str;
+
+    /// The TOTP that the answer is about, where it says so at its top.
+    fn totp_registration_id(&self) -> Option<&str>;
 }
 
 /// Stands in for a secret in `Debug`, telling only whether there is one.

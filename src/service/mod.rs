@@ -5,6 +5,8 @@ mod recovery_codes;
 mod totp;
 mod validate;
 
+use std::sync::Arc;
+
 use tonic::{
     Code, Request, Response, Status,
     metadata::{MetadataMap, MetadataValue},
@@ -13,6 +15,7 @@ use tonic::{
 };
 
 use crate::{
+    audit,
     call::{Call, ToItsEnd},
     idempotency::{self, Fingerprint, Idempotency, Origin},
     proto::{
@@ -96,38 +99,57 @@ impl Handler {
         violations.into_result()?;
 
         let client = self.client.clone();
-        let (result, origin) = match (endpoint.effect, key) {
-            (Effect::Reads, _) => (ask(client, endpoint, request, call).await, Origin::Fresh),
-            (Effect::Mutates, None) => {
-                let work = ask(client, endpoint, request, call.clone());
-                (ToItsEnd::new(call, work).await, Origin::Fresh)
-            }
-            (Effect::Mutates, Some(key)) => {
-                let fingerprint = Fingerprint::of(&request);
-                let work = move |call| ask(client, endpoint, request, call);
-                self.idempotency.run(&key, fingerprint, &call, work).await
-            }
+        let Some(key) = key else {
+            let its = call.clone();
+            let work = async move {
+                ask(&client, endpoint, &request, &its, audit::Idempotency::None).await
+            };
+            let result = match endpoint.effect {
+                Effect::Mutates => ToItsEnd::new(call, work).await,
+                Effect::Reads => work.await,
+            };
+            return respond(result, Origin::Fresh);
         };
+        let fingerprint = Fingerprint::of(&request);
+        let request = Arc::new(request);
+        let its = Arc::clone(&request);
+        let work = async move |its_call: Call| {
+            ask(&client, endpoint, &*its, &its_call, audit::Idempotency::Fresh).await
+        };
+        let (result, origin) = self.idempotency.run(&key, fingerprint, &call, work).await;
+        if origin == Origin::Replayed {
+            audit::Entry::new(&call, &*request, audit::Idempotency::Replayed).end(&result);
+        }
         respond(result, origin)
     }
 }
 
 /// One call to Stytch, with its failure as a status.
 async fn ask<Req, Res>(
-    client: Client,
+    client: &Client,
     endpoint: &'static Endpoint<Req, Res>,
-    request: Req,
-    call: Call,
+    request: &Req,
+    call: &Call,
+    idempotency: audit::Idempotency,
 ) -> Result<Res, Status>
 where
     Req: StytchRequest + serde::Serialize,
     Res: StytchResponse + serde::de::DeserializeOwned,
 {
-    client.call(endpoint, &request, &call.sent, call.deadline).await.map_err(|error| {
-        let status = status::upstream(&error, endpoint.effect, &request);
+    let entry = match endpoint.effect {
+        Effect::Mutates => Some(audit::Entry::new(call, request, idempotency)),
+        Effect::Reads => None,
+    };
+    let result = client.call(endpoint, request, &call.sent, call.deadline).await;
+    let result = result.map_err(|error| {
+        let status = status::upstream(&error, endpoint.effect, request);
         report(endpoint.path, &error, status.code());
         status
-    })
+    });
+    if let Some(entry) = entry {
+        entry.end(&result);
+    }
+    result
 }
 
 /// The answer with its metadata, or the failure with its.

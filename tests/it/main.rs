@@ -8,6 +8,7 @@ mod support;
 
 mod admin;
 mod answers;
+mod audit;
 mod calls;
 mod chaos;
 mod cli;
