@@ -38,3 +38,7 @@ readme:
 # The examples that run without more than Python and Node.js.
 examples:
     python3 .ci/examples.py
+
+# The retry policies of docs/retries.md, in gRPC and in Envoy.
+mesh:
+    python3 .ci/mesh.py

@@ -6,12 +6,11 @@ Takes its tools from PATH: a Python with examples/python/requirements.txt, Node.
 
 import os
 import re
-import signal
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from facade import ROOT, facade
+
 NODE = ROOT / "examples/node"
 PYTHON = ROOT / "examples/python"
 PATIENCE = 900  # seconds, for a build from scratch
@@ -33,34 +32,19 @@ def run(command, folder, **env):
     return done.stdout
 
 
-def dev():
-    """Starts a `dev` on free ports; with the address of its gRPC port."""
-    command = ["cargo", "run", "--release", "--", "dev", "--drain-delay", "0s", "--log", "warn"]
-    ports = ["--grpc-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"]
-    process = subprocess.Popen(
-        command + ports, cwd=ROOT, text=True, stdout=subprocess.PIPE, start_new_session=True
-    )
-    line = process.stdout.readline()
-    return process, line.removeprefix("grpc listening on ").strip()
-
-
 def main():
     run(["npm", "ci"], NODE)
     run(["npm", "run", "generate"], NODE)
     run(["npm", "run", "check"], NODE)
-    server, addr = dev()
-    try:
+    with facade("dev", "--log", "warn,audit=off", lines=3) as addrs:
         for command, folder in [
             ([sys.executable, "enrol.py"], PYTHON),
             (["node", "enrol.ts"], NODE),
         ] * 2:
-            printed = run(command, folder, ADDR=addr)
+            printed = run(command, folder, ADDR=addrs["grpc"])
             if not re.fullmatch(r"\n?".join(LINES), printed.strip()):
                 sys.exit(f"{command} printed:\n{printed}")
             print(f"ok: {' '.join(command[1:])}", flush=True)
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(timeout=60)
     # All but the very first find the TOTP of the one before.
     if "removing it" not in printed:
         sys.exit("the last program found no active TOTP")

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -31,9 +32,8 @@ import (
 // deadline is for a whole call, retries included.
 const deadline = 5 * time.Second
 
-// retries has gRPC send a call again on UNAVAILABLE and RESOURCE_EXHAUSTED, which mean that nothing was done.
-// No other status does: UNKNOWN, INTERNAL and DEADLINE_EXCEEDED may have spent the code. The server's pushback
-// stops or delays the retries that cannot help yet.
+// retries has gRPC send a call again whatever broke, for every call has an idempotency key; the server's
+// pushback stops or delays the retries that cannot help. Without keys, only reads may be retried: docs/retries.md.
 const retries = `{
   "methodConfig": [{
     "name": [
@@ -45,7 +45,7 @@ const retries = `{
       "initialBackoff": "0.1s",
       "maxBackoff": "2s",
       "backoffMultiplier": 2,
-      "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]
+      "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "INTERNAL", "UNKNOWN", "CANCELLED"]
     }
   }]
 }`
@@ -120,7 +120,7 @@ func create(
 	ctx context.Context, client totpv1.TotpServiceClient, organization, member string,
 ) (*totpv1.CreateResponse, error) {
 	register := func() (*totpv1.CreateResponse, error) {
-		ctx, cancel := context.WithTimeout(ctx, deadline)
+		ctx, cancel := call(ctx)
 		defer cancel()
 		return client.Create(ctx, &totpv1.CreateRequest{
 			OrganizationId: organization,
@@ -132,7 +132,7 @@ func create(
 		return created, err
 	}
 	fmt.Println("there is an active TOTP; removing it")
-	ctx, cancel := context.WithTimeout(ctx, deadline)
+	ctx, cancel := call(ctx)
 	defer cancel()
 	if _, err := client.Delete(ctx, &totpv1.DeleteRequest{
 		OrganizationId: organization,
@@ -146,9 +146,15 @@ func create(
 func authenticate(
 	ctx context.Context, client totpv1.TotpServiceClient, request *totpv1.AuthenticateRequest,
 ) (*totpv1.AuthenticateResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, deadline)
+	ctx, cancel := call(ctx)
 	defer cancel()
 	return client.Authenticate(ctx, request)
+}
+
+// call is the context of one call, however often gRPC has to send it: its deadline and its key.
+func call(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx = metadata.AppendToOutgoingContext(ctx, "idempotency-key", random())
+	return context.WithTimeout(ctx, deadline)
 }
 
 // details is what a failed call says in a form for programs: the reason, what is known to have happened
@@ -168,7 +174,7 @@ func details(err error) (reason, upstream string, fields []string) {
 }
 
 func random() string {
-	bytes := make([]byte, 8)
+	bytes := make([]byte, 16)
 	_, _ = rand.Read(bytes)
 	return hex.EncodeToString(bytes)
 }

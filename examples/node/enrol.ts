@@ -22,9 +22,8 @@ const who = {
   member_id: process.env.MEMBER ?? "fresh",
 };
 
-// UNAVAILABLE and RESOURCE_EXHAUSTED mean that nothing was done, so gRPC may send the call again. No other
-// status does: UNKNOWN, INTERNAL and DEADLINE_EXCEEDED may have spent the code. The server's pushback stops
-// or delays the retries that cannot help yet.
+// Every call has an idempotency key, so gRPC may send it again whatever broke; the server's pushback stops or
+// delays the retries that cannot help. Without keys, only reads may be retried: docs/retries.md.
 const retries = {
   methodConfig: [
     {
@@ -37,7 +36,7 @@ const retries = {
         initialBackoff: "0.1s",
         maxBackoff: "2s",
         backoffMultiplier: 2,
-        retryableStatusCodes: ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+        retryableStatusCodes: ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "INTERNAL", "UNKNOWN", "CANCELLED"],
       },
     },
   ],
@@ -81,15 +80,18 @@ function isServiceError(error: unknown): error is grpc.ServiceError {
 
 type Unary<Req, Res> = (
   request: Req,
+  metadata: grpc.Metadata,
   options: grpc.CallOptions,
   callback: (error: grpc.ServiceError | null, answer?: Res) => void,
 ) => grpc.ClientUnaryCall;
 
-/** Makes a call with a deadline of five seconds, retries included. */
+/** Makes one call, however often gRPC has to send it within five seconds. */
 function call<Req, Res>(method: Unary<Req, Res>, request: Req): Promise<Res> {
   return new Promise((resolve, reject) => {
+    const metadata = new grpc.Metadata();
+    metadata.set("idempotency-key", randomUUID());
     const options = { deadline: Date.now() + 5_000 };
-    method(request, options, (error, answer) => (error ? reject(error) : resolve(answer!)));
+    method(request, metadata, options, (error, answer) => (error ? reject(error) : resolve(answer!)));
   });
 }
 

@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import sys
+import uuid
 from pathlib import Path
 
 import grpc
@@ -29,9 +30,8 @@ WHO = {
 }
 DEADLINE = 5  # seconds, retries included
 
-# UNAVAILABLE and RESOURCE_EXHAUSTED mean that nothing was done, so gRPC may send the call again. No other
-# status does: UNKNOWN, INTERNAL and DEADLINE_EXCEEDED may have spent the code. The server's pushback stops
-# or delays the retries that cannot help yet.
+# Every call has an idempotency key, so gRPC may send it again whatever broke; the server's pushback stops or
+# delays the retries that cannot help. Without keys, only reads may be retried: docs/retries.md.
 RETRIES = {
     "methodConfig": [
         {
@@ -44,11 +44,19 @@ RETRIES = {
                 "initialBackoff": "0.1s",
                 "maxBackoff": "2s",
                 "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+                "retryableStatusCodes": [
+                    "UNAVAILABLE", "RESOURCE_EXHAUSTED", "INTERNAL", "UNKNOWN", "CANCELLED"
+                ],
             },
         }
     ]
 }
+
+
+def call(method, request):
+    """Makes one call, however often gRPC has to send it."""
+    key = ("idempotency-key", str(uuid.uuid4()))
+    return method(request, timeout=DEADLINE, metadata=[key])
 
 
 def details(error):
@@ -68,14 +76,14 @@ def details(error):
 def create(stub):
     """Registers a TOTP, in place of an active one if there is one."""
     try:
-        return stub.Create(totp_pb2.CreateRequest(**WHO), timeout=DEADLINE)
+        return call(stub.Create, totp_pb2.CreateRequest(**WHO))
     except grpc.RpcError as error:
         reason, _, _ = details(error)
         if reason != "ACTIVE_TOTP_EXISTS":
             raise
         print("there is an active TOTP; removing it")
-        stub.Delete(totp_pb2.DeleteRequest(**WHO), timeout=DEADLINE)
-        return stub.Create(totp_pb2.CreateRequest(**WHO), timeout=DEADLINE)
+        call(stub.Delete, totp_pb2.DeleteRequest(**WHO))
+        return call(stub.Create, totp_pb2.CreateRequest(**WHO))
 
 
 def main():
@@ -92,20 +100,20 @@ def main():
         code = pyotp.TOTP(created.secret).now()
         # Stands for the intermediate session token that Stytch's login call answers with.
         login = f"sandbox-login.{WHO['member_id']}.{secrets.token_hex(8)}"
-        session = stub.Authenticate(
+        session = call(
+            stub.Authenticate,
             totp_pb2.AuthenticateRequest(
                 **WHO, code=code, intermediate_session_token=login, set_mfa_enrollment="enroll"
             ),
-            timeout=DEADLINE,
         )
         print(f"logged in, until {session.member_session.expires_at.ToJsonString()}")
 
         try:
-            stub.Authenticate(
+            call(
+                stub.Authenticate,
                 totp_pb2.AuthenticateRequest(
                     **WHO, code=code, session_token=session.session_token
                 ),
-                timeout=DEADLINE,
             )
         except grpc.RpcError as error:
             reason, upstream, fields = details(error)

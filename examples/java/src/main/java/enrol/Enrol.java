@@ -6,8 +6,10 @@ import com.google.rpc.BadRequest;
 import com.google.rpc.ErrorInfo;
 import io.grpc.ManagedChannel;
 import io.grpc.ManagedChannelBuilder;
+import io.grpc.Metadata;
 import io.grpc.StatusRuntimeException;
 import io.grpc.protobuf.StatusProto;
+import io.grpc.stub.MetadataUtils;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.file.Files;
@@ -42,9 +44,9 @@ public final class Enrol {
   private static final String MEMBER = env("MEMBER", "fresh");
 
   /**
-   * UNAVAILABLE and RESOURCE_EXHAUSTED mean that nothing was done, so gRPC may send the call again.
-   * No other status does: UNKNOWN, INTERNAL and DEADLINE_EXCEEDED may have spent the code. The
-   * server's pushback stops or delays the retries that cannot help yet.
+   * Every call has an idempotency key, so gRPC may send it again whatever broke; the server's
+   * pushback stops or delays the retries that cannot help. Without keys, only reads may be retried:
+   * docs/retries.md.
    */
   private static final Map<String, ?> RETRIES =
       Map.of(
@@ -61,7 +63,16 @@ public final class Enrol {
                       "initialBackoff", "0.1s",
                       "maxBackoff", "2s",
                       "backoffMultiplier", 2.0,
-                      "retryableStatusCodes", List.of("UNAVAILABLE", "RESOURCE_EXHAUSTED")))));
+                      "retryableStatusCodes",
+                          List.of(
+                              "UNAVAILABLE",
+                              "RESOURCE_EXHAUSTED",
+                              "INTERNAL",
+                              "UNKNOWN",
+                              "CANCELLED")))));
+
+  private static final Metadata.Key<String> IDEMPOTENCY_KEY =
+      Metadata.Key.of("idempotency-key", Metadata.ASCII_STRING_MARSHALLER);
 
   private Enrol() {}
 
@@ -96,7 +107,7 @@ public final class Enrol {
     // Stands for the intermediate session token that Stytch's login call answers with.
     String login = "sandbox-login." + MEMBER + "." + UUID.randomUUID();
     var session =
-        withDeadline(client)
+        once(client)
             .authenticate(
                 request
                     .clone()
@@ -107,7 +118,7 @@ public final class Enrol {
     System.out.println("logged in, until " + expires);
 
     try {
-      withDeadline(client)
+      once(client)
           .authenticate(request.setSessionToken(session.getSessionToken()).build());
     } catch (StatusRuntimeException error) {
       System.out.println(
@@ -120,25 +131,29 @@ public final class Enrol {
     CreateRequest request =
         CreateRequest.newBuilder().setOrganizationId(ORGANIZATION).setMemberId(MEMBER).build();
     try {
-      return withDeadline(client).create(request);
+      return once(client).create(request);
     } catch (StatusRuntimeException error) {
       if (!Details.of(error).reason().equals("ACTIVE_TOTP_EXISTS")) {
         throw error;
       }
       System.out.println("there is an active TOTP; removing it");
-      withDeadline(client)
+      once(client)
           .delete(
               DeleteRequest.newBuilder()
                   .setOrganizationId(ORGANIZATION)
                   .setMemberId(MEMBER)
                   .build());
-      return withDeadline(client).create(request);
+      return once(client).create(request);
     }
   }
 
-  /** For one call, retries included: a deadline is a point in time. */
-  private static TotpServiceBlockingStub withDeadline(TotpServiceBlockingStub client) {
-    return client.withDeadlineAfter(5, TimeUnit.SECONDS);
+  /** For one call, however often gRPC has to send it: its deadline, a point in time, and its key. */
+  private static TotpServiceBlockingStub once(TotpServiceBlockingStub client) {
+    Metadata metadata = new Metadata();
+    metadata.put(IDEMPOTENCY_KEY, UUID.randomUUID().toString());
+    return client
+        .withDeadlineAfter(5, TimeUnit.SECONDS)
+        .withInterceptors(MetadataUtils.newAttachHeadersInterceptor(metadata));
   }
 
   /**

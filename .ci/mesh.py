@@ -1,0 +1,363 @@
+#!/usr/bin/env python3
+"""Runs the retry policies of docs/retries.md, as they are written there, in what they are for: the service
+configs in gRPC, the routes in Envoy. Connections break, outcomes are unknown, Stytch is away; counted is how often the
+façade and Stytch are asked.
+
+Takes its tools from PATH: a Python with examples/python/requirements.txt and PyYAML, and Envoy.
+"""
+
+import json
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+import uuid
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import yaml
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from facade import ROOT, facade
+
+PATIENCE = 60  # seconds
+DEADLINE = 20  # seconds
+
+sys.path.append(str(ROOT / "proto"))
+totp, totp_grpc = grpc.protos_and_services("stytch/b2b/totp/v1/totp.proto")
+codes, codes_grpc = grpc.protos_and_services("stytch/b2b/recovery_codes/v1/recovery_codes.proto")
+
+
+def blocks(language):
+    text = (ROOT / "docs/retries.md").read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
+
+
+def wait_until(condition, what):
+    start = time.monotonic()
+    while not condition():
+        if time.monotonic() - start > PATIENCE:
+            sys.exit(f"waited in vain until {what}")
+        time.sleep(0.01)
+
+
+class Proxy:
+    """Passes connections on until it is told to reset those that are open."""
+
+    def __init__(self, upstream):
+        host, port = upstream.split(":")
+        self.upstream = (host, int(port))
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.addr = "127.0.0.1:%d" % self.listener.getsockname()[1]
+        self.open = []
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            client, _ = self.listener.accept()
+            try:
+                server = socket.create_connection(self.upstream)
+            except OSError:
+                client.close()
+                continue
+            self.open += [client, server]
+            for pair in [(client, server), (server, client)]:
+                threading.Thread(target=self.copy, args=pair, daemon=True).start()
+
+    @staticmethod
+    def copy(source, sink):
+        try:
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def reset(self):
+        for end in self.open:
+            # RST rather than FIN.
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            try:
+                end.shutdown(socket.SHUT_RD)
+            except OSError:
+                pass
+            end.close()
+        self.open = []
+
+
+class Log:
+    """The façade's log, in which each call is a line."""
+
+    def __init__(self):
+        self.file = tempfile.NamedTemporaryFile("r")
+
+    def calls(self, method):
+        self.file.seek(0)
+        lines = (json.loads(line) for line in self.file if line.startswith("{"))
+        return sum(
+            line["message"] == "call ended" and line.get("method", "").endswith(f"/{method}")
+            for line in lines
+            if line["target"] != "audit"
+        )
+
+
+@contextmanager
+def alive():
+    """A façade in front of its sandbox."""
+    log = Log()
+    with open(log.file.name, "w") as stderr:
+        flags = ["--sandbox-control", "--log", "totp_facade=debug", "--log-format", "json"]
+        with facade("dev", *flags, lines=3, stderr=stderr) as addrs:
+            yield addrs["grpc"], log, Sandbox(addrs["sandbox"])
+
+
+@contextmanager
+def dead():
+    """A façade in front of a port where nobody listens."""
+    log = Log()
+    closed = socket.create_server(("127.0.0.1", 0))
+    port = closed.getsockname()[1]
+    closed.close()
+    settings = {
+        "STYTCH_PROJECT_ID": "project-test-1",
+        "STYTCH_SECRET": "secret-test-1",
+        "STYTCH_BASE_URL": f"http://127.0.0.1:{port}",
+    }
+    with open(log.file.name, "w") as stderr:
+        flags = ["--log", "totp_facade=debug", "--log-format", "json"]
+        with facade("serve", *flags, stderr=stderr, **settings) as addrs:
+            yield addrs["grpc"], log
+
+
+class Sandbox:
+    def __init__(self, addr):
+        self.url = f"http://{addr}/sandbox/faults"
+
+    def ask(self, method, body=None):
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url, data=data, method=method)
+        with urllib.request.urlopen(request) as answer:
+            return json.loads(answer.read() or "null")
+
+    def rule(self, fault):
+        self.ask("DELETE")
+        self.ask("POST", {"path": "/v1/b2b/totp", "fault": fault})
+
+    def asked(self):
+        """How often it has been asked for a TOTP since the rule."""
+        (rule,) = self.ask("GET")
+        return rule["met"]
+
+
+class Client:
+    def __init__(self, addr, config=None):
+        options = [("grpc.service_config", config)] if config else [("grpc.enable_retries", 0)]
+        self.channel = grpc.insecure_channel(addr, options=options)
+        grpc.channel_ready_future(self.channel).result(timeout=PATIENCE)
+
+    def create(self, key=None):
+        metadata = [("idempotency-key", key)] if key else []
+        request = totp.CreateRequest(organization_id="example-works", member_id="fresh")
+        stub = totp_grpc.TotpServiceStub(self.channel)
+        return stub.Create.future(request, timeout=DEADLINE, metadata=metadata)
+
+    def get(self):
+        request = codes.GetRequest(organization_id="example-works", member_id="enrolled")
+        stub = codes_grpc.RecoveryCodesServiceStub(self.channel)
+        return stub.Get.future(request, timeout=DEADLINE)
+
+
+def outcome(call):
+    """The name of the code, and the `upstream` of its details."""
+    error = call.exception()
+    if error is None:
+        return "OK", None
+    status = rpc_status.from_call(error)
+    for detail in status.details if status else []:
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info):
+            return error.code().name, info.metadata["upstream"]
+    return error.code().name, None
+
+
+def replayed(call):
+    return ("idempotent-replayed", "true") in call.initial_metadata()
+
+
+def check(what, found, expected):
+    if found != expected:
+        sys.exit(f"{what}: {found}, but expected {expected}")
+    print(f"ok: {what}: {found}", flush=True)
+
+
+def new_key():
+    return str(uuid.uuid4())
+
+
+def break_the_connection(client, key, proxy, sandbox):
+    """A call whose connection breaks once Stytch has been asked."""
+    sandbox.rule({"latency": "1s"})
+    call = client.create(key)
+    wait_until(lambda: sandbox.asked() == 1, "Stytch is asked")
+    proxy.reset()
+    return call
+
+
+def service_configs():
+    reads_only, with_keys = blocks("json")
+
+    with dead() as (addr, log):
+        client = Client(addr, reads_only)
+        check("gRPC, Stytch away, a read", outcome(client.get()), ("UNAVAILABLE", "not_sent"))
+        check("  attempts", log.calls("Get"), 4)
+        check("gRPC, Stytch away, no key", outcome(client.create()), ("UNAVAILABLE", "not_sent"))
+        check("  attempts", log.calls("Create"), 1)
+    with dead() as (addr, log):
+        call = Client(addr, with_keys).create(new_key())
+        check("gRPC, Stytch away, a key", outcome(call), ("UNAVAILABLE", "not_sent"))
+        check("  attempts", log.calls("Create"), 4)
+
+    with alive() as (addr, log, sandbox):
+        proxy = Proxy(addr)
+        call = break_the_connection(Client(proxy.addr, reads_only), None, proxy, sandbox)
+        check("gRPC, a broken connection, no key", outcome(call), ("UNAVAILABLE", None))
+        wait_until(lambda: log.calls("Create") == 1, "the call ends")
+        check("  attempts, executions", (log.calls("Create"), sandbox.asked()), (1, 1))
+
+        call = break_the_connection(Client(proxy.addr, with_keys), new_key(), proxy, sandbox)
+        check("gRPC, a broken connection, a key", outcome(call), ("OK", None))
+        check("  replayed", replayed(call), True)
+        wait_until(lambda: log.calls("Create") == 3, "both attempts end")
+        check("  executions", sandbox.asked(), 1)
+
+        sandbox.rule({"cut": "before_answer"})
+        call = Client(addr, with_keys).create(new_key())
+        check("gRPC, an unknown outcome, a key", outcome(call), ("UNKNOWN", "unknown"))
+        check("  attempts, executions", (log.calls("Create") - 3, sandbox.asked()), (1, 1))
+
+
+@contextmanager
+def envoy(upstream):
+    """An Envoy with the routes of the document in front of `upstream`; with its address."""
+    (routes, _) = blocks("yaml")
+    host, port = upstream.split(":")
+    socket_address = lambda port: {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+    manager = {
+        "@type": "type.googleapis.com/envoy.extensions.filters.network."
+        "http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "grpc",
+        "codec_type": "HTTP2",
+        "route_config": {
+            "virtual_hosts": [
+                {"name": "all", "domains": ["*"], "routes": yaml.safe_load(routes)},
+            ]
+        },
+        "http_filters": [
+            {
+                "name": "router",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
+                },
+            }
+        ],
+    }
+    http2 = {
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": {"http2_protocol_options": {}},
+    }
+    cluster = {
+        "name": "totp-facade",
+        "type": "STATIC",
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2
+        },
+        "load_assignment": {
+            "cluster_name": "totp-facade",
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket_address(int(port))}}]}],
+        },
+    }
+    free = socket.create_server(("127.0.0.1", 0))
+    listen = free.getsockname()[1]
+    free.close()
+    bootstrap = {
+        "static_resources": {
+            "listeners": [
+                {
+                    "address": socket_address(listen),
+                    "filter_chains": [
+                        {"filters": [{"name": "grpc", "typed_config": manager}]}
+                    ],
+                }
+            ],
+            "clusters": [cluster],
+        }
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        config, log = Path(folder, "envoy.json"), Path(folder, "envoy.log")
+        config.write_text(json.dumps(bootstrap))
+        command = ["envoy", "-c", str(config), "--use-dynamic-base-id", "--concurrency", "1"]
+        with open(log, "w") as stderr:
+            process = subprocess.Popen([*command, "--log-level", "warn"], stderr=stderr)
+        try:
+            def listens():
+                if process.poll() is not None:
+                    sys.exit(f"Envoy does not start:\n{log.read_text()}")
+                with socket.socket() as probe:
+                    return probe.connect_ex(("127.0.0.1", listen)) == 0
+
+            wait_until(listens, "Envoy listens")
+            yield f"127.0.0.1:{listen}"
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
+
+
+def meshes():
+    for key, attempts in [(None, 3), (new_key(), 4)]:
+        which = "a key" if key else "no key"
+        with dead() as (addr, log), envoy(addr) as front:
+            call = Client(front).create(key)
+            check(f"Envoy, Stytch away, {which}", outcome(call), ("UNAVAILABLE", "not_sent"))
+            check("  attempts", log.calls("Create"), attempts)
+
+        with alive() as (addr, log, sandbox), envoy(addr) as front:
+            sandbox.rule({"cut": "before_answer"})
+            call = Client(front).create(key)
+            check(f"Envoy, an unknown outcome, {which}", outcome(call), ("UNKNOWN", "unknown"))
+            check("  attempts, executions", (log.calls("Create"), sandbox.asked()), (1, 1))
+
+    with alive() as (addr, log, sandbox):
+        proxy = Proxy(addr)
+        with envoy(proxy.addr) as front:
+            call = break_the_connection(Client(front), None, proxy, sandbox)
+            check("Envoy, a broken connection, no key", outcome(call), ("UNAVAILABLE", None))
+            wait_until(lambda: log.calls("Create") == 1, "the call ends")
+            check("  attempts, executions", (log.calls("Create"), sandbox.asked()), (1, 1))
+
+            call = break_the_connection(Client(front), new_key(), proxy, sandbox)
+            check("Envoy, a broken connection, a key", outcome(call), ("OK", None))
+            check("  replayed", replayed(call), True)
+            wait_until(lambda: log.calls("Create") == 3, "both attempts end")
+            check("  executions", sandbox.asked(), 1)
+
+            # Longer than the time for one try.
+            sandbox.rule({"latency": "6s"})
+            call = Client(front).create(new_key())
+            check("Envoy, a slow Stytch, a key", outcome(call), ("OK", None))
+            check("  replayed, executions", (replayed(call), sandbox.asked()), (True, 1))
+
+
+def main():
+    subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=ROOT, check=True)
+    service_configs()
+    meshes()
+
+
+main()
