@@ -147,6 +147,8 @@ async fn facade(
     let client = Client::new(stytch, &metrics).map_err(|error| Failure::run(&error))?;
     let idempotency = Idempotency::new(&config.idempotency, stytch, &metrics)
         .map_err(|error| Failure::run(&error))?;
+    let probe = idempotency.clone();
+    tokio::spawn(async move { probe.probe().await });
     let services = Services::new(Handler::new(client, idempotency));
     server::run(listeners, &config.settings, services, metrics, stop)
         .await

@@ -182,6 +182,18 @@ impl Idempotency {
         })))
     }
 
+    /// Says in the log whether the store can be used.
+    pub async fn probe(&self) {
+        let Store::Redis(redis) = &self.0.store else { return };
+        match redis.probe().await {
+            Ok(()) => tracing::info!("idempotency keys are remembered in Redis"),
+            Err(error) => tracing::warn!(
+                %error,
+                "idempotency store failed: calls with a key are refused until Redis can be used"
+            ),
+        }
+    }
+
     /// Makes `call` by `work`, or tells what a call with the same key was told.
     ///
     /// # Errors

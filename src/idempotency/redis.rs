@@ -102,6 +102,12 @@ impl Redis {
         })
     }
 
+    /// Whether Redis can be reached and lets the scripts run.
+    pub(super) async fn probe(&self) -> RedisResult<()> {
+        let mut connection = self.connection.clone();
+        within(self.release.key(name("probe")).arg("").invoke_async(&mut connection)).await
+    }
+
     /// Asks for the right to make the call, which `pending` then stands for.
     pub(super) async fn claim(&self, identity: &Identity, pending: &[u8]) -> RedisResult<Claim> {
         let mut token = Token([0; TOKEN]);
@@ -190,11 +196,9 @@ fn kept_by_another(value: &[u8], left: i64) -> Claim {
     }
 }
 
-fn name(identity: &Identity) -> String {
-    format!(
-        "totp-facade:idempotency:1:{}",
-        data_encoding::BASE64URL_NOPAD.encode(identity.as_ref())
-    )
+fn name(identity: impl AsRef<[u8]>) -> String {
+    let hash = data_encoding::BASE64URL_NOPAD.encode(identity.as_ref());
+    format!("totp-facade:idempotency:1:{hash}")
 }
 
 fn millis(duration: Duration) -> u64 {

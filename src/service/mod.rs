@@ -17,7 +17,7 @@ use tonic::{
 use crate::{
     audit,
     call::{Call, ToItsEnd},
-    idempotency::{self, Fingerprint, Idempotency, Origin},
+    idempotency::{self, Fingerprint, Idempotency, Key, Origin},
     proto::{
         StytchRequest, StytchResponse,
         stytch::b2b::{
@@ -98,25 +98,51 @@ impl Handler {
         };
         violations.into_result()?;
 
-        let client = self.client.clone();
-        let Some(key) = key else {
-            let its = call.clone();
-            let work = async move {
-                ask(&client, endpoint, &request, &its, audit::Idempotency::None).await
-            };
-            let result = match endpoint.effect {
-                Effect::Mutates => ToItsEnd::new(call, work).await,
-                Effect::Reads => work.await,
-            };
-            return respond(result, Origin::Fresh);
-        };
+        match key {
+            None => respond(self.ask(endpoint, request, call).await, Origin::Fresh),
+            Some(key) => self.ask_once(endpoint, request, call, &key).await,
+        }
+    }
+
+    async fn ask<Req, Res>(
+        &self,
+        endpoint: &'static Endpoint<Req, Res>,
+        request: Req,
+        call: Call,
+    ) -> Result<Res, Status>
+    where
+        Req: StytchRequest + serde::Serialize + Send + Sync + 'static,
+        Res: StytchResponse + serde::de::DeserializeOwned + Send + 'static,
+    {
+        let (client, its) = (self.client.clone(), call.clone());
+        let work =
+            async move { ask(&client, endpoint, &request, &its, audit::Idempotency::None).await };
+        match endpoint.effect {
+            Effect::Mutates => ToItsEnd::new(call, work).await,
+            Effect::Reads => work.await,
+        }
+    }
+
+    /// The same, unless a call with this key has been made. What a call was told before is in the audit trail
+    /// once more, for its answer is given out once more.
+    async fn ask_once<Req, Res>(
+        &self,
+        endpoint: &'static Endpoint<Req, Res>,
+        request: Req,
+        call: Call,
+        key: &Key,
+    ) -> Result<Response<Res>, Status>
+    where
+        Req: prost::Message + StytchRequest + serde::Serialize + 'static,
+        Res: prost::Message + Default + StytchResponse + serde::de::DeserializeOwned + 'static,
+    {
         let fingerprint = Fingerprint::of(&request);
         let request = Arc::new(request);
-        let its = Arc::clone(&request);
-        let work = async move |its_call: Call| {
-            ask(&client, endpoint, &*its, &its_call, audit::Idempotency::Fresh).await
+        let (client, its) = (self.client.clone(), Arc::clone(&request));
+        let work = async move |call: Call| {
+            ask(&client, endpoint, &*its, &call, audit::Idempotency::Fresh).await
         };
-        let (result, origin) = self.idempotency.run(&key, fingerprint, &call, work).await;
+        let (result, origin) = self.idempotency.run(key, fingerprint, &call, work).await;
         if origin == Origin::Replayed {
             audit::Entry::new(&call, &*request, audit::Idempotency::Replayed).end(&result);
         }
@@ -185,7 +211,10 @@ fn report(path: &str, error: &Error, code: Code) {
     let (upstream, request_id) = (error.upstream().as_str(), error.request_id());
     let (is_failure, code) = (status::is_failure(code), status::code_name(code));
     let cause: &dyn std::error::Error = error;
-    if is_failure {
+    if matches!(error, Error::CircuitOpen { .. }) {
+        // The breaker has said so once, and counts.
+        tracing::debug!(path, code, upstream, error = cause, "upstream call not made");
+    } else if is_failure {
         tracing::warn!(path, code, upstream, request_id, error = cause, "upstream call failed");
     } else {
         tracing::info!(path, code, upstream, request_id, error = cause, "upstream call refused");

@@ -524,6 +524,8 @@ async fn redis_is_reached_over_tls_with_a_password_that_no_log_shows() {
         server.signal("TERM");
         let (code, stdout, stderr) = server.end();
         assert_eq!(code, Some(0), "{stderr}");
+        let said = if good { "remembered in Redis" } else { "until Redis can be used" };
+        assert!(stderr.contains(said), "what is wrong is said at the start: {stderr}");
         logs.push(stdout + &stderr);
     }
 
