@@ -2,8 +2,8 @@
 //!
 //! A keyed call is made in a task of its own, its flight, which runs to its end whatever its callers do.
 //! Calls with the same key join it while it lasts; afterwards its record tells them what it was told. What was
-//! not sent is not recorded. Records are kept in this process ([`Memory`]) or in Redis ([`Redis`]), sealed
-//! in both, for answers hold secrets.
+//! not sent is not recorded. Records are kept in this process (`memory.rs`) or in Redis (`redis.rs`),
+//! sealed in both, for answers hold secrets.
 //!
 //! The trap: a flight that was granted a claim must record or release it on every way out, panics included.
 

@@ -1,9 +1,6 @@
 //! The audit trail, as a process writes it.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
-use tokio::sync::{Notify, mpsc};
 use tonic::{Response, Status, transport::Channel};
 
 use crate::{
@@ -129,32 +126,15 @@ async fn what_only_reads_or_was_not_sent_is_not_in_the_trail() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_whose_caller_went_away_is_in_the_trail_with_its_real_end() {
     for keyed in [false, true] {
-        let (told, mut answer) = mpsc::channel(1);
-        let (done, mut answered) = mpsc::channel(1);
-        let answer_now = Arc::new(Notify::new());
-        let now = Arc::clone(&answer_now);
-        let peer = Peer::start(move |mut connection| {
-            let (told, done, now) = (told.clone(), done.clone(), Arc::clone(&now));
-            async move {
-                connection.request().await;
-                told.send(()).await.unwrap();
-                now.notified().await;
-                connection.send(peer::json(200, Rpc::CREATE.answer)).await;
-                done.send(()).await.unwrap();
-                connection.hold().await;
-            }
-        })
-        .await;
+        let (mut peer, tell) = Peer::patient(peer::json(200, Rpc::CREATE.answer)).await;
         let (server, channel) = facade(peer.addr, &[]).await;
         let call = tokio::spawn(create(channel, keyed));
-        answer.recv().await.unwrap();
+        peer.request().await;
         call.abort();
         let _ = call.await;
-        // The drain waits for the call, so its end is in the trail.
-        server.signal("TERM");
-        answer_now.notify_one();
-        answered.recv().await.unwrap();
+        tell.notify_one();
 
+        // The drain waits for the call, so its end is in the trail.
         let idempotency = if keyed { "fresh" } else { "none" };
         let trail = trail(server);
         assert_eq!(

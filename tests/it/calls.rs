@@ -1,13 +1,10 @@
 //! What the server does with calls that are late, given up, too many, or broken.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use axum::{Router, http::StatusCode, routing::post};
 use bytes::Bytes;
-use tokio::{net::TcpStream, sync::Notify, time::timeout};
+use tokio::{net::TcpStream, time::timeout};
 use tonic::{Code, Status, service::Routes};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_types::StatusExt as _;
@@ -25,26 +22,9 @@ use crate::support::{
 
 const ANSWER: &str = r#"{"secret": "S"}"#;
 
-/// A peer that answers each request when it is told to.
-async fn patient_peer() -> (Peer, Arc<Notify>) {
-    let answer = Arc::new(Notify::new());
-    let told = Arc::clone(&answer);
-    let peer = Peer::start(move |mut connection| {
-        let told = Arc::clone(&told);
-        async move {
-            while connection.request().await {
-                told.notified().await;
-                connection.send(json(200, ANSWER)).await;
-            }
-        }
-    })
-    .await;
-    (peer, answer)
-}
-
 #[tokio::test]
 async fn a_deadline_is_answered_with_deadline_exceeded_and_what_is_known() {
-    let (peer, _answer) = patient_peer().await;
+    let (peer, _answer) = Peer::patient(json(200, ANSWER)).await;
     let facade = Facade::in_front_of(peer.addr).await;
     let mut http2 = Http2::connect(&facade).await;
     for limit in [100, 400].map(Duration::from_millis) {
@@ -63,7 +43,7 @@ async fn a_deadline_is_answered_with_deadline_exceeded_and_what_is_known() {
 
 #[tokio::test]
 async fn even_a_short_deadline_is_never_answered_with_tonics_cancelled() {
-    let (peer, _answer) = patient_peer().await;
+    let (peer, _answer) = Peer::patient(json(200, ANSWER)).await;
     let facade = Facade::in_front_of(peer.addr).await;
     let mut http2 = Http2::connect(&facade).await;
 
@@ -127,7 +107,7 @@ async fn a_malformed_deadline_is_refused_and_not_ignored() {
 
 #[tokio::test]
 async fn a_call_whose_caller_goes_away_runs_to_its_end_and_counts_until_then() {
-    let (mut peer, answer) = patient_peer().await;
+    let (mut peer, answer) = Peer::patient(json(200, ANSWER)).await;
     let mut setup = Setup::new(peer.addr);
     setup.server.max_in_flight = 1;
     let facade = setup.start().await;
@@ -154,7 +134,7 @@ async fn a_call_whose_caller_goes_away_runs_to_its_end_and_counts_until_then() {
 
 #[tokio::test]
 async fn a_full_server_sheds_at_once_with_retry_info_and_still_answers_probes() {
-    let (mut peer, answer) = patient_peer().await;
+    let (mut peer, answer) = Peer::patient(json(200, ANSWER)).await;
     let mut setup = Setup::new(peer.addr);
     setup.server.max_in_flight = 2;
     let facade = setup.start().await;

@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::Notify, time::timeout};
+use tokio::{net::TcpListener, time::timeout};
 use tonic::{Code, Request, Response, Status, metadata::MetadataValue};
 use tonic_types::StatusExt as _;
 
@@ -37,23 +37,6 @@ async fn counting(rpc: Rpc) -> Peer {
         }
     })
     .await
-}
-
-/// Answers each request when it is told to.
-async fn patient(rpc: Rpc) -> (Peer, Arc<Notify>) {
-    let answer = Arc::new(Notify::new());
-    let told = Arc::clone(&answer);
-    let peer = Peer::start(move |mut connection| {
-        let told = Arc::clone(&told);
-        async move {
-            while connection.request().await {
-                told.notified().await;
-                connection.send(peer::json(200, rpc.answer)).await;
-            }
-        }
-    })
-    .await;
-    (peer, answer)
 }
 
 #[track_caller]
@@ -122,7 +105,7 @@ async fn a_read_takes_no_notice_of_a_key() {
 
 #[tokio::test]
 async fn calls_with_the_key_of_one_in_flight_wait_for_it() {
-    let (mut peer, answer) = patient(Rpc::CREATE).await;
+    let (mut peer, answer) = Peer::patient(peer::json(200, Rpc::CREATE.answer)).await;
     let facade = Facade::in_front_of(peer.addr).await;
     let channel = facade.channel().await;
     let calls: Vec<_> =
@@ -308,7 +291,7 @@ async fn a_malformed_key_is_refused_unsent_with_whatever_else_is_wrong() {
 #[tokio::test]
 async fn the_answer_of_a_call_whose_caller_went_away_waits_for_its_retry() {
     for rpc in Rpc::mutating() {
-        let (mut peer, answer) = patient(rpc).await;
+        let (mut peer, answer) = Peer::patient(peer::json(200, rpc.answer)).await;
         let facade = Facade::in_front_of(peer.addr).await;
         let channel = facade.channel().await;
         let call = tokio::spawn(rpc.keyed(channel, "fresh", "key"));
@@ -326,7 +309,7 @@ async fn the_answer_of_a_call_whose_caller_went_away_waits_for_its_retry() {
 
 #[tokio::test]
 async fn a_deadline_leaves_the_call_going_and_the_next_try_gets_its_answer() {
-    let (mut peer, answer) = patient(Rpc::CREATE).await;
+    let (mut peer, answer) = Peer::patient(peer::json(200, Rpc::CREATE.answer)).await;
     let facade = Facade::in_front_of(peer.addr).await;
     let channel = facade.channel().await;
     let mut request = Rpc::CREATE.keyed_request("fresh", "key");
@@ -345,7 +328,7 @@ async fn a_deadline_leaves_the_call_going_and_the_next_try_gets_its_answer() {
 
 #[tokio::test]
 async fn the_drain_waits_for_a_call_with_a_key_whose_caller_went_away() {
-    let (mut peer, answer) = patient(Rpc::CREATE).await;
+    let (mut peer, answer) = Peer::patient(peer::json(200, Rpc::CREATE.answer)).await;
     let facade = Facade::in_front_of(peer.addr).await;
     let call = tokio::spawn(Rpc::CREATE.keyed(facade.channel().await, "fresh", "key"));
     peer.request().await;

@@ -2,6 +2,7 @@
 //! Redis, and façades that are processes of their own.
 
 use std::{
+    collections::HashSet,
     net::SocketAddr,
     sync::{
         Arc,
@@ -252,28 +253,15 @@ async fn redis_holds_no_plaintext_of_a_secret_a_code_a_token_or_a_key() {
     let Some(redis) = Redis::start().await else { return };
     for rpc in Rpc::mutating() {
         let answer = crate::support::fixture(&format!("{}.response.json", rpc.example));
-        let (pause, told) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let resume = Arc::clone(&pause);
-        let asked = Arc::clone(&told);
-        let peer = Peer::start(move |mut connection| {
-            let (answer, pause, told) = (answer.clone(), Arc::clone(&pause), Arc::clone(&told));
-            async move {
-                while connection.request().await {
-                    told.notify_one();
-                    pause.notified().await;
-                    connection.send(peer::json(200, &answer)).await;
-                }
-            }
-        })
-        .await;
+        let (mut peer, tell) = Peer::patient(peer::json(200, &answer)).await;
         let facade = facade(peer.addr, &redis).await;
         let mut request = Request::new(secrets::request(rpc));
         let key = "an-idempotency-key-in-plain-text";
         request.metadata_mut().insert("idempotency-key", key.parse().unwrap());
         let call = tokio::spawn((rpc.call)(facade.channel().await, request));
-        asked.notified().await;
+        peer.request().await;
         no_plaintext(&redis, key).await;
-        resume.notify_one();
+        tell.notify_one();
         call.await.unwrap().expect("an answer");
         no_plaintext(&redis, key).await;
     }
@@ -291,9 +279,14 @@ async fn no_plaintext(redis: &Redis, key: &str) {
     }
 }
 
-/// Calls with and without keys, while `disturb` does something to Redis. Every call ends in time, those without a
-/// key all succeed, and no key is sent twice.
-async fn under_load(redis: &mut Redis, disturb: impl AsyncFnOnce(&mut Redis)) {
+/// Calls with and without keys, while Redis breaks and is mended. Every call ends in time, those without a
+/// key all succeed, and no key is sent twice; but where Redis `forgets`, those of before may be afterwards.
+async fn under_load(
+    redis: &mut Redis,
+    forgets: bool,
+    breaks: impl AsyncFnOnce(&mut Redis),
+    is_mended: impl AsyncFnOnce(&mut Redis),
+) {
     const DEADLINE: Duration = Duration::from_millis(2500);
     let (sender, mut sent) = tokio::sync::mpsc::unbounded_channel();
     let peer = Peer::start(move |mut connection| {
@@ -352,7 +345,10 @@ async fn under_load(redis: &mut Redis, disturb: impl AsyncFnOnce(&mut Redis)) {
         timeout(PATIENCE, sent.recv()).await.unwrap();
     }
 
-    disturb(redis).await;
+    breaks(redis).await;
+    let broken = peer.pending();
+    is_mended(redis).await;
+    let mended = peer.pending();
 
     for _ in 0..100 {
         timeout(PATIENCE, sent.recv()).await.unwrap();
@@ -370,35 +366,38 @@ async fn under_load(redis: &mut Redis, disturb: impl AsyncFnOnce(&mut Redis)) {
         refused += its_refused;
     }
     assert!(ok > 100 && refused > 0, "{ok} succeeded, {refused} were refused");
-    let mut members = std::collections::HashMap::<String, usize>::new();
+    let mut members = Vec::new();
     for _ in 0..peer.pending() {
-        let member = peer.request().await.json()["member_id"].as_str().unwrap().to_owned();
-        *members.entry(member).or_default() += 1;
+        members.push(peer.request().await.json()["member_id"].as_str().unwrap().to_owned());
     }
-    let twice: Vec<_> = members.iter().filter(|(_, times)| **times > 1).collect();
-    assert!(twice.is_empty(), "sent twice: {twice:?}");
+    let parts = match forgets {
+        false => vec![&members[..]],
+        true => vec![&members[..broken], &members[mended..]],
+    };
+    for part in parts {
+        let different: HashSet<_> = part.iter().collect();
+        assert_eq!(different.len(), part.len(), "sent twice");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_paused_under_load_costs_no_deadline_and_no_second_send() {
     let Some(mut redis) = Redis::start().await else { return };
-    under_load(&mut redis, async |redis| {
+    let pause = async |redis: &mut Redis| {
         redis.pause();
         tokio::time::sleep(Duration::from_millis(1500)).await;
-        redis.resume();
-    })
-    .await;
+    };
+    under_load(&mut redis, false, pause, async |redis| redis.resume()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_stopped_under_load_costs_no_deadline_and_no_second_send() {
     let Some(mut redis) = Redis::start().await else { return };
-    under_load(&mut redis, async |redis| {
+    let stop = async |redis: &mut Redis| {
         redis.kill();
         tokio::time::sleep(Duration::from_millis(500)).await;
-        redis.restart().await;
-    })
-    .await;
+    };
+    under_load(&mut redis, true, stop, async |redis| redis.restart().await).await;
 }
 
 #[tokio::test]

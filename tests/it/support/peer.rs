@@ -11,7 +11,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    sync::mpsc,
+    sync::{Notify, mpsc},
 };
 
 /// A peer and what it has seen.
@@ -75,6 +75,23 @@ impl Peer {
             }
         })
         .await
+    }
+
+    /// Answers each request with `answer` when it is told to.
+    pub async fn patient(answer: impl Into<String>) -> (Self, Arc<Notify>) {
+        let (answer, told) = (answer.into(), Arc::new(Notify::new()));
+        let tell = Arc::clone(&told);
+        let peer = Self::start(move |mut connection| {
+            let (answer, told) = (answer.clone(), Arc::clone(&told));
+            async move {
+                while connection.request().await {
+                    told.notified().await;
+                    connection.send(&answer).await;
+                }
+            }
+        })
+        .await;
+        (peer, tell)
     }
 
     /// How many connections there have been.
