@@ -3,7 +3,7 @@
 //! Values come in as text and are checked together, so that an operator sees every mistake at once.
 //! [`Secrets`] are no flags: an argument list can be read by every user of the machine.
 
-use std::{env, fmt, fs, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{env, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use reqwest::Url;
@@ -336,6 +336,7 @@ impl Check {
             base_url: base_url?,
             project_id: project_id?,
             secret: secret?,
+            secret_file: args.stytch_secret_file.clone(),
             timeout: total,
             connect_timeout: connect,
         })
@@ -367,22 +368,10 @@ impl Check {
             (None, None) => {
                 return self.problem(SECRET, "is required (or STYTCH_SECRET_FILE)");
             }
-            (Some(secret), None) => (SECRET, secret),
-            (None, Some(path)) => match fs::read_to_string(path) {
-                Ok(text) => (FILE, text.trim_end_matches(['\r', '\n']).into()),
-                Err(error) => {
-                    return self.problem(FILE, format!("cannot read {}: {error}", path.display()));
-                }
-            },
+            (Some(secret), None) => (SECRET, stytch::check_secret(secret)),
+            (None, Some(path)) => (FILE, stytch::read_secret(path)),
         };
-        let text = secret.expose_secret();
-        if text.is_empty() {
-            self.problem(setting, "is empty")
-        } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            self.problem(setting, "must be visible ASCII without blanks")
-        } else {
-            Some(secret)
-        }
+        secret.map_err(|what| self.problem::<()>(setting, what)).ok()
     }
 
     fn base_url(&mut self, value: &str) -> Option<Url> {

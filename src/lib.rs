@@ -4,8 +4,8 @@
 //!
 //! A `Create` call passes, in this order: [`server`] (admission, deadline, panics), [`service`]
 //! (check, call, answer), for a call with a key [`idempotency`], [`stytch`] (the HTTP exchange), and only
-//! on failure [`status`], which decides what the caller is told. The messages of [`proto`] are both what the caller sends and what Stytch
-//! reads.
+//! on failure [`status`], which decides what the caller is told. The messages of [`proto`] are both what
+//! the caller sends and what Stytch reads.
 //!
 //! Beside that path: [`config`] and [`cli`] start things, [`telemetry`], [`metrics`] and [`audit`] report on
 //! them, and [`sandbox`] stands in for Stytch without sharing a line with its client.
@@ -17,6 +17,7 @@ pub mod config;
 pub mod idempotency;
 pub mod metrics;
 pub mod proto;
+pub mod reload;
 pub mod sandbox;
 pub mod server;
 pub mod service;

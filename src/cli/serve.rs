@@ -92,6 +92,7 @@ impl SandboxArgs {
 
 pub(super) fn serve(upstream: &UpstreamArgs, server: &ServerArgs) -> Result<(), Failure> {
     let config = Config::new(upstream, Secrets::from_env(), server)?;
+    forbid_core_dumps();
     runtime()?.block_on(async {
         let stop = stop_signal()?;
         let listeners = listen(&config.server).await?;
@@ -145,7 +146,7 @@ async fn facade(
 ) -> Result<(), Failure> {
     let metrics = Metrics::default();
     let client = Client::new(stytch, &metrics).map_err(|error| Failure::run(&error))?;
-    let idempotency = Idempotency::new(&config.idempotency, stytch, &metrics)
+    let idempotency = Idempotency::new(&config.idempotency, &client, &metrics)
         .map_err(|error| Failure::run(&error))?;
     let probe = idempotency.clone();
     tokio::spawn(async move { probe.probe().await });
@@ -161,6 +162,7 @@ fn sandboxed(addr: SocketAddr, seed: &Seed, timeouts: Timeouts) -> stytch::Setti
         base_url: format!("http://{addr}").parse().expect("an address makes a URL"),
         project_id: seed.project.project_id.clone(),
         secret: SecretString::from(seed.project.secret.clone()),
+        secret_file: None,
         timeout: timeouts.total,
         connect_timeout: timeouts.connect,
     }
@@ -221,6 +223,23 @@ fn members(seed: &Seed) -> String {
     }
     text
 }
+
+/// Keeps the secrets in memory out of core files, and of the hands of debuggers of the same user.
+#[cfg(target_os = "linux")]
+fn forbid_core_dumps() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    // The limit says nothing to a handler that cores are piped to; the behaviour does.
+    let forbidden = setrlimit(Resource::Core, none)
+        .and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
+    if let Err(error) = forbidden {
+        tracing::warn!(%error, "a crash may leave a core file with secrets in it");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn forbid_core_dumps() {}
 
 /// Ends at the first signal to stop; the second one ends the process. Signals are heard from now on.
 fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {

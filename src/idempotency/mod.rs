@@ -22,7 +22,13 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{sync::watch, time::sleep};
 use tonic::Status;
 
-use crate::{call::Call, metrics::Metrics, status, stytch};
+use crate::{
+    call::Call,
+    metrics::Metrics,
+    reload::Reloaded,
+    status,
+    stytch::{self, Credentials},
+};
 use key::Identity;
 pub use key::{Fingerprint, HEADER, Key};
 use memory::Memory;
@@ -85,7 +91,6 @@ pub struct Idempotency(Arc<Inner>);
 
 struct Inner {
     project_id: String,
-    sealer: Sealer,
     store: Store,
     /// No more than there are calls in the process.
     flights: Cache<Identity, Flight>,
@@ -98,10 +103,11 @@ impl std::fmt::Debug for Inner {
     }
 }
 
+/// Where records are, and what seals them.
 #[derive(Debug)]
 enum Store {
-    Memory(Memory),
-    Redis(Redis),
+    Memory(Memory, Sealer),
+    Redis(Redis, Reloaded<Credentials>),
 }
 
 /// A call under way, as those with its key see it.
@@ -160,22 +166,22 @@ impl Idempotency {
     /// When the URL is none of Redis.
     pub fn new(
         settings: &Settings,
-        stytch: &stytch::Settings,
+        client: &stytch::Client,
         metrics: &Metrics,
     ) -> Result<Self, RedisError> {
-        let (sealer, store) = match &settings.store {
+        let stytch = client.settings();
+        let store = match &settings.store {
             StoreSettings::Memory { max_bytes } => {
                 let memory = Memory::new(settings.ttl, *max_bytes, metrics.clone());
-                (Sealer::random(), Store::Memory(memory))
+                Store::Memory(memory, Sealer::random())
             }
             StoreSettings::Redis { url } => {
                 let redis = Redis::new(url, settings.ttl, stytch.timeout)?;
-                (Sealer::derived(&stytch.secret), Store::Redis(redis))
+                Store::Redis(redis, client.credentials().clone())
             }
         };
         Ok(Self(Arc::new(Inner {
             project_id: stytch.project_id.clone(),
-            sealer,
             store,
             flights: Cache::builder().build(),
             metrics: metrics.clone(),
@@ -184,7 +190,7 @@ impl Idempotency {
 
     /// Says in the log whether the store can be used.
     pub async fn probe(&self) {
-        let Store::Redis(redis) = &self.0.store else { return };
+        let Store::Redis(redis, _) = &self.0.store else { return };
         match redis.probe().await {
             Ok(()) => tracing::info!("idempotency keys are remembered in Redis"),
             Err(error) => tracing::warn!(
@@ -299,22 +305,24 @@ impl Underway {
     /// The right to make the call, or what its callers are to be told instead.
     async fn claim(&self) -> Result<Option<Token>, Told> {
         let Self { identity, fingerprint, .. } = self;
-        let Inner { sealer, store, .. } = &*self.idempotency.0;
-        let redis = match store {
-            Store::Memory(memory) => {
+        let (redis, sealer) = match &self.idempotency.0.store {
+            Store::Memory(memory, sealer) => {
                 return match memory.get(identity) {
                     None => Ok(None),
-                    Some(sealed) => Err(self.recorded(&sealed).unwrap_or_else(Told::unknown)),
+                    Some(sealed) => {
+                        Err(self.recorded(&sealed, sealer).unwrap_or_else(Told::unknown))
+                    }
                 };
             }
-            Store::Redis(redis) => redis,
+            Store::Redis(redis, credentials) => (redis, sealer_of(credentials)),
         };
-        let pending = Record::Pending.seal(sealer, identity, *fingerprint);
+        let pending = Record::Pending.seal(&sealer, identity, *fingerprint);
         let mut look = FIRST_LOOK;
         loop {
             match redis.claim(identity, &pending).await {
                 Ok(Claim::Granted(token)) => return Ok(Some(token)),
-                Ok(Claim::Kept { sealed, lease }) => match (self.recorded(&sealed), lease) {
+                Ok(Claim::Kept { sealed, lease }) => match (self.recorded(&sealed, &sealer), lease)
+                {
                     (Some(told), _) => return Err(told),
                     (None, None) => return Err(Told::unknown()),
                     (None, Some(lease)) => sleep(look.min(lease).mul_f64(jitter())).await,
@@ -326,8 +334,7 @@ impl Underway {
     }
 
     /// What a record says, unless its call is still under way.
-    fn recorded(&self, sealed: &[u8]) -> Option<Told> {
-        let sealer = &self.idempotency.0.sealer;
+    fn recorded(&self, sealed: &[u8], sealer: &Sealer) -> Option<Told> {
         match Record::open(sealed, sealer, &self.identity, self.fingerprint) {
             Ok(Record::Pending) => None,
             Ok(Record::Ended(outcome)) => Some(Told::replayed(outcome)),
@@ -345,20 +352,29 @@ impl Underway {
 
     /// Records the end of the call, or gives the right back when nothing was sent.
     async fn settle(&self, claim: Option<Token>, outcome: &Outcome) {
-        let Inner { sealer, store, .. } = &*self.idempotency.0;
-        let identity = &self.identity;
-        let ended = outcome
-            .is_remembered()
-            .then(|| Record::Ended(outcome.clone()).seal(sealer, identity, self.fingerprint));
-        match (store, claim, ended) {
-            (Store::Memory(memory), _, Some(ended)) => memory.put(*identity, ended),
-            (Store::Redis(redis), Some(token), Some(ended)) => {
-                redis.record(identity, token, ended).await;
+        let ended = |sealer: &Sealer| {
+            let record = outcome.is_remembered().then(|| Record::Ended(outcome.clone()));
+            record.map(|record| record.seal(sealer, &self.identity, self.fingerprint))
+        };
+        match (&self.idempotency.0.store, claim) {
+            (Store::Memory(memory, sealer), _) => {
+                if let Some(ended) = ended(sealer) {
+                    memory.put(self.identity, ended);
+                }
             }
-            (Store::Redis(redis), Some(token), None) => redis.release(identity, token).await,
-            (Store::Memory(_), _, None) | (Store::Redis(_), None, _) => {}
+            (Store::Redis(redis, credentials), Some(token)) => match ended(&sealer_of(credentials))
+            {
+                Some(ended) => redis.record(&self.identity, token, ended).await,
+                None => redis.release(&self.identity, token).await,
+            },
+            (Store::Redis(..), None) => {}
         }
     }
+}
+
+/// What seals records in Redis at present; the secret may be rotated.
+fn sealer_of(credentials: &Reloaded<Credentials>) -> Sealer {
+    Sealer::derived(credentials.get().secret())
 }
 
 impl Drop for Underway {

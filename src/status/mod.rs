@@ -483,3 +483,16 @@ pub fn of_transport(status: &Status) -> Status {
     draft.replace(status.code(), status.message());
     draft.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stytch::OUR_CREDENTIALS;
+
+    #[test]
+    fn the_client_and_the_table_agree_on_what_is_about_our_credentials() {
+        let rows = TYPES.iter().filter(|(_, case, _)| *case == Case::CredentialsRejected);
+
+        assert!(rows.map(|(name, ..)| *name).eq(OUR_CREDENTIALS));
+    }
+}

@@ -1,6 +1,6 @@
 //! One `call`: an endpoint and a message in, a message or an error out.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, path::PathBuf, sync::Arc, time::Duration};
 
 use backon::Retryable as _;
 use bytes::Bytes;
@@ -10,13 +10,14 @@ use http::{
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Body, Response, Url, redirect::Policy};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
     Endpoint, Error, Sent,
     breaker::Breaker,
+    credentials::{Credentials, read_secret},
     decode::decode,
     endpoint::Header,
     error::Unreadable,
@@ -25,6 +26,7 @@ use super::{
 use crate::{
     metrics::Metrics,
     proto::{StytchRequest, StytchResponse},
+    reload::Reloaded,
 };
 
 /// The longest answer that is read. The largest ones known are a few tens of KiB.
@@ -44,6 +46,8 @@ pub struct Settings {
     pub project_id: String,
     /// Password of the project.
     pub secret: SecretString,
+    /// The file that it is from, which is read again when it changes.
+    pub secret_file: Option<PathBuf>,
     /// For the whole of a call.
     pub timeout: Duration,
     /// For connecting, within `timeout`.
@@ -54,11 +58,22 @@ pub struct Settings {
 #[derive(Clone, Debug)]
 pub struct Client(Arc<Inner>);
 
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// As with an unreadable certificate store.
+    #[error("cannot prepare calls to Stytch")]
+    Http(#[from] reqwest::Error),
+    /// The file of the secret.
+    #[error("the Stytch secret: {0}")]
+    Secret(String),
+}
+
 #[derive(Debug)]
 struct Inner {
     http: reqwest::Client,
-    base_url: Url,
-    timeout: Duration,
+    settings: Settings,
+    credentials: Reloaded<Credentials>,
     budget: Budget,
     breaker: Breaker,
     metrics: Metrics,
@@ -69,11 +84,11 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// When the machine's certificate store cannot be read.
-    pub fn new(settings: &Settings, metrics: &Metrics) -> Result<Self, reqwest::Error> {
+    /// When the machine's certificate store or the file of the secret cannot be read.
+    pub fn new(settings: &Settings, metrics: &Metrics) -> Result<Self, SetupError> {
         let mut builder = reqwest::Client::builder()
             .user_agent(USER_AGENT)
-            .default_headers(headers(settings))
+            .default_headers(headers())
             .connect_timeout(settings.connect_timeout)
             // A redirected POST would carry the credentials elsewhere, or be sent twice.
             .redirect(Policy::none())
@@ -89,12 +104,22 @@ impl Client {
         }
         Ok(Self(Arc::new(Inner {
             http: builder.build()?,
-            base_url: settings.base_url.clone(),
-            timeout: settings.timeout,
+            credentials: credentials(settings)?,
+            settings: settings.clone(),
             budget: Budget::default(),
             breaker: Breaker::new(metrics.clone()),
             metrics: metrics.clone(),
         })))
+    }
+
+    /// How Stytch is reached.
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// As whom, at present.
+    pub fn credentials(&self) -> &Reloaded<Credentials> {
+        &self.0.credentials
     }
 
     /// Sends `request` and reads the answer, within the timeout. `sent` rises when the request leaves. An
@@ -121,7 +146,7 @@ impl Client {
         Res: DeserializeOwned + StytchResponse,
     {
         let Inner { budget, metrics, .. } = &*self.0;
-        let limit = Instant::now() + self.0.timeout;
+        let limit = Instant::now() + self.0.settings.timeout;
         let until = deadline.map_or(limit, |deadline| deadline.min(limit));
         budget.deposit();
         (|| self.attempt(endpoint, request, sent, limit))
@@ -150,11 +175,40 @@ impl Client {
     {
         let attempt =
             self.0.breaker.admit().map_err(|wait| Error::CircuitOpen { wait, sent: sent.get() })?;
-        let result = timeout_at(limit, self.exchange(endpoint, request, sent))
+        let exchange = async {
+            let credentials = self.0.credentials.get();
+            let result = self.exchange(endpoint, request, sent, &credentials).await;
+            match result {
+                Err(Error::Rejected(api)) if api.is_about_our_credentials() => {
+                    // Nothing was done, so once the secret has been rotated the call is made with the new one.
+                    match self.renewed(&credentials).await {
+                        Some(renewed) => self.exchange(endpoint, request, sent, &renewed).await,
+                        None => Err(Error::Rejected(api)),
+                    }
+                }
+                result => result,
+            }
+        };
+        let result = timeout_at(limit, exchange)
             .await
             .unwrap_or_else(|_| Err(Error::TimedOut { sent: sent.get() }));
         attempt.end(&result);
         result
+    }
+
+    /// The credentials that have taken the place of `rejected`, if any have.
+    async fn renewed(&self, rejected: &Credentials) -> Option<Arc<Credentials>> {
+        let is_other = |other: &Credentials| other.authorization() != rejected.authorization();
+        let settings = self.0.settings.clone();
+        let path = settings.secret_file.clone()?;
+        let read = tokio::task::spawn_blocking(move || read_secret(&path)).await.ok()?;
+        let read = Credentials::new(&settings.project_id, read.ok()?);
+        if is_other(&read) {
+            self.0.credentials.set(read);
+            tracing::info!("Stytch refused the secret, and its file has another");
+        }
+        let current = self.0.credentials.get();
+        is_other(&current).then_some(current)
     }
 
     /// One HTTP exchange.
@@ -163,6 +217,7 @@ impl Client {
         endpoint: &Endpoint<Req, Res>,
         request: &Req,
         sent: &Sent,
+        credentials: &Credentials,
     ) -> Result<Res, Error>
     where
         Req: Serialize + StytchRequest,
@@ -176,6 +231,7 @@ impl Client {
             .http
             .request(endpoint.method.clone(), self.url(&filled(path, request)))
             .headers(session_headers(endpoint.headers, request))
+            .header(AUTHORIZATION, credentials.authorization())
             .body(Body::wrap(sent.body(body)))
             .send()
             .await
@@ -203,7 +259,7 @@ impl Client {
 
     /// `path` below the base URL, whose host is not parsed again.
     fn url(&self, path: &str) -> Url {
-        let mut url = self.0.base_url.clone();
+        let mut url = self.0.settings.base_url.clone();
         match url.path().trim_end_matches('/') {
             "" => url.set_path(path),
             base => url.set_path(&format!("{base}{path}")),
@@ -249,17 +305,23 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
     }
 }
 
-fn headers(settings: &Settings) -> HeaderMap {
-    let credentials = format!("{}:{}", settings.project_id, settings.secret.expose_secret());
-    let basic = format!("Basic {}", data_encoding::BASE64.encode(credentials.as_bytes()));
-    let mut authorization = HeaderValue::from_str(&basic).expect("base64 is a header value");
-    authorization.set_sensitive(true);
+fn headers() -> HeaderMap {
     HeaderMap::from_iter([
-        (AUTHORIZATION, authorization),
         (ACCEPT, HeaderValue::from_static("application/json")),
         // Without a charset: Stytch refuses `application/json; charset=utf-8`.
         (CONTENT_TYPE, HeaderValue::from_static("application/json")),
     ])
+}
+
+fn credentials(settings: &Settings) -> Result<Reloaded<Credentials>, SetupError> {
+    let project_id = settings.project_id.clone();
+    match settings.secret_file.clone() {
+        None => Ok(Reloaded::fixed(Credentials::new(&project_id, settings.secret.clone()))),
+        Some(path) => Reloaded::from_files("the Stytch secret", vec![path.clone()], move || {
+            Ok(Credentials::new(&project_id, read_secret(&path)?))
+        })
+        .map_err(SetupError::Secret),
+    }
 }
 
 fn transport_error(error: reqwest::Error, sent: &Sent) -> Error {

@@ -210,7 +210,22 @@ impl Error {
     }
 }
 
+/// Error types that say that the project's own credentials are at fault.
+pub(crate) const OUR_CREDENTIALS: [&str; 6] = [
+    "invalid_b2b_endpoint",
+    "invalid_project_id_authentication",
+    "invalid_secret_authentication",
+    "unauthorized_credentials",
+    "unauthorized_project_id_live",
+    "unauthorized_project_id_test",
+];
+
 impl ApiError {
+    /// Whether Stytch refuses this service rather than what was asked of it.
+    pub fn is_about_our_credentials(&self) -> bool {
+        OUR_CREDENTIALS.contains(&self.error_type.as_str())
+    }
+
     fn read(http_status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<Self> {
         let mut body: Map<String, Value> = serde_json::from_slice(body).ok()?;
         let mut text = |names: &[&str]| {

@@ -6,6 +6,7 @@
 
 mod breaker;
 mod client;
+mod credentials;
 mod decode;
 pub mod endpoint;
 mod error;
@@ -14,8 +15,11 @@ mod sent;
 
 pub use breaker::OPEN_FOR;
 pub(crate) use client::is_loopback;
-pub use client::{Client, Settings};
+pub use client::{Client, Settings, SetupError};
+pub use credentials::{Credentials, check_secret, read_secret};
 pub use endpoint::{Effect, Endpoint};
+#[cfg(test)]
+pub(crate) use error::OUR_CREDENTIALS;
 pub use error::{ApiError, Error, Upstream};
 pub use retry::RETRIES;
 pub use sent::Sent;

@@ -23,6 +23,7 @@ mod lifecycle;
 mod reflection;
 mod requests;
 mod retries;
+mod rotation;
 mod sandbox;
 mod sandbox_control;
 mod secrets;

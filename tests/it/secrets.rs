@@ -203,3 +203,18 @@ fn debug_of_the_settings_hides_the_secret() {
     assert!(!text.contains("not-a-real-secret"), "{text}");
     assert!(!text.contains("Basic "), "{text}");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn serve_leaves_no_core_files() {
+    let mut command = serve("http://127.0.0.1:1", STYTCH_SECRET);
+    command.args(["--drain-delay", "0s"]);
+    let (server, _) = start(command);
+
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.id())).unwrap();
+
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    let limits: Vec<_> =
+        core.split_whitespace().filter(|word| word.parse::<u64>().is_ok()).collect();
+    assert_eq!(limits, ["0", "0"], "{core}");
+}

@@ -55,6 +55,7 @@ impl Setup {
                 base_url: format!("http://{upstream}").parse().unwrap(),
                 project_id: project.project_id,
                 secret: SecretString::from(project.secret),
+                secret_file: None,
                 timeout: Duration::from_secs(10),
                 connect_timeout: Duration::from_secs(2),
             },
@@ -79,7 +80,7 @@ impl Setup {
     pub async fn start(self) -> Facade {
         let metrics = Metrics::default();
         let client = Client::new(&self.stytch, &metrics).unwrap();
-        let idempotency = Idempotency::new(&self.idempotency, &self.stytch, &metrics).unwrap();
+        let idempotency = Idempotency::new(&self.idempotency, &client, &metrics).unwrap();
         let services = Services::new(Handler::new(client, idempotency));
         self.start_with(services, metrics).await
     }

@@ -114,8 +114,13 @@ impl Connection {
     /// Reads one whole request, and keeps it for [`Peer::request`]. Says whether there was one.
     pub async fn request(&mut self) -> bool {
         let Some(request) = self.next().await else { return false };
-        let _ = self.requests.send(request);
+        self.keep(request);
         true
+    }
+
+    /// Keeps a request for [`Peer::request`].
+    pub fn keep(&self, request: Request) {
+        let _ = self.requests.send(request);
     }
 
     /// Reads one whole request.

@@ -102,6 +102,11 @@ impl Server {
         }
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal, `TERM` or `INT`.
     pub fn signal(&self, name: &str) {
         signal(self.child.id(), name);

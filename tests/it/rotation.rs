@@ -1,0 +1,144 @@
+//! Secrets that change while the façade runs.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::json;
+use tokio::time::timeout;
+use tonic::Code;
+
+use crate::support::{
+    PATIENCE, Setup, info,
+    peer::{self, Peer},
+    rpc::Rpc,
+};
+
+/// A file that ends with the test.
+struct SecretFile(PathBuf);
+
+impl SecretFile {
+    fn new(test: &str, secret: &str) -> Self {
+        let folder =
+            std::env::temp_dir().join(format!("totp-facade-{}-{test}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let file = Self(folder.join("secret"));
+        file.write(secret);
+        file
+    }
+
+    fn write(&self, secret: &str) {
+        // As editors and secret stores do, so that nobody reads half of it.
+        let new = self.0.with_extension("new");
+        fs::write(&new, format!("{secret}\n")).unwrap();
+        fs::rename(new, &self.0).unwrap();
+    }
+}
+
+impl Drop for SecretFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(self.0.parent().unwrap_or(Path::new("/nowhere")));
+    }
+}
+
+/// Stytch with one secret that is good, which a test changes.
+async fn stytch(good: &Arc<Mutex<String>>, rpc: Rpc) -> Peer {
+    let good = Arc::clone(good);
+    Peer::start(move |mut connection| {
+        let good = Arc::clone(&good);
+        async move {
+            while let Some(request) = connection.next().await {
+                let given = format!("project-test-1:{}", good.lock().unwrap());
+                let basic = format!("Basic {}", data_encoding::BASE64.encode(given.as_bytes()));
+                let is_good = request.header("authorization") == Some(&basic);
+                connection.keep(request);
+                let error = json!({"error_type": "unauthorized_credentials"}).to_string();
+                let answer =
+                    if is_good { peer::json(200, rpc.answer) } else { peer::json(401, &error) };
+                connection.send(answer).await;
+            }
+        }
+    })
+    .await
+}
+
+fn setup(peer: &Peer, file: &SecretFile) -> Setup {
+    let mut setup = Setup::new(peer.addr);
+    setup.stytch.project_id = "project-test-1".into();
+    setup.stytch.secret_file = Some(file.0.clone());
+    setup
+}
+
+#[tokio::test]
+async fn a_refused_secret_is_read_again_and_the_call_made_once_more_with_the_new_one() {
+    for rpc in Rpc::ALL {
+        let file = SecretFile::new(rpc.example, "old");
+        let good = Arc::new(Mutex::new("old".to_owned()));
+        let peer = stytch(&good, rpc).await;
+        let facade = setup(&peer, &file).start().await;
+        let channel = facade.channel().await;
+        rpc.try_for(channel.clone(), "fresh").await.expect("the old secret");
+        assert_eq!(peer.pending(), 1);
+
+        // Both change at once, and the call comes before anybody looked at the file.
+        *good.lock().unwrap() = "new".into();
+        file.write("new");
+        rpc.try_for(channel.clone(), "fresh").await.expect("the new secret");
+        assert!((2..=3).contains(&peer.pending()), "{}", rpc.name);
+
+        // What the file has is refused too: told so, and not tried again.
+        *good.lock().unwrap() = "another".into();
+        let before = peer.pending();
+        let status = rpc.try_for(channel, "fresh").await.expect_err("a refused secret");
+        assert_eq!(status.code(), Code::Internal, "{}", rpc.name);
+        assert_eq!(info(&status).reason, "UPSTREAM_CREDENTIALS_REJECTED", "{}", rpc.name);
+        assert_eq!(peer.pending(), before + 1, "{}", rpc.name);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_secret_is_rotated_under_load_with_no_failed_call() {
+    let file = SecretFile::new("load", "secret-0");
+    let good = Arc::new(Mutex::new("secret-0".to_owned()));
+    let peer = stytch(&good, Rpc::CREATE).await;
+    let facade = setup(&peer, &file).start().await;
+    let channel = facade.channel().await;
+    let (stop, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let workers: Vec<_> = (0..4)
+        .map(|_| {
+            let (channel, stop, calls) = (channel.clone(), Arc::clone(&stop), Arc::clone(&calls));
+            tokio::spawn(async move {
+                while !stop.load(Ordering::SeqCst) {
+                    Rpc::CREATE.try_for(channel.clone(), "fresh").await.expect("no failed call");
+                    calls.fetch_add(1, Ordering::SeqCst);
+                }
+            })
+        })
+        .collect();
+    let progress = async |more: usize| {
+        let until = calls.load(Ordering::SeqCst) + more;
+        while calls.load(Ordering::SeqCst) < until {
+            assert!(workers.iter().all(|worker| !worker.is_finished()), "a call failed");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+
+    for number in 1..=5 {
+        progress(20).await;
+        // As a rotation goes: the new secret is in the file before the old one ends.
+        file.write(&format!("secret-{number}"));
+        *good.lock().unwrap() = format!("secret-{number}");
+    }
+    progress(20).await;
+
+    stop.store(true, Ordering::SeqCst);
+    for worker in workers {
+        timeout(PATIENCE, worker).await.unwrap().unwrap();
+    }
+}
