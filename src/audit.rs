@@ -97,7 +97,7 @@ impl<'a> Entry<'a> {
         let duration = Instant::now().duration_since(self.call.start);
         tracing::info!(
             target: TARGET,
-            caller = self.call.caller(),
+            caller = self.call.caller().name(),
             method = self.call.method(),
             organization_id = self.organization_id,
             member_id = self.member_id,

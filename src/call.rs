@@ -1,4 +1,4 @@
-//! What the layers know of a call and its handler needs: its method, its deadline, its place in the
+//! What the layers know of a call and its handler needs: its caller, method and deadline, its place in the
 //! process, and whether it has been sent. The layers put a [`Call`] into the request's extensions.
 
 use std::{
@@ -14,7 +14,7 @@ use http::uri::PathAndQuery;
 use tokio::{sync::Notify, time::Instant};
 use tonic::Status;
 
-use crate::stytch::Sent;
+use crate::{access::Caller, stytch::Sent};
 
 /// One call in flight. Clones are the same call; it is over when the last is dropped.
 #[derive(Clone, Debug)]
@@ -26,6 +26,7 @@ pub struct Call {
     /// When it was admitted.
     pub start: Instant,
     method: Option<PathAndQuery>,
+    caller: Arc<Caller>,
     _permit: Arc<Permit>,
 }
 
@@ -35,9 +36,9 @@ impl Call {
         self.method.as_ref().map_or("", |method| method.path().trim_start_matches('/'))
     }
 
-    /// Who calls. Callers are not told apart until they are authenticated.
-    pub fn caller(&self) -> &'static str {
-        "anonymous"
+    /// Who calls.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
     }
 
     /// The same call for work that goes on whatever its caller does: without the caller's deadline, and with
@@ -75,7 +76,12 @@ impl InFlight {
     }
 
     /// Admits a call, or none when the process is full.
-    pub fn admit(&self, method: Option<PathAndQuery>, deadline: Option<Instant>) -> Option<Call> {
+    pub fn admit(
+        &self,
+        method: Option<PathAndQuery>,
+        caller: Arc<Caller>,
+        deadline: Option<Instant>,
+    ) -> Option<Call> {
         let below_limit = |count| (count < self.0.limit).then_some(count + 1);
         if self.0.count.fetch_update(Ordering::AcqRel, Ordering::Acquire, below_limit).is_err() {
             self.warn();
@@ -87,6 +93,7 @@ impl InFlight {
             deadline,
             start: Instant::now(),
             method,
+            caller,
             _permit: Arc::new(permit),
         })
     }

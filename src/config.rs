@@ -3,15 +3,22 @@
 //! Values come in as text and are checked together, so that an operator sees every mistake at once.
 //! [`Secrets`] are no flags: an argument list can be read by every user of the machine.
 
-use std::{env, fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    env, fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
 use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
+    access::{self, Policy, Tokens},
     idempotency::{self, StoreSettings},
-    server, stytch,
+    server::{self, tls},
+    stytch,
 };
 
 /// The variable that holds the project secret itself.
@@ -167,7 +174,58 @@ pub struct ServerArgs {
         value_name = "TIME"
     )]
     pub drain_timeout: String,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub door: DoorArgs,
 }
+
+/// Who may come in, unchecked.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Callers")]
+pub struct DoorArgs {
+    /// Certificate chain of the gRPC port, PEM; read again when it changes
+    #[arg(long, env = TLS_CERT, hide_env_values = true, value_name = "FILE")]
+    pub tls_cert_file: Option<PathBuf>,
+
+    /// Its key, PEM
+    #[arg(long, env = TLS_KEY, hide_env_values = true, value_name = "FILE")]
+    pub tls_key_file: Option<PathBuf>,
+
+    /// Authorities of client certificates, PEM
+    #[arg(long, env = TLS_CLIENT_CA, hide_env_values = true, value_name = "FILE")]
+    pub tls_client_ca_file: Option<PathBuf>,
+
+    /// Names and SHA-256 hashes of bearer tokens, as `totp-facade token` makes them
+    #[arg(long, env = TOKENS, hide_env_values = true, value_name = "FILE")]
+    pub tokens_file: Option<PathBuf>,
+
+    /// Who may call what (docs/callers.md); without it, whoever is known may call everything
+    #[arg(long, env = CALLERS, hide_env_values = true, value_name = "FILE")]
+    pub callers_file: Option<PathBuf>,
+
+    /// Serve callers that are not known, also beyond loopback
+    #[arg(
+        long,
+        env = "TOTP_FACADE_ALLOW_UNAUTHENTICATED",
+        hide_env_values = true,
+        value_name = "BOOL",
+        default_value = "false",
+        num_args = 0..=1,
+        default_missing_value = "true"
+    )]
+    pub allow_unauthenticated: bool,
+
+    /// Answer reflection, by which tools learn the contract; by default on loopback only
+    #[arg(long, env = "TOTP_FACADE_REFLECTION", hide_env_values = true, value_name = "BOOL")]
+    pub reflection: Option<bool>,
+}
+
+const TLS_CERT: &str = "TOTP_FACADE_TLS_CERT_FILE";
+const TLS_KEY: &str = "TOTP_FACADE_TLS_KEY_FILE";
+const TLS_CLIENT_CA: &str = "TOTP_FACADE_TLS_CLIENT_CA_FILE";
+const TOKENS: &str = "TOTP_FACADE_TOKENS_FILE";
+const CALLERS: &str = "TOTP_FACADE_CALLERS_FILE";
 
 /// Everything that `serve` needs, checked.
 #[derive(Clone, Debug)]
@@ -189,6 +247,10 @@ pub struct ServerConfig {
     pub settings: server::Settings,
     /// What is remembered of calls with a key.
     pub idempotency: idempotency::Settings,
+    /// The files of TLS, unless the port is plain.
+    pub tls: Option<tls::Files>,
+    /// How callers are known, and what they may do.
+    pub access: access::Settings,
 }
 
 /// A setting that cannot be used. Its text never holds the value of a secret.
@@ -226,7 +288,7 @@ impl Config {
     /// The effective settings, one `NAME=value` a line, without secrets.
     pub fn summary(&self) -> String {
         let Self { stytch, server } = self;
-        let ServerConfig { grpc_addr, admin_addr, settings, idempotency } = server;
+        let ServerConfig { grpc_addr, admin_addr, settings, idempotency, .. } = server;
         let (url, max_bytes) = match &idempotency.store {
             StoreSettings::Memory { max_bytes } => {
                 ("(not set: in memory)".to_owned(), max_bytes.to_string())
@@ -249,11 +311,57 @@ impl Config {
             ("TOTP_FACADE_DRAIN_DELAY", &humantime::format_duration(settings.drain_delay)),
             ("TOTP_FACADE_DRAIN_TIMEOUT", &humantime::format_duration(settings.drain_timeout)),
         ];
-        lines.iter().map(|(name, value)| format!("{name}={value}\n")).collect()
+        let lines = lines.iter().map(|(name, value)| format!("{name}={value}\n"));
+        lines.collect::<String>() + &server.door_summary()
     }
 }
 
 impl ServerConfig {
+    /// How callers get in.
+    fn door_summary(&self) -> String {
+        let Self { tls, access, settings, .. } = self;
+        let path = |path: Option<&PathBuf>| match path {
+            None => "(not set)".to_owned(),
+            Some(path) => path.display().to_string(),
+        };
+        let tls = tls.as_ref();
+        let mut text = String::new();
+        for (name, value) in [
+            (TLS_CERT, path(tls.map(|tls| &tls.certificate))),
+            (TLS_KEY, path(tls.map(|tls| &tls.key))),
+            (TLS_CLIENT_CA, path(tls.and_then(|tls| tls.client_ca.as_ref()))),
+            (TOKENS, path(access.tokens.as_ref())),
+            (CALLERS, path(access.policy.as_ref())),
+            ("TOTP_FACADE_REFLECTION", settings.reflection.to_string()),
+        ] {
+            text += &format!("{name}={value}\n");
+        }
+        text
+    }
+
+    /// Who may call what, and how long the certificate lasts; for people.
+    pub fn callers(&self) -> String {
+        let mut text = String::new();
+        if let Some(Ok(tls)) = self.tls.as_ref().map(tls::Files::load) {
+            let end = humantime::format_rfc3339_seconds(tls.not_after);
+            text += &format!("The certificate is good until {end}.\n");
+        }
+        text += &match self.access.policy.as_deref().map(Policy::read) {
+            Some(Ok(policy)) => format!("Who may call what:\n{}", policy.summary()),
+            _ if self.access.authenticates() => {
+                "Whoever has a client certificate or a token may call everything.\n".into()
+            }
+            _ if self.grpc_addr.ip().is_loopback() => {
+                "Callers are not told apart: whoever is on this machine may call everything.\n"
+                    .into()
+            }
+            _ => {
+                "CALLERS ARE NOT TOLD APART: whoever reaches the port may call everything.\n".into()
+            }
+        };
+        text
+    }
+
     /// Checks the server's part alone, together with the timeouts of calls to Stytch.
     ///
     /// # Errors
@@ -414,7 +522,10 @@ impl Check {
         let drain_delay = self.duration("TOTP_FACADE_DRAIN_DELAY", &args.drain_delay);
         let drain_timeout = self.duration("TOTP_FACADE_DRAIN_TIMEOUT", &args.drain_timeout);
         let idempotency = self.idempotency(args, idempotency_url);
+        let door = self.door(&args.door, grpc_addr);
+        let is_local = grpc_addr.is_none_or(|addr| addr.ip().is_loopback());
         let settings = server::Settings {
+            reflection: args.door.reflection.unwrap_or(is_local),
             max_in_flight: max_in_flight?,
             max_connections: max_connections?,
             drain_delay: drain_delay?,
@@ -425,7 +536,74 @@ impl Check {
             admin_addr: admin_addr?,
             settings,
             idempotency: idempotency?,
+            tls: door.0,
+            access: door.1,
         })
+    }
+
+    /// The files are read, so that a mistake in one is found with all others.
+    fn door(
+        &mut self,
+        args: &DoorArgs,
+        addr: Option<SocketAddr>,
+    ) -> (Option<tls::Files>, access::Settings) {
+        let tls = self.tls(args);
+        let access = access::Settings {
+            tokens: args.tokens_file.clone(),
+            policy: args.callers_file.clone(),
+            certificates: args.tls_client_ca_file.is_some(),
+        };
+        let tokens = self.file(TOKENS, args.tokens_file.as_deref(), Tokens::read);
+        let policy = self.file(CALLERS, args.callers_file.as_deref(), Policy::read);
+        if let (Some(policy), Some(tokens)) = (&policy, &tokens) {
+            for identity in policy.identities() {
+                let name = identity.strip_prefix("token:");
+                if name.is_some_and(|name| tokens.names().all(|known| known != name)) {
+                    let _: Option<()> = self.problem(CALLERS, format!("{identity:?} has no token"));
+                }
+            }
+        }
+        if policy.is_some() && !access.authenticates() {
+            let what = format!("needs a way to know callers: {TLS_CLIENT_CA} or {TOKENS}");
+            let _: Option<()> = self.problem(CALLERS, what);
+        }
+        let is_open = !access.authenticates() && !args.allow_unauthenticated;
+        if is_open && addr.is_some_and(|addr| !addr.ip().is_loopback()) {
+            let what = format!(
+                "is beyond loopback, where callers must be known: set {TLS_CLIENT_CA} or {TOKENS}, or \
+                 --allow-unauthenticated if something else keeps strangers out"
+            );
+            let _: Option<()> = self.problem("TOTP_FACADE_GRPC_ADDR", what);
+        }
+        (tls, access)
+    }
+
+    fn tls(&mut self, args: &DoorArgs) -> Option<tls::Files> {
+        let client_ca = args.tls_client_ca_file.clone();
+        match (args.tls_cert_file.clone(), args.tls_key_file.clone()) {
+            (Some(certificate), Some(key)) => {
+                let files = tls::Files { certificate, key, client_ca };
+                files.load().map_err(|what| self.problem::<()>(TLS_CERT, what)).ok()?;
+                Some(files)
+            }
+            (None, None) => match client_ca {
+                None => None,
+                Some(_) => {
+                    self.problem(TLS_CLIENT_CA, format!("needs {TLS_CERT} and {TLS_KEY} too"))
+                }
+            },
+            (Some(_), None) => self.problem(TLS_KEY, format!("is required with {TLS_CERT}")),
+            (None, Some(_)) => self.problem(TLS_CERT, format!("is required with {TLS_KEY}")),
+        }
+    }
+
+    fn file<T>(
+        &mut self,
+        setting: &'static str,
+        path: Option<&Path>,
+        read: fn(&Path) -> Result<T, String>,
+    ) -> Option<T> {
+        read(path?).map_err(|what| self.problem::<()>(setting, what)).ok()
     }
 
     fn idempotency(

@@ -2,14 +2,15 @@
 //!
 //! # Layout
 //!
-//! A `Create` call passes, in this order: [`server`] (admission, deadline, panics), [`service`]
-//! (check, call, answer), for a call with a key [`idempotency`], [`stytch`] (the HTTP exchange), and only
+//! A `Create` call passes, in this order: [`server`] (admission, deadline, panics, and by [`access`] the
+//! caller), [`service`] (check, call, answer), for a call with a key [`idempotency`], [`stytch`] (the HTTP exchange), and only
 //! on failure [`status`], which decides what the caller is told. The messages of [`proto`] are both what
 //! the caller sends and what Stytch reads.
 //!
 //! Beside that path: [`config`] and [`cli`] start things, [`telemetry`], [`metrics`] and [`audit`] report on
 //! them, and [`sandbox`] stands in for Stytch without sharing a line with its client.
 
+pub mod access;
 pub mod audit;
 pub mod call;
 pub mod cli;

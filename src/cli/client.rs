@@ -2,14 +2,17 @@
 
 use std::{
     io::{IsTerminal as _, stdout},
+    path::PathBuf,
     time::Duration,
 };
 
 use clap::{Args, Subcommand};
+use http::header::AUTHORIZATION;
 use serde::{Serialize, de::DeserializeOwned};
 use tonic::{
     Request, Response, Status,
-    transport::{Channel, Endpoint},
+    metadata::{Ascii, MetadataValue},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
@@ -35,6 +38,9 @@ use crate::{
     status,
 };
 
+/// The variable that holds the bearer token to call with.
+pub const TOKEN: &str = "TOTP_FACADE_TOKEN";
+
 /// Where the façade is, and how long to wait for it.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Connection")]
@@ -52,6 +58,18 @@ struct ConnectionArgs {
     /// Time for the whole call
     #[arg(long, default_value = "15s", value_name = "TIME")]
     deadline: String,
+
+    /// Authorities of the façade's certificate, PEM; those of the system by default
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+
+    /// Certificate to call with, PEM
+    #[arg(long, value_name = "FILE", requires = "key_file")]
+    cert_file: Option<PathBuf>,
+
+    /// Its key, PEM
+    #[arg(long, value_name = "FILE", requires = "cert_file")]
+    key_file: Option<PathBuf>,
 }
 
 /// A call of one RPC.
@@ -176,9 +194,10 @@ impl ConnectionArgs {
     ) -> Result<Response<Res>, Failure> {
         let deadline = humantime::parse_duration(&self.deadline)
             .map_err(|error| usage("--deadline", &error))?;
-        let endpoint = Endpoint::from_shared(self.addr.clone())
-            .map_err(|error| usage("--addr", &error))?
-            .connect_timeout(deadline);
+        let endpoint = self.endpoint()?.connect_timeout(deadline);
+        if let Some(token) = token()? {
+            request.metadata_mut().insert(AUTHORIZATION.as_str(), token);
+        }
         runtime()?.block_on(async {
             let channel = endpoint.connect().await.map_err(|error| {
                 Failure::Run(format!("cannot connect to {}: {}", self.addr, with_causes(&error)))
@@ -193,6 +212,44 @@ impl ConnectionArgs {
 #[expect(clippy::print_stderr)]
 fn note(what: &str) {
     eprintln!("note: {what}");
+}
+
+impl ConnectionArgs {
+    /// Where to connect to, and with which certificates.
+    fn endpoint(&self) -> Result<Endpoint, Failure> {
+        let endpoint =
+            Endpoint::from_shared(self.addr.clone()).map_err(|error| usage("--addr", &error))?;
+        if endpoint.uri().scheme_str() != Some("https") {
+            return Ok(endpoint);
+        }
+        let read = |setting, path: &PathBuf| {
+            std::fs::read(path).map_err(|error| {
+                usage(setting, &format!("cannot read {}: {error}", path.display()))
+            })
+        };
+        let mut tls = match &self.ca_file {
+            None => ClientTlsConfig::new().with_enabled_roots(),
+            Some(path) => ClientTlsConfig::new()
+                .ca_certificate(Certificate::from_pem(read("--ca-file", path)?)),
+        };
+        if let (Some(certificate), Some(key)) = (&self.cert_file, &self.key_file) {
+            let (certificate, key) = (read("--cert-file", certificate)?, read("--key-file", key)?);
+            tls = tls.identity(Identity::from_pem(certificate, key));
+        }
+        endpoint.tls_config(tls).map_err(|error| usage("--ca-file", &with_causes(&error)))
+    }
+}
+
+/// The bearer token to call with, as metadata.
+fn token() -> Result<Option<MetadataValue<Ascii>>, Failure> {
+    let Some(token) = std::env::var_os(TOKEN).filter(|token| !token.is_empty()) else {
+        return Ok(None);
+    };
+    let mut value = format!("Bearer {}", token.to_string_lossy())
+        .parse::<MetadataValue<Ascii>>()
+        .map_err(|error| usage(TOKEN, &error))?;
+    value.set_sensitive(true);
+    Ok(Some(value))
 }
 
 fn print_json(answer: &impl Serialize) -> Result<(), Failure> {

@@ -11,12 +11,14 @@ use std::{ffi::OsString, io, process::ExitCode};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
+    access,
     config::{self, Config, Problem, Secrets, ServerArgs, UpstreamArgs},
     proto::stytch::b2b::totp::v1::{
         AuthenticateRequest, CreateRequest, DeleteRequest, MigrateRequest,
     },
     telemetry,
 };
+pub use client::TOKEN;
 use client::{CallArgs, RecoveryCodesCommand};
 
 /// A bad flag or setting, after BSD's `sysexits.h`.
@@ -32,7 +34,7 @@ const FAILURE: u8 = 1;
     max_term_width = 100,
     after_help = "Environment variables that are no flags, for they may hold secrets: STYTCH_SECRET, the \
                   project secret; TOTP_FACADE_IDEMPOTENCY_URL, the Redis that remembers calls with an \
-                  idempotency key for several replicas."
+                  idempotency key for several replicas; TOTP_FACADE_TOKEN, the bearer token to call with."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -114,6 +116,11 @@ enum Command {
     /// Print the code that an authenticator app shows now, for the answer of `create` or a base32 secret
     /// on standard input
     Code,
+    /// Make a bearer token for a caller, and the line for TOTP_FACADE_TOKENS_FILE
+    Token {
+        /// Whom it is for, as in `token:NAME` of the policy
+        name: String,
+    },
     /// Ask a running façade whether it serves; exits with 0 if it does
     Healthcheck(client::HealthcheckArgs),
 }
@@ -188,6 +195,7 @@ impl Command {
             | Self::Delete(_)
             | Self::RecoveryCodes(_)
             | Self::Code
+            | Self::Token { .. }
             | Self::Healthcheck(_) => Ok(()),
         }
     }
@@ -200,7 +208,8 @@ fn run(command: Command, log: &LogArgs) -> Result<(), Failure> {
         Command::Sandbox(args) => serve::sandbox(&args),
         Command::Check { upstream, server } => {
             let config = Config::new(&upstream, Secrets::from_env(), &server)?;
-            print(&format!("{}{}", config.summary(), log.summary()));
+            let (settings, log) = (config.summary(), log.summary());
+            print(&format!("{settings}{log}\n{}", config.server.callers()));
             Ok(())
         }
         Command::Create(args) => client::create(args),
@@ -209,6 +218,7 @@ fn run(command: Command, log: &LogArgs) -> Result<(), Failure> {
         Command::Delete(args) => client::delete(args),
         Command::RecoveryCodes(command) => client::recovery_codes(command),
         Command::Code => code::code(),
+        Command::Token { name } => token(&name),
         Command::Healthcheck(args) => client::healthcheck(&args),
     }
 }
@@ -228,6 +238,16 @@ fn end(result: Result<(), Failure>) -> ExitCode {
             ExitCode::from(FAILURE)
         }
     }
+}
+
+/// Prints a new token, for the caller, and its line, for the server; the token is nowhere else.
+fn token(name: &str) -> Result<(), Failure> {
+    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(usage("NAME", &"must be visible ASCII without blanks"));
+    }
+    let (token, line) = access::token_line(name);
+    print(&format!("token: {}\nline: {line}\n", *token));
+    Ok(())
 }
 
 /// Prints to standard output; a reader that has gone away is no failure.

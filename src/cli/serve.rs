@@ -8,14 +8,16 @@ use tokio::{net::TcpListener, sync::watch};
 
 use super::{Failure, print, runtime};
 use crate::{
+    access::Access,
     config::{
         self, Config, Problem, Secrets, ServerArgs, ServerConfig, TimeoutArgs, Timeouts,
         UpstreamArgs,
     },
     idempotency::Idempotency,
     metrics::Metrics,
+    reload::Reloaded,
     sandbox::{Sandbox, Seed},
-    server::{self, Listeners},
+    server::{self, Door, Listeners},
     service::{Handler, Services},
     stytch::{self, Client},
 };
@@ -98,9 +100,7 @@ pub(super) fn serve(upstream: &UpstreamArgs, server: &ServerArgs) -> Result<(), 
         let listeners = listen(&config.server).await?;
         let (version, base_url) = (env!("CARGO_PKG_VERSION"), config.stytch.base_url.as_str());
         tracing::info!(version, base_url, "serving");
-        if !config.server.grpc_addr.ip().is_loopback() {
-            tracing::warn!("listening beyond loopback, and any caller is served");
-        }
+        warn_of_open_doors(&config.server);
         facade(listeners, &config.server, &config.stytch, stop).await
     })
 }
@@ -151,9 +151,32 @@ async fn facade(
     let probe = idempotency.clone();
     tokio::spawn(async move { probe.probe().await });
     let services = Services::new(Handler::new(client, idempotency));
-    server::run(listeners, &config.settings, services, metrics, stop)
+    let door = door(config).map_err(Failure::Run)?;
+    server::run(listeners, &config.settings, door, services, metrics, stop)
         .await
         .map_err(|error| Failure::run(&error))
+}
+
+fn door(config: &ServerConfig) -> Result<Door, String> {
+    let tls = config.tls.clone().map(|files| {
+        Reloaded::from_files("the TLS certificate", files.paths(), move || files.load())
+    });
+    let tls = tls.transpose()?;
+    let access = Access::new(&config.access, tls.as_ref())?;
+    Ok(Door { tls, access })
+}
+
+fn warn_of_open_doors(config: &ServerConfig) {
+    if config.grpc_addr.ip().is_loopback() {
+        return;
+    }
+    if !config.access.authenticates() {
+        tracing::warn!("--allow-unauthenticated: whoever reaches the port may call everything");
+    } else if config.tls.is_none() {
+        tracing::warn!(
+            "tokens travel in the clear: set TOTP_FACADE_TLS_CERT_FILE, or have a proxy do TLS"
+        );
+    }
 }
 
 /// The settings by which the façade reaches the sandbox.

@@ -217,7 +217,8 @@ impl Idempotency {
         Res: prost::Message + Default + 'static,
         Work: Future<Output = Result<Res, Status>> + Send + 'static,
     {
-        let identity = Identity::new(&self.0.project_id, call.caller(), call.method(), key);
+        let caller = call.caller().name();
+        let identity = Identity::new(&self.0.project_id, caller, call.method(), key);
         let detached = call.detached();
         let (flight, underway) = loop {
             let (mut flight, underway) = self.board(identity, fingerprint);

@@ -18,6 +18,20 @@ pub use generated::stytch;
 /// The compiled contract with its comments, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
+/// The full name of every RPC, as in `stytch.b2b.totp.v1.TotpService/Create`.
+pub fn methods() -> Vec<String> {
+    let descriptors: prost_types::FileDescriptorSet =
+        prost::Message::decode(DESCRIPTORS).expect("the contract is compiled in");
+    let files = descriptors.file.iter().filter(|file| file.package().starts_with("stytch."));
+    files
+        .flat_map(|file| file.service.iter().map(move |service| (file, service)))
+        .flat_map(|(file, service)| {
+            let name = format!("{}.{}", file.package(), service.name());
+            service.method.iter().map(move |method| format!("{name}/{}", method.name()))
+        })
+        .collect()
+}
+
 /// What every request has, whichever RPC takes it. Implemented by `build.rs`.
 pub trait StytchRequest {
     /// The organization, by any of its names.

@@ -1,4 +1,4 @@
-//! The layer around every call: admission, deadline, panics, the record of its end.
+//! The layer around every call: its caller, admission, deadline, panics, the record of its end.
 //!
 //! One layer rather than four, for they share one future and one allocation. Health and reflection
 //! pass without admission and deadline, because a full server must still answer its probes; their
@@ -18,14 +18,16 @@ use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status, body::Body, service::Routes};
 use tower::{Layer, Service, ServiceExt as _};
 
-use super::{deadline, drain::Closing};
+use super::{deadline, drain::Closing, listener::Peer};
 use crate::{
+    access::{Access, Caller, REFLECTION},
     call::InFlight,
     status::{self, Violation},
 };
 
 #[derive(Clone, Debug)]
 pub(super) struct GuardLayer {
+    pub(super) access: Access,
     pub(super) in_flight: InFlight,
     pub(super) closing: Closing,
 }
@@ -57,10 +59,18 @@ impl Service<Request<Body>> for Guard {
         let Self { routes, layer } = self.clone();
         let mut record = Record::start(&request);
         Box::pin(async move {
-            // gRPC's own services: grpc.health.v1 and grpc.reflection.*.
-            let answer = if request.uri().path().starts_with("/grpc.") {
-                let answer = caught(routes.oneshot(request)).await;
-                answer.map(|response| response.map(|body| layer.closing.ends(body)))
+            let path = request.uri().path();
+            // gRPC's own services: grpc.health.v1 is open to all, grpc.reflection.* is not.
+            let answer = if path.starts_with("/grpc.") {
+                let open = path.starts_with("/grpc.health.");
+                let allowed =
+                    if open { Ok(()) } else { layer.caller(&request, REFLECTION).map(drop) };
+                match allowed {
+                    Err(status) => Err(status),
+                    Ok(()) => caught(routes.oneshot(request))
+                        .await
+                        .map(|response| response.map(|body| layer.closing.ends(body))),
+                }
             } else {
                 layer.admitted(routes, request).await.map(complete)
             };
@@ -72,6 +82,15 @@ impl Service<Request<Body>> for Guard {
 }
 
 impl GuardLayer {
+    /// Who makes the call, if they may call `method`.
+    fn caller(&self, request: &Request<Body>, method: &str) -> Result<Arc<Caller>, Status> {
+        let certificate =
+            request.extensions().get::<Peer>().and_then(|it| it.certificate.as_deref());
+        self.access
+            .caller(method, request.headers(), certificate)
+            .map_err(|refusal| status::refused(&refusal))
+    }
+
     async fn admitted(
         &self,
         routes: Routes,
@@ -86,9 +105,11 @@ impl GuardLayer {
         if time_left.is_some_and(|time_left| time_left.is_zero()) {
             return Err(status::deadline_exceeded(false));
         }
+        let path = request.uri().path();
+        let caller = self.caller(&request, path.strip_prefix('/').unwrap_or(path))?;
         let deadline = time_left.and_then(|time_left| Instant::now().checked_add(time_left));
         let method = request.uri().path_and_query().cloned();
-        let call = self.in_flight.admit(method, deadline).ok_or_else(status::overloaded)?;
+        let call = self.in_flight.admit(method, caller, deadline).ok_or_else(status::overloaded)?;
         let sent = call.sent.clone();
         request.extensions_mut().insert(call);
         let answer = caught(routes.oneshot(request));

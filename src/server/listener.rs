@@ -1,4 +1,4 @@
-//! Accepts connections, no more than a limit at a time.
+//! Accepts connections, no more than a limit at a time, and brings them through TLS.
 //!
 //! With all file descriptors taken, `accept` fails at once and for as long as that lasts; tonic's own
 //! loop would spin on it. At the limit, new connections wait in the kernel's backlog.
@@ -15,28 +15,58 @@ use futures_util::{Stream, StreamExt as _, stream};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::sleep,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::{sleep, timeout},
 };
-use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::either::Either;
+use tonic::transport::server::{Connected, TcpIncoming};
+
+use super::tls::{ClientCertificate, Tls};
+use crate::reload::Reloaded;
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The connections of `listener`, at most `limit` of them open.
+/// How long a client may take for the TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// The connections of `listener`, at most `limit` of them open, those in the handshake included. Handshakes go
+/// on side by side; one that fails or takes too long ends that connection alone.
 pub(super) fn connections(
     listener: TcpListener,
     limit: usize,
+    tls: Option<Reloaded<Tls>>,
 ) -> impl Stream<Item = io::Result<Connection>> {
-    let incoming = TcpIncoming::from(listener)
+    let mut incoming = TcpIncoming::from(listener)
         .with_nodelay(Some(true))
         .with_keepalive(Some(Duration::from_secs(60)));
     let slots = Arc::new(Semaphore::new(limit));
-    stream::unfold((incoming, slots), |(mut incoming, slots)| async {
-        let slot = Arc::clone(&slots).acquire_owned().await.ok()?;
-        let stream = accept(&mut incoming).await?;
-        Some((Ok(Connection { stream, _slot: slot }), (incoming, slots)))
-    })
+    let (sender, mut receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        loop {
+            let accepted = async {
+                let slot = Arc::clone(&slots).acquire_owned().await.ok()?;
+                Some((accept(&mut incoming).await?, slot))
+            };
+            let (stream, slot) = tokio::select! {
+                accepted = accepted => match accepted {
+                    Some(accepted) => accepted,
+                    None => return,
+                },
+                // The server closes, and takes no more.
+                () = sender.closed() => return,
+            };
+            let (sender, tls) = (sender.clone(), tls.clone());
+            let ready = async move {
+                if let Some(connection) = Connection::new(stream, slot, tls.as_ref()).await {
+                    let _ = sender.send(connection).await;
+                }
+            };
+            tokio::spawn(ready);
+        }
+    });
+    stream::poll_fn(move |context| receiver.poll_recv(context).map(|it| it.map(Ok)))
 }
 
 /// The next connection, however long `accept` fails.
@@ -68,18 +98,57 @@ fn is_about_the_peer(error: &io::Error) -> bool {
     )
 }
 
-/// An accepted connection, which holds its slot until it is closed.
-#[derive(Debug)]
+/// Who is at the other end of a connection. In the extensions of each of its requests.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Peer {
+    /// The client's certificate, if it gave one that is trusted.
+    pub(crate) certificate: Option<Arc<ClientCertificate>>,
+}
+
+/// A connection that is ready for HTTP/2, which holds its slot until it is closed.
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Either<TcpStream, Box<TlsStream<TcpStream>>>,
+    peer: Peer,
     _slot: OwnedSemaphorePermit,
 }
 
+impl Connection {
+    async fn new(
+        stream: TcpStream,
+        slot: OwnedSemaphorePermit,
+        tls: Option<&Reloaded<Tls>>,
+    ) -> Option<Self> {
+        let Some(tls) = tls else {
+            return Some(Self { stream: Either::Left(stream), peer: Peer::default(), _slot: slot });
+        };
+        let tls = tls.get();
+        let handshake = timeout(HANDSHAKE, TlsAcceptor::from(tls.config()).accept(stream));
+        let stream = match handshake.await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a TLS handshake failed");
+                return None;
+            }
+            Err(_) => {
+                tracing::debug!("a TLS handshake took too long");
+                return None;
+            }
+        };
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let certificate = ClientCertificate::new(chain, &tls).map(Arc::new);
+        Some(Self {
+            stream: Either::Right(Box::new(stream)),
+            peer: Peer { certificate },
+            _slot: slot,
+        })
+    }
+}
+
 impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Self::ConnectInfo {
-        self.stream.connect_info()
+        self.peer.clone()
     }
 }
 

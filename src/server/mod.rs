@@ -8,6 +8,7 @@ mod deadline;
 mod drain;
 mod guard;
 mod listener;
+pub mod tls;
 
 use std::time::Duration;
 
@@ -15,13 +16,18 @@ use tokio::{net::TcpListener, sync::watch, time::sleep};
 use tonic::transport::Server;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use crate::{call::InFlight, metrics::Metrics, proto, service::Services};
+use crate::{
+    access::Access, call::InFlight, metrics::Metrics, proto, reload::Reloaded, service::Services,
+};
 use drain::Close;
 use guard::GuardLayer;
+use tls::Tls;
 
 /// Limits and times of a server.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Whether tools may ask for the contract.
+    pub reflection: bool,
     /// Calls in the process; more are shed at once.
     pub max_in_flight: usize,
     /// Open connections; more wait to be accepted.
@@ -30,6 +36,22 @@ pub struct Settings {
     pub drain_delay: Duration,
     /// How long open calls may take after that.
     pub drain_timeout: Duration,
+}
+
+/// Who may come in, and how.
+#[derive(Clone, Debug)]
+pub struct Door {
+    /// TLS, unless the port is plain.
+    pub tls: Option<Reloaded<Tls>>,
+    /// Which callers are served.
+    pub access: Access,
+}
+
+impl Door {
+    /// Plain, and open to all.
+    pub fn open() -> Self {
+        Self { tls: None, access: Access::open() }
+    }
 }
 
 /// The sockets of a server.
@@ -70,6 +92,7 @@ pub enum Error {
 pub async fn run(
     listeners: Listeners,
     settings: &Settings,
+    door: Door,
     services: Services,
     metrics: Metrics,
     stop: impl Future<Output = ()>,
@@ -81,12 +104,14 @@ pub async fn run(
     let Services { routes, names } = services;
     report(&health, &names, ServingStatus::Serving).await;
 
-    let routes = routes
-        .add_service(health_service)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?)
-        .prepare();
-    let guard = GuardLayer { in_flight: in_flight.clone(), closing: closing.clone() };
+    let mut routes = routes.add_service(health_service);
+    if settings.reflection {
+        routes =
+            routes.add_service(reflection().build_v1()?).add_service(reflection().build_v1alpha()?);
+    }
+    let routes = routes.prepare();
+    let Door { tls, access } = door;
+    let guard = GuardLayer { access, in_flight: in_flight.clone(), closing: closing.clone() };
     let goaway = async {
         stop.await;
         tracing::info!(in_flight = in_flight.count(), "draining");
@@ -95,7 +120,7 @@ pub async fn run(
         sleep(settings.drain_delay).await;
         close.now();
     };
-    let calls = listener::connections(listeners.grpc, settings.max_connections);
+    let calls = listener::connections(listeners.grpc, settings.max_connections, tls);
     let served = async {
         transport()
             .layer(guard)

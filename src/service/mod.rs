@@ -15,6 +15,7 @@ use tonic::{
 };
 
 use crate::{
+    access::Refusal,
     audit,
     call::{Call, ToItsEnd},
     idempotency::{self, Fingerprint, Idempotency, Key, Origin},
@@ -97,6 +98,9 @@ impl Handler {
             Effect::Reads => None,
         };
         violations.into_result()?;
+        if !call.caller().may_act_for(request.organization_id()) {
+            return Err(status::refused(&Refusal::NotAllowed));
+        }
 
         match key {
             None => respond(self.ask(endpoint, request, call).await, Origin::Fresh),

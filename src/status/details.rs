@@ -106,6 +106,15 @@ impl Draft {
         self.message = cut(message, MAX_MESSAGE).to_owned();
     }
 
+    /// Says more, after the stable part of the message.
+    pub(super) fn add(&mut self, why: &str) {
+        self.message = format!("{}: {why}", self.message);
+    }
+
+    pub(super) fn wait(&mut self, wait: Duration) {
+        self.wait = Some(wait);
+    }
+
     pub(super) fn violations(&mut self, violations: Vec<FieldViolation>) {
         let fields: Vec<_> = violations.iter().map(|violation| violation.field.as_str()).collect();
         self.message = format!("{}: {}", self.message, fields.join(", "));

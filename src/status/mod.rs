@@ -15,6 +15,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 
 use crate::{
+    access::Refusal,
     idempotency,
     proto::StytchRequest,
     stytch::{ApiError, Effect, Error, OPEN_FOR, Upstream},
@@ -33,6 +34,9 @@ const UNREACHABLE_WAIT: Duration = Duration::from_millis(500);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // Row::cause says what each is.
 pub enum Case {
+    CallerUnknown,
+    CallerNotAllowed,
+    CallerTooFast,
     InvalidRequest,
     KeyReused,
     InvalidArgument,
@@ -111,7 +115,10 @@ pub enum Detail {
 
 impl Case {
     /// Every row, in the order in which they are published.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 30] = [
+        Self::CallerUnknown,
+        Self::CallerNotAllowed,
+        Self::CallerTooFast,
         Self::InvalidRequest,
         Self::KeyReused,
         Self::InvalidArgument,
@@ -181,8 +188,8 @@ impl Case {
     pub fn row(self) -> Row {
         use Code::{
             Aborted, AlreadyExists, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument,
-            NotFound, OutOfRange, PermissionDenied, ResourceExhausted, Unavailable, Unimplemented,
-            Unknown as UnknownCode,
+            NotFound, OutOfRange, PermissionDenied, ResourceExhausted, Unauthenticated, Unavailable,
+            Unimplemented, Unknown as UnknownCode,
         };
         use Detail::{BadRequest, PreconditionFailure, QuotaFailure, ResourceInfo};
         use Pushback::{After, Never, RetryAfter};
@@ -195,6 +202,15 @@ impl Case {
             cause, code, reason, upstream, pushback, detail, message,
         };
         match self {
+            Self::CallerUnknown => row(Unauthenticated, Some("CALLER_UNKNOWN"), NotSent, Pushback::None, Detail::None,
+                "This service does not know the caller: no good client certificate or token",
+                "who calls is not known"),
+            Self::CallerNotAllowed => row(PermissionDenied, Some("CALLER_NOT_ALLOWED"), NotSent, Pushback::None, Detail::None,
+                "The caller may not call this method, or not for this organization",
+                "the caller may not do this"),
+            Self::CallerTooFast => row(ResourceExhausted, Some("CALLER_RATE_LIMITED"), NotSent, After(OVERLOADED_WAIT), Detail::None,
+                "The caller is above the rate that it may call at",
+                "the caller is above its rate"),
             Self::InvalidRequest => row(InvalidArgument, Some("INVALID_REQUEST"), NotSent, Pushback::None, BadRequest,
                 "The request is incomplete or out of range; nothing was sent",
                 "the request is invalid"),
@@ -425,6 +441,23 @@ pub fn outcome_unknown() -> Status {
 /// The status of a call whose time ran out in this service, by whether the request had left.
 pub fn deadline_exceeded(sent: bool) -> Status {
     Draft::new(if sent { Case::DeadlineUnknown } else { Case::DeadlineNotSent }).finish()
+}
+
+/// The status of a call whose caller is refused.
+pub fn refused(refusal: &Refusal) -> Status {
+    match refusal {
+        Refusal::Unknown(why) => {
+            let mut draft = Draft::new(Case::CallerUnknown);
+            draft.add(why);
+            draft.finish()
+        }
+        Refusal::NotAllowed => Draft::new(Case::CallerNotAllowed).finish(),
+        Refusal::TooFast(wait) => {
+            let mut draft = Draft::new(Case::CallerTooFast);
+            draft.wait(*wait);
+            draft.finish()
+        }
+    }
 }
 
 /// The status of a call that was shed.

@@ -126,6 +126,120 @@ fn the_base_url_must_be_https_unless_it_is_loopback() {
 }
 
 #[test]
+fn beyond_loopback_serve_refuses_to_start_without_a_way_to_know_callers() {
+    let folder = std::env::temp_dir().join(format!("totp-facade-{}-door", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let tokens = folder.join("tokens");
+    let (_, line) = totp_facade::access::token_line("login");
+    std::fs::write(&tokens, line).unwrap();
+    let tokens = tokens.to_str().unwrap();
+    for (flags, good, reason) in [
+        (&["--grpc-addr", "127.0.0.1:0"][..], true, "loopback"),
+        (&["--grpc-addr", "[::1]:0"], true, "loopback, version 6"),
+        (&["--grpc-addr", "0.0.0.0:0"], false, "every address"),
+        (&["--grpc-addr", "10.0.0.1:0"], false, "a private address"),
+        (&["--grpc-addr", "0.0.0.0:0", "--allow-unauthenticated"], true, "told to"),
+        (&["--grpc-addr", "0.0.0.0:0", "--tokens-file", tokens], true, "tokens"),
+    ] {
+        let output = checked().args(flags).output().unwrap();
+
+        assert_eq!(code(&output), Some(if good { 0 } else { 64 }), "{reason}: {}", stderr(&output));
+        let is_local = !flags.concat().contains("0.0.0.0");
+        let reflection = format!("TOTP_FACADE_REFLECTION={is_local}\n");
+        assert!(!good || stdout(&output).contains(&reflection), "{reason}: {}", stdout(&output));
+        let is_open = flags.contains(&"--allow-unauthenticated");
+        assert_eq!(stdout(&output).contains("CALLERS ARE NOT TOLD APART"), is_open, "{reason}");
+    }
+    let mut command = program(&["serve", "--grpc-addr", "0.0.0.0:0", "--allow-unauthenticated"]);
+    command
+        .args(["--admin-addr", "127.0.0.1:0", "--drain-delay", "0s"])
+        .env("STYTCH_PROJECT_ID", "project-test-1")
+        .env("STYTCH_SECRET", "secret");
+    let (server, _) = start(command);
+    server.signal("TERM");
+    assert!(server.end().2.contains("whoever reaches the port may call everything"));
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn check_says_who_may_call_what() {
+    let folder = std::env::temp_dir().join(format!("totp-facade-{}-who", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let page = include_str!("../../docs/callers.md");
+    let policy = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let (_, line) = totp_facade::access::token_line("login");
+    let check = |policy: &str| {
+        checked()
+            .env("TOTP_FACADE_TOKENS_FILE", file("tokens", &line))
+            .env("TOTP_FACADE_CALLERS_FILE", file("callers.toml", policy))
+            .output()
+            .unwrap()
+    };
+
+    let output = check(policy);
+
+    assert_eq!(code(&output), Some(0), "{}", stderr(&output));
+    for part in [
+        "login (spiffe://example.org/ns/web/sa/login, token:login)\n  may call RecoveryCodesService/Recover, ",
+        "support (dns:support.internal)\n",
+        "for organizations: example-works; 2 a second, at most 10 at once\n",
+        "for organizations: any; any rate\n",
+    ] {
+        assert!(stdout(&output).contains(part), "{part} in {}", stdout(&output));
+    }
+    assert!(stdout(&output).lines().count() < 40, "it fits a screen");
+    let output = check(&policy.replace("token:login", "token:lgoin"));
+    assert_eq!(code(&output), Some(64));
+    assert!(stderr(&output).contains("\"token:lgoin\" has no token"), "{}", stderr(&output));
+    for (name, path) in [
+        ("TOTP_FACADE_CALLERS_FILE", file("callers.toml", policy)),
+        ("TOTP_FACADE_TLS_CLIENT_CA_FILE", file("ca.pem", "")),
+        ("TOTP_FACADE_TLS_CERT_FILE", file("cert.pem", "")),
+        ("TOTP_FACADE_TLS_KEY_FILE", file("key.pem", "")),
+        ("TOTP_FACADE_TOKENS_FILE", file("no-tokens", "")),
+    ] {
+        let output = checked().env(name, path).output().unwrap();
+        assert_eq!(code(&output), Some(64), "{name} alone, or empty: {}", stdout(&output));
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn token_makes_a_token_and_its_line_and_the_client_calls_with_it() {
+    let output = run(&["token", "login"]);
+    assert_eq!(code(&output), Some(0), "{}", stderr(&output));
+    let value = |name: &str| {
+        let line = stdout(&output).lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("no {name} in {}", stdout(&output))).to_owned()
+    };
+    let folder = std::env::temp_dir().join(format!("totp-facade-{}-token", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let tokens = folder.join("tokens");
+    std::fs::write(&tokens, value("line: ")).unwrap();
+    let (_server, addr) = dev(&["--tokens-file", tokens.to_str().unwrap()]);
+    let create = |token: Option<String>| {
+        let ids = ["--organization-id", "example-works", "--member-id", "fresh"];
+        let mut command = program(&[&["create", "--addr", &addr], &ids[..]].concat());
+        command.envs(token.map(|token| ("TOTP_FACADE_TOKEN", token))).output().unwrap()
+    };
+
+    assert_eq!(code(&create(Some(value("token: ")))), Some(0));
+    for bad in [None, Some("another".to_owned())] {
+        let output = create(bad);
+        assert_eq!(code(&output), Some(1));
+        assert!(stderr(&output).contains("UNAUTHENTICATED"), "{}", stderr(&output));
+    }
+    assert_eq!(code(&run(&["healthcheck", "--addr", &addr])), Some(0), "health is open");
+    assert_eq!(code(&run(&["token", "two words"])), Some(64));
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
 fn the_url_of_redis_is_checked_and_shown_without_its_password() {
     for (url, shown, reason) in [
         ("redis://localhost", Some("redis://localhost\n"), "the default port"),

@@ -9,6 +9,7 @@ mod support;
 mod admin;
 mod answers;
 mod audit;
+mod callers;
 mod calls;
 mod chaos;
 mod cli;

@@ -132,6 +132,35 @@ async fn a_run_at_trace_level_through_success_and_every_failure_prints_no_secret
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callers_token_good_or_bad_is_in_no_log_and_no_status() {
+    let (token, line) = totp_facade::access::token_line("login");
+    let path = std::env::temp_dir().join(format!("totp-facade-{}-leak", std::process::id()));
+    std::fs::write(&path, line).unwrap();
+    let peer = Peer::answering(peer::json(200, Rpc::CREATE.answer)).await;
+    let mut command = serve(&format!("http://{}", peer.addr), STYTCH_SECRET);
+    command.args(["--drain-delay", "0s", "--log", "trace"]).env("TOTP_FACADE_TOKENS_FILE", &path);
+    let (server, url) = start(command);
+    let channel = crate::support::channel(&url).await;
+
+    for (token, good) in [(token.as_str(), true), ("bad-token-never-printed", false)] {
+        let mut request = tonic::Request::new((Rpc::CREATE.request)("fresh"));
+        let value = format!("Bearer {token}").parse().unwrap();
+        request.metadata_mut().insert("authorization", value);
+        let answer = (Rpc::CREATE.call)(channel.clone(), request).await;
+        assert_eq!(answer.is_ok(), good);
+        assert!(answer.is_ok() || !format!("{answer:?}").contains(token));
+    }
+
+    server.signal("TERM");
+    let (_, stdout, stderr) = server.end();
+    assert!(stderr.len() > 10_000, "tracing was on");
+    for token in [token.as_str(), "bad-token-never-printed"] {
+        assert!(!stderr.contains(token) && !stdout.contains(token));
+    }
+    std::fs::remove_file(path).unwrap();
+}
+
 /// No line of these streams has a secret in it.
 #[track_caller]
 pub fn assert_none_in(streams: &[(&str, &str)]) {

@@ -23,7 +23,7 @@ use totp_facade::{
     metrics::Metrics,
     proto::stytch::b2b::totp::v1::{CreateRequest, totp_service_client::TotpServiceClient},
     sandbox::{Sandbox, Seed},
-    server::{self, Listeners},
+    server::{self, Door, Listeners},
     service::{Handler, Services},
     stytch::{Client, Settings},
 };
@@ -44,6 +44,7 @@ pub struct Setup {
     pub stytch: Settings,
     pub server: server::Settings,
     pub idempotency: idempotency::Settings,
+    pub door: Door,
 }
 
 impl Setup {
@@ -60,6 +61,7 @@ impl Setup {
                 connect_timeout: Duration::from_secs(2),
             },
             server: server::Settings {
+                reflection: true,
                 max_in_flight: 64,
                 max_connections: 64,
                 drain_delay: Duration::ZERO,
@@ -69,6 +71,7 @@ impl Setup {
                 ttl: Duration::from_secs(600),
                 store: StoreSettings::Memory { max_bytes: 16 * 1024 * 1024 },
             },
+            door: Door::open(),
         }
     }
 
@@ -91,7 +94,8 @@ impl Setup {
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
             let stopped = async { stopped.await.unwrap_or_default() };
-            server::run(Listeners { grpc, admin }, &self.server, services, metrics, stopped).await
+            let listeners = Listeners { grpc, admin };
+            server::run(listeners, &self.server, self.door, services, metrics, stopped).await
         });
         Facade { addr, admin: admin_addr, stop, task }
     }

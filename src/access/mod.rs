@@ -1,0 +1,190 @@
+//! Who calls, and what they may do.
+//!
+//! A caller is known by its client certificate, or else by a bearer token. What it may call is in
+//! `callers.toml`; without that file, whoever is known may call everything. Where no way to know callers is set
+//! up, everybody is `anonymous`: `serve` allows that on loopback only, unless it is told otherwise.
+//!
+//! A credential that is presented and not good is refused, whatever else is presented.
+
+mod policy;
+mod tokens;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use http::{HeaderMap, header::AUTHORIZATION};
+
+use crate::{
+    reload::Reloaded,
+    server::tls::{ClientCertificate, Tls},
+};
+pub use policy::{Caller, Policy};
+pub use tokens::{Tokens, line as token_line};
+
+/// The method by which reflection is called in a policy.
+pub const REFLECTION: &str = "reflection";
+
+/// Where callers are described.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Names and hashes of bearer tokens.
+    pub tokens: Option<PathBuf>,
+    /// What callers may do.
+    pub policy: Option<PathBuf>,
+    /// Whether client certificates are asked for.
+    pub certificates: bool,
+}
+
+impl Settings {
+    /// Whether callers are told apart.
+    pub fn authenticates(&self) -> bool {
+        self.certificates || self.tokens.is_some()
+    }
+}
+
+/// Why a call is not served.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Nobody knows who calls.
+    Unknown(&'static str),
+    /// The caller may not do this.
+    NotAllowed,
+    /// The caller may do this, but less often.
+    TooFast(Duration),
+}
+
+/// Decides who may call. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Access {
+    certificates: Option<Reloaded<Tls>>,
+    tokens: Option<Reloaded<Tokens>>,
+    policy: Option<Reloaded<Policy>>,
+    anonymous: Arc<Caller>,
+}
+
+impl Access {
+    /// Everybody may call everything.
+    pub fn open() -> Self {
+        let anonymous = Arc::new(Caller::unbounded("anonymous"));
+        Self { certificates: None, tokens: None, policy: None, anonymous }
+    }
+
+    /// As `settings` say; files are read now, and again when they change. `tls` has the authorities of client
+    /// certificates. Needs a runtime.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with a file.
+    pub fn new(settings: &Settings, tls: Option<&Reloaded<Tls>>) -> Result<Self, String> {
+        let tokens = settings.tokens.clone().map(|path| {
+            Reloaded::from_files("the file of tokens", vec![path.clone()], move || {
+                Tokens::read(&path)
+            })
+        });
+        let policy = settings.policy.clone().map(|path| {
+            Reloaded::from_files("the policy", vec![path.clone()], move || Policy::read(&path))
+        });
+        Ok(Self {
+            certificates: tls.filter(|_| settings.certificates).cloned(),
+            tokens: tokens.transpose()?,
+            policy: policy.transpose()?,
+            ..Self::open()
+        })
+    }
+
+    /// Who makes the call, if they may call `method`.
+    ///
+    /// # Errors
+    ///
+    /// Why they may not.
+    pub fn caller(
+        &self,
+        method: &str,
+        headers: &HeaderMap,
+        certificate: Option<&ClientCertificate>,
+    ) -> Result<Arc<Caller>, Refusal> {
+        if self.certificates.is_none() && self.tokens.is_none() {
+            return Ok(Arc::clone(&self.anonymous));
+        }
+        let identities = self.identities(headers, certificate)?;
+        let caller = match &self.policy {
+            Some(policy) => policy.get().caller(&identities),
+            None => identities.first().map(|name| Arc::new(Caller::unbounded(name))),
+        };
+        let caller = caller.ok_or(Refusal::Unknown("no caller has this identity"))?;
+        if !caller.may_call(method) {
+            return Err(Refusal::NotAllowed);
+        }
+        caller.admit().map_err(Refusal::TooFast)?;
+        Ok(caller)
+    }
+
+    /// Every name by which the caller is known.
+    fn identities(
+        &self,
+        headers: &HeaderMap,
+        certificate: Option<&ClientCertificate>,
+    ) -> Result<Vec<String>, Refusal> {
+        let known = match (&self.certificates, certificate) {
+            (Some(tls), Some(certificate)) => {
+                if !certificate.is_trusted(&tls.get()) {
+                    return Err(Refusal::Unknown("the client certificate is no longer trusted"));
+                }
+                Some(certificate.names().to_vec())
+            }
+            _ => None,
+        };
+        let token = match (&self.tokens, bearer(headers)?) {
+            (Some(tokens), Some(token)) => {
+                let tokens = tokens.get();
+                let name = tokens.name(token).ok_or(Refusal::Unknown("the token is not known"))?;
+                Some(format!("token:{name}"))
+            }
+            _ => None,
+        };
+        match (known, token) {
+            (Some(names), _) => Ok(names),
+            (None, Some(name)) => Ok(vec![name]),
+            (None, None) => Err(Refusal::Unknown("neither a client certificate nor a token")),
+        }
+    }
+}
+
+/// The bearer token of a call.
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Refusal::Unknown("more than one authorization"));
+    }
+    let token = value.to_str().ok().and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token)
+    });
+    token.map(Some).ok_or(Refusal::Unknown("the authorization is no bearer token"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bearer_token_is_read_as_it_is_and_anything_else_is_refused() {
+        for (values, expected, reason) in [
+            (&[][..], Ok(None), "none"),
+            (&["Bearer abc"][..], Ok(Some("abc")), "a token"),
+            (&["bearer abc"], Ok(Some("abc")), "schemes have no case"),
+            (&["Bearer  abc"], Ok(Some(" abc")), "a blank is part of it"),
+            (&["Basic abc"], Err(()), "another scheme"),
+            (&["abc"], Err(()), "no scheme"),
+            (&["Bearer"], Err(()), "no token"),
+            (&["Bearer a", "Bearer a"], Err(()), "twice"),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(AUTHORIZATION, value.parse().unwrap());
+            }
+
+            assert_eq!(bearer(&headers).map_err(drop), expected, "{reason}");
+        }
+    }
+}

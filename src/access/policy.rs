@@ -1,0 +1,347 @@
+//! `callers.toml`: who may call what, for whom, and how often.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt::Write as _,
+    fs,
+    num::NonZeroU32,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use governor::{
+    DefaultDirectRateLimiter, Quota, RateLimiter,
+    clock::{Clock as _, DefaultClock},
+};
+use serde::Deserialize;
+
+use super::REFLECTION;
+use crate::proto;
+
+/// A file of callers, checked.
+#[derive(Debug)]
+pub struct Policy {
+    callers: Vec<Arc<Caller>>,
+    by_identity: HashMap<String, Arc<Caller>>,
+}
+
+/// Somebody who is known.
+#[derive(Debug)]
+pub struct Caller {
+    name: String,
+    identities: Vec<String>,
+    /// All, where there is none.
+    methods: Option<BTreeSet<String>>,
+    /// All, where there is none.
+    organizations: Option<BTreeSet<String>>,
+    rate: Option<Rate>,
+    limiter: Option<DefaultDirectRateLimiter>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    caller: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: String,
+    identities: Vec<String>,
+    methods: Vec<String>,
+    organizations: Option<BTreeSet<String>>,
+    rate: Option<Rate>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rate {
+    per_second: NonZeroU32,
+    burst: Option<NonZeroU32>,
+}
+
+impl Policy {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let text = fs::read_to_string(path)
+            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        Self::parse(&text).map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    /// Reads and checks the text of a file.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
+        let known = proto::methods();
+        let (mut problems, mut callers) = (Vec::new(), Vec::new());
+        for entry in file.caller {
+            let (caller, wrong) = entry.checked(&known);
+            problems.extend(wrong);
+            callers.push(Arc::new(caller));
+        }
+        let (mut names, mut by_identity) = (BTreeSet::new(), HashMap::new());
+        for caller in &callers {
+            if !names.insert(&caller.name) {
+                problems.push(format!("caller {:?} is there twice", caller.name));
+            }
+            for identity in &caller.identities {
+                let other = by_identity.insert(identity.clone(), Arc::clone(caller));
+                if let Some(other) = other {
+                    let (one, two) = (&other.name, &caller.name);
+                    problems.push(format!("identity {identity:?} is of {one:?} and of {two:?}"));
+                }
+            }
+        }
+        if callers.is_empty() {
+            problems.push("holds no [[caller]]".into());
+        }
+        match problems.is_empty() {
+            true => Ok(Self { callers, by_identity }),
+            false => Err(problems.join("; ")),
+        }
+    }
+
+    /// The caller that one of these is an identity of.
+    pub(super) fn caller(&self, identities: &[String]) -> Option<Arc<Caller>> {
+        identities.iter().find_map(|identity| self.by_identity.get(identity)).cloned()
+    }
+
+    /// Every identity of every caller.
+    pub fn identities(&self) -> impl Iterator<Item = &str> {
+        self.callers.iter().flat_map(|caller| &caller.identities).map(String::as_str)
+    }
+
+    /// Who may call what, a line or two each, for people.
+    pub fn summary(&self) -> String {
+        let mut text = String::new();
+        for caller in &self.callers {
+            let all = |set: &Option<BTreeSet<String>>| match set {
+                None => "any".to_owned(),
+                Some(set) => set.iter().map(|it| short(it)).collect::<Vec<_>>().join(", "),
+            };
+            let rate = caller.rate.map_or("any rate".to_owned(), |rate| {
+                format!("{} a second, at most {} at once", rate.per_second, rate.burst())
+            });
+            let _ = writeln!(
+                text,
+                "{} ({})\n  may call {}\n  for organizations: {}; {rate}",
+                caller.name,
+                caller.identities.join(", "),
+                all(&caller.methods),
+                all(&caller.organizations),
+            );
+        }
+        text
+    }
+}
+
+impl Rate {
+    fn burst(self) -> NonZeroU32 {
+        self.burst.unwrap_or(self.per_second)
+    }
+}
+
+impl Entry {
+    /// The caller, and what is wrong with it.
+    fn checked(self, known: &[String]) -> (Caller, Vec<String>) {
+        let mut problems = Vec::new();
+        let name = self.name;
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+            problems.push(format!("name {name:?} is not visible ASCII without blanks"));
+        }
+        if self.identities.is_empty() {
+            problems.push(format!("caller {name:?} has no identity"));
+        }
+        for identity in &self.identities {
+            if !["spiffe://", "dns:", "token:"].iter().any(|kind| identity.starts_with(kind)) {
+                problems.push(format!(
+                    "identity {identity:?} is none of spiffe://…, dns:NAME and token:NAME"
+                ));
+            }
+        }
+        let mut methods = BTreeSet::new();
+        for pattern in &self.methods {
+            let matching: Vec<_> =
+                known.iter().filter(|method| matches(pattern, method)).cloned().collect();
+            if matching.is_empty() && pattern != REFLECTION {
+                problems.push(format!("there is no method {pattern:?}"));
+            }
+            methods.extend(matching);
+            if pattern == REFLECTION {
+                methods.insert(REFLECTION.to_owned());
+            }
+        }
+        let limiter = self.rate.map(|rate| {
+            RateLimiter::direct(Quota::per_second(rate.per_second).allow_burst(rate.burst()))
+        });
+        let caller = Caller {
+            name,
+            identities: self.identities,
+            methods: Some(methods),
+            organizations: self.organizations,
+            rate: self.rate,
+            limiter,
+        };
+        (caller, problems)
+    }
+}
+
+/// Whether `pattern` stands for `method`, both as in `TotpService/Create`, with or without the package.
+fn matches(pattern: &str, method: &str) -> bool {
+    let service_of = |name: &str| name.split('/').next().unwrap_or_default().to_owned();
+    match pattern {
+        "*" => true,
+        _ if pattern.ends_with("/*") => {
+            let (pattern, service) = (service_of(pattern), service_of(method));
+            pattern == service || pattern == short(&service)
+        }
+        _ => pattern == method || pattern == short(method),
+    }
+}
+
+/// Without the package.
+fn short(name: &str) -> &str {
+    let service = name.split('/').next().unwrap_or_default();
+    service.rfind('.').map_or(name, |dot| &name[dot + 1..])
+}
+
+impl Caller {
+    /// Somebody who may do everything.
+    pub(super) fn unbounded(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            identities: Vec::new(),
+            methods: None,
+            organizations: None,
+            rate: None,
+            limiter: None,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it may call this method.
+    pub(super) fn may_call(&self, method: &str) -> bool {
+        self.methods.as_ref().is_none_or(|methods| methods.contains(method))
+    }
+
+    /// Whether it may call for this organization, as the request spells it.
+    pub fn may_act_for(&self, organization_id: &str) -> bool {
+        self.organizations.as_ref().is_none_or(|ids| ids.contains(organization_id))
+    }
+
+    /// Counts a call, or says how long to wait before the next.
+    pub(super) fn admit(&self) -> Result<(), Duration> {
+        let Some(limiter) = &self.limiter else { return Ok(()) };
+        limiter.check().map_err(|until| until.wait_time_from(DefaultClock::default().now()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CREATE: &str = "stytch.b2b.totp.v1.TotpService/Create";
+    const GET: &str = "stytch.b2b.recovery_codes.v1.RecoveryCodesService/Get";
+
+    fn policy(methods: &str) -> Result<Policy, String> {
+        Policy::parse(&format!(
+            "[[caller]]\nname = 'login'\nidentities = ['token:login']\nmethods = [{methods}]"
+        ))
+    }
+
+    #[test]
+    fn methods_are_named_with_or_without_their_package_or_all_of_a_service() {
+        for (methods, create, get) in [
+            ("'*'", true, true),
+            ("'TotpService/*'", true, false),
+            ("'stytch.b2b.totp.v1.TotpService/*'", true, false),
+            ("'TotpService/Create'", true, false),
+            ("'stytch.b2b.totp.v1.TotpService/Create'", true, false),
+            ("'RecoveryCodesService/Get', 'TotpService/Delete'", false, true),
+            ("", false, false),
+        ] {
+            let caller = policy(methods).unwrap().caller(&["token:login".into()]).unwrap();
+
+            assert_eq!(caller.may_call(CREATE), create, "{methods}");
+            assert_eq!(caller.may_call(GET), get, "{methods}");
+            assert!(!caller.may_call(REFLECTION), "{methods}");
+        }
+        let caller = policy("'reflection'").unwrap().caller(&["token:login".into()]).unwrap();
+        assert!(caller.may_call(REFLECTION) && !caller.may_call(CREATE));
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_said_at_once() {
+        let error = Policy::parse(
+            "[[caller]]\nname = 'a b'\nidentities = []\nmethods = ['TotpService/Craete']\n\
+             [[caller]]\nname = 'b'\nidentities = ['login']\nmethods = ['Nothing/*']\n\
+             [[caller]]\nname = 'b'\nidentities = ['token:x']\nmethods = []\n\
+             [[caller]]\nname = 'c'\nidentities = ['token:x']\nmethods = []\n",
+        )
+        .unwrap_err();
+
+        for part in [
+            "name \"a b\"",
+            "\"a b\" has no identity",
+            "no method \"TotpService/Craete\"",
+            "identity \"login\" is none of",
+            "no method \"Nothing/*\"",
+            "caller \"b\" is there twice",
+            "identity \"token:x\" is of \"b\" and of \"c\"",
+        ] {
+            assert!(error.contains(part), "{part} in {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_policy_is_refused() {
+        for text in [
+            "",
+            "[[caller]]",
+            "[[caller]]\nname = 'a'\nidentities = ['token:a']\nmethods = []\nmehtods = []",
+            "[[caller]]\nname = 'a'\nidentities = ['token:a']\nmethods = []\nrate = {per_second = 0}",
+            "[caller]\nname = 'a'",
+            "not toml",
+        ] {
+            assert!(Policy::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_rate_lets_a_burst_through_and_then_says_how_long_to_wait() {
+        let text = "[[caller]]\nname = 'a'\nidentities = ['token:a']\nmethods = ['*']\n\
+                    rate = { per_second = 1, burst = 3 }";
+        let caller = Policy::parse(text).unwrap().caller(&["token:a".into()]).unwrap();
+
+        for _ in 0..3 {
+            caller.admit().expect("within the burst");
+        }
+        let wait = caller.admit().expect_err("above it");
+
+        assert!(wait > Duration::from_millis(500) && wait <= Duration::from_secs(1), "{wait:?}");
+    }
+
+    #[test]
+    fn organizations_are_those_named_or_any() {
+        let text = "[[caller]]\nname = 'a'\nidentities = ['token:a']\nmethods = ['*']\n\
+                    organizations = ['works', 'example-works']";
+        let caller = Policy::parse(text).unwrap().caller(&["token:a".into()]).unwrap();
+
+        assert!(caller.may_act_for("works") && !caller.may_act_for("Works"));
+        assert!(Caller::unbounded("b").may_act_for("anything"));
+    }
+}

@@ -1,0 +1,134 @@
+//! Bearer tokens, known by their SHA-256 alone.
+//!
+//! A file has a line for each: the name of whom it is for, and the hash in hexadecimal. A name may have several
+//! lines, which is how a token is rotated. Tokens are random, so that a plain hash cannot be reversed.
+
+use std::{fs, path::Path};
+
+use aws_lc_rs::{
+    constant_time::verify_slices_are_equal,
+    digest::{SHA256, digest},
+};
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER_PERMISSIVE};
+use zeroize::Zeroizing;
+
+/// The tokens of a file.
+#[derive(Debug)]
+pub struct Tokens(Vec<Token>);
+
+#[derive(Debug)]
+struct Token {
+    name: String,
+    hash: Vec<u8>,
+}
+
+impl Tokens {
+    /// Reads a file of tokens.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, and in which line.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let text = fs::read_to_string(path)
+            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        Self::parse(&text).map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    /// Reads the text of a file of tokens.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, and in which line.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut tokens = Vec::new();
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let token = token(line).ok_or_else(|| {
+                // The line may be a token by mistake, so it is not quoted.
+                format!("line {} is not NAME and the SHA-256 of a token in hexadecimal", number + 1)
+            })?;
+            tokens.push(token);
+        }
+        if tokens.is_empty() { Err("holds no token".into()) } else { Ok(Self(tokens)) }
+    }
+
+    /// The name of whom `token` is for.
+    ///
+    /// Hashes are compared, each in constant time and all of them always: what time it takes says neither
+    /// which byte of the token is wrong nor whose it is.
+    pub(super) fn name(&self, token: &str) -> Option<&str> {
+        let hash = digest(&SHA256, token.as_bytes());
+        self.0.iter().fold(None, |found, token| {
+            match verify_slices_are_equal(&token.hash, hash.as_ref()) {
+                Ok(()) => Some(token.name.as_str()),
+                Err(_) => found,
+            }
+        })
+    }
+
+    /// The names that have a token.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|token| token.name.as_str())
+    }
+}
+
+fn token(line: &str) -> Option<Token> {
+    let mut words = line.split_whitespace();
+    let (name, hash) = (words.next()?, words.next()?);
+    let hash = HEXLOWER_PERMISSIVE.decode(hash.as_bytes()).ok().filter(|hash| hash.len() == 32)?;
+    words.next().is_none().then(|| Token { name: name.to_owned(), hash })
+}
+
+/// A new token, and the line for it.
+pub fn line(name: &str) -> (Zeroizing<String>, String) {
+    let mut random = Zeroizing::new([0; 32]);
+    aws_lc_rs::rand::fill(random.as_mut_slice()).expect("the system has random bytes");
+    let token = Zeroizing::new(BASE64URL_NOPAD.encode(random.as_slice()));
+    let hash = HEXLOWER_PERMISSIVE.encode(digest(&SHA256, token.as_bytes()).as_ref());
+    (token, format!("{name} {hash}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_token_is_known_by_its_line_and_by_nothing_else() {
+        let ((one, first), (two, second)) = (line("login"), line("admin"));
+        let tokens = Tokens::parse(&format!("# ours\n\n{first}\n  {second}  \n")).unwrap();
+
+        assert_eq!(tokens.name(&one), Some("login"));
+        assert_eq!(tokens.name(&two), Some("admin"));
+        for wrong in ["", " ", "login", &one[1..], &format!("{}x", *one), &first] {
+            assert_eq!(tokens.name(wrong), None, "{wrong}");
+        }
+        assert_ne!(*one, *two);
+        assert!(one.len() >= 43, "256 bits");
+    }
+
+    #[test]
+    fn a_name_may_have_several_tokens_for_a_rotation() {
+        let ((old, first), (new, second)) = (line("login"), line("login"));
+        let both = Tokens::parse(&format!("{first}\n{second}")).unwrap();
+        let after = Tokens::parse(&second).unwrap();
+
+        assert_eq!((both.name(&old), both.name(&new)), (Some("login"), Some("login")));
+        assert_eq!((after.name(&old), after.name(&new)), (None, Some("login")));
+    }
+
+    #[test]
+    fn a_bad_line_is_named_by_its_number_and_not_quoted() {
+        let (_, good) = line("login");
+        for bad in
+            ["login", "a-token-by-mistake", &format!("{good} more"), "login abc", &good[..60]]
+        {
+            let error = Tokens::parse(&format!("{good}\n{bad}")).unwrap_err();
+
+            assert!(error.contains("line 2") && !error.contains("mistake"), "{error}");
+        }
+        assert!(Tokens::parse("# nothing\n").is_err(), "no token at all");
+    }
+}

@@ -1,0 +1,183 @@
+//! TLS on the gRPC port: certificate, key and client CA from files, read again when they change.
+//!
+//! tonic's own TLS can do neither. A connection keeps the certificate that it began with; whether its client's
+//! certificate is still trusted is asked of each call ([`ClientCertificate::is_trusted`]).
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use rustls::{
+    RootCertStore, ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject as _},
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+};
+use x509_parser::{extensions::GeneralName, prelude::X509Certificate};
+
+/// The files of TLS.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// The certificate chain, PEM, the server's own first.
+    pub certificate: PathBuf,
+    /// Its key, PEM.
+    pub key: PathBuf,
+    /// The authorities whose client certificates are taken, PEM.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// What the files say, ready for use.
+#[derive(Debug)]
+pub struct Tls {
+    config: Arc<ServerConfig>,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+    /// Which load of the files this is.
+    generation: u64,
+    /// When the server's own certificate ends.
+    pub not_after: SystemTime,
+}
+
+impl Files {
+    /// All of them.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        [Some(&self.certificate), Some(&self.key), self.client_ca.as_ref()]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect()
+    }
+
+    /// Reads them.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, and with which file.
+    pub fn load(&self) -> Result<Tls, String> {
+        static GENERATION: AtomicU64 = AtomicU64::new(1);
+        let chain = certificates(&self.certificate)?;
+        let key = PrivateKeyDer::from_pem_file(&self.key)
+            .map_err(|error| format!("{}: {error}", self.key.display()))?;
+        let not_after = chain.first().and_then(|it| validity_end(it)).ok_or_else(|| {
+            format!("{}: holds no certificate that can be read", self.certificate.display())
+        })?;
+        let clients = self.client_ca.as_deref().map(client_verifier).transpose()?;
+        let builder = ServerConfig::builder();
+        let builder = match &clients {
+            None => builder.with_no_client_auth(),
+            Some(clients) => builder.with_client_cert_verifier(Arc::clone(clients)),
+        };
+        let mut config = builder.with_single_cert(chain, key).map_err(|error| {
+            format!("{} and {}: {error}", self.certificate.display(), self.key.display())
+        })?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let generation = GENERATION.fetch_add(1, Ordering::Relaxed);
+        Ok(Tls { config: Arc::new(config), clients, generation, not_after })
+    }
+}
+
+impl Tls {
+    pub(super) fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config)
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let pem = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match chain {
+        Ok(chain) if !chain.is_empty() => Ok(chain),
+        Ok(_) => Err(format!("{}: holds no certificate", path.display())),
+        Err(error) => Err(format!("{}: {error}", path.display())),
+    }
+}
+
+/// Takes certificates of these authorities, and clients without one: they may have a token, or only ask
+/// for health.
+fn client_verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    WebPkiClientVerifier::builder(Arc::new(roots))
+        .allow_unauthenticated()
+        .build()
+        .map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// The certificate of a client, which was trusted when its connection began.
+#[derive(Debug)]
+pub struct ClientCertificate {
+    chain: Vec<CertificateDer<'static>>,
+    names: Vec<String>,
+    not_after: SystemTime,
+    /// The last load of the authorities by which it was found good.
+    trusted_by: AtomicU64,
+}
+
+impl ClientCertificate {
+    /// The certificate in a chain that `tls` has just verified.
+    pub(super) fn new(chain: &[CertificateDer<'_>], tls: &Tls) -> Option<Self> {
+        let leaf = chain.first()?;
+        Some(Self {
+            names: names(leaf),
+            not_after: validity_end(leaf)?,
+            chain: chain.iter().map(|it| it.clone().into_owned()).collect(),
+            trusted_by: AtomicU64::new(tls.generation),
+        })
+    }
+
+    /// Its identities: URIs as they are, which is how SPIFFE names workloads, then `dns:` names.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Whether it still is good, by the authorities of today.
+    pub fn is_trusted(&self, tls: &Tls) -> bool {
+        if SystemTime::now() > self.not_after {
+            return false;
+        }
+        if self.trusted_by.load(Ordering::Relaxed) == tls.generation {
+            return true;
+        }
+        let Some((leaf, intermediates)) = self.chain.split_first() else { return false };
+        let verified = tls.clients.as_ref().is_some_and(|clients| {
+            clients.verify_client_cert(leaf, intermediates, UnixTime::now()).is_ok()
+        });
+        if verified {
+            self.trusted_by.store(tls.generation, Ordering::Relaxed);
+        }
+        verified
+    }
+}
+
+fn validity_end(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
+    let (_, parsed) = parse(certificate)?;
+    let seconds = u64::try_from(parsed.validity().not_after.timestamp()).ok()?;
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+}
+
+fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Some((_, parsed)) = parse(certificate) else { return Vec::new() };
+    let Ok(Some(alternatives)) = parsed.subject_alternative_name() else { return Vec::new() };
+    let of = |pick: fn(&GeneralName<'_>) -> Option<String>| {
+        alternatives.value.general_names.iter().filter_map(pick)
+    };
+    let uris = of(|name| match name {
+        GeneralName::URI(uri) => Some((*uri).to_owned()),
+        _ => None,
+    });
+    let dns = of(|name| match name {
+        GeneralName::DNSName(dns) => Some(format!("dns:{dns}")),
+        _ => None,
+    });
+    uris.chain(dns).collect()
+}
+
+fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Option<(&'a [u8], X509Certificate<'a>)> {
+    x509_parser::parse_x509_certificate(certificate).ok()
+}

@@ -1,0 +1,486 @@
+//! Who is let in, over real TLS: every kind of credential, good and bad, and what changes while calls are made.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair, SanType, date_time_ymd,
+};
+use tonic::{
+    Code, Request, Status,
+    transport::{Channel, ClientTlsConfig, Endpoint, Identity},
+};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+    server_reflection_request::MessageRequest,
+};
+use tonic_types::StatusExt as _;
+use totp_facade::{
+    access::{self, Access, token_line},
+    reload::Reloaded,
+    server::{Door, tls::Files},
+};
+
+use crate::support::{Facade, PATIENCE, Setup, info, pushback, rpc::Rpc, sandbox};
+
+const LOGIN: &str = "spiffe://example.org/ns/web/sa/login";
+
+/// An authority that certifies servers and clients.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    certificate: Certificate,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        Self { issuer: Issuer::new(params, key), certificate }
+    }
+
+    /// A certificate for these names, and its key, both PEM.
+    fn certify(&self, names: &[&str], expired: bool) -> (String, String) {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        for name in names {
+            params.subject_alt_names.push(match name.strip_prefix("dns:") {
+                Some(dns) => SanType::DnsName(dns.try_into().unwrap()),
+                None => SanType::URI((*name).try_into().unwrap()),
+            });
+        }
+        if expired {
+            (params.not_before, params.not_after) =
+                (date_time_ymd(2020, 1, 1), date_time_ymd(2020, 2, 1));
+        }
+        let key = KeyPair::generate().unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+
+    fn identity(&self, names: &[&str]) -> Identity {
+        let (certificate, key) = self.certify(names, false);
+        Identity::from_pem(certificate, key)
+    }
+}
+
+/// The files of a façade's door, which a test changes.
+struct DoorFiles {
+    folder: PathBuf,
+    servers: Authority,
+}
+
+impl DoorFiles {
+    fn new(test: &str, clients: &[&Authority]) -> Self {
+        let folder =
+            std::env::temp_dir().join(format!("totp-facade-{}-{test}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let files = Self { folder, servers: Authority::new() };
+        files.new_server_certificate();
+        files.trust(clients);
+        files
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let new = self.path("new");
+        fs::write(&new, text).unwrap();
+        fs::rename(new, self.path(name)).unwrap();
+    }
+
+    fn new_server_certificate(&self) {
+        let (certificate, key) = self.servers.certify(&["dns:localhost"], false);
+        // Both at once, as the watch waits for the second.
+        self.write("server.pem", &certificate);
+        self.write("server.key", &key);
+    }
+
+    fn trust(&self, clients: &[&Authority]) {
+        let pem: String = clients.iter().map(|it| it.certificate.pem()).collect();
+        self.write("clients.pem", &pem);
+    }
+
+    /// A façade behind this door.
+    async fn facade(&self, upstream: SocketAddr) -> Facade {
+        let mut setup = Setup::new(upstream);
+        let files = Files {
+            certificate: self.path("server.pem"),
+            key: self.path("server.key"),
+            client_ca: Some(self.path("clients.pem")),
+        };
+        let (paths, load) = (files.paths(), move || files.load());
+        let tls = Reloaded::from_files("the TLS certificate", paths, load).unwrap();
+        let exists = |name: &str| Some(self.path(name)).filter(|path| path.exists());
+        let settings = access::Settings {
+            tokens: exists("tokens"),
+            policy: exists("callers.toml"),
+            certificates: true,
+        };
+        let access = Access::new(&settings, Some(&tls)).unwrap();
+        setup.door = Door { tls: Some(tls), access };
+        setup.start().await
+    }
+
+    async fn channel(&self, facade: &Facade, identity: Option<Identity>) -> Channel {
+        self.try_channel(facade, identity).await.unwrap()
+    }
+
+    async fn try_channel(
+        &self,
+        facade: &Facade,
+        identity: Option<Identity>,
+    ) -> Result<Channel, tonic::transport::Error> {
+        let authority = tonic::transport::Certificate::from_pem(self.servers.certificate.pem());
+        let mut tls = ClientTlsConfig::new().ca_certificate(authority).domain_name("localhost");
+        if let Some(identity) = identity {
+            tls = tls.identity(identity);
+        }
+        let endpoint = Endpoint::from_shared(format!("https://{}", facade.addr)).unwrap();
+        endpoint.tls_config(tls).unwrap().connect().await
+    }
+}
+
+impl Drop for DoorFiles {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A Create, with a bearer token if there is one.
+async fn create(channel: &Channel, token: Option<&str>) -> Result<(), Status> {
+    let mut request = Request::new((Rpc::CREATE.request)("fresh"));
+    if let Some(token) = token {
+        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    }
+    (Rpc::CREATE.call)(channel.clone(), request).await.map(drop)
+}
+
+#[track_caller]
+fn is(result: Result<(), Status>, code: Code, why: &str) {
+    match result {
+        Ok(()) => assert_eq!(Code::Ok, code, "{why}"),
+        Err(status) => {
+            assert_eq!(status.code(), code, "{why}: {status:?}");
+            assert_eq!(info(&status).upstream, "not_sent", "{why}");
+        }
+    }
+}
+
+const POLICY: &str = "
+[[caller]]
+name = 'login'
+identities = ['spiffe://example.org/ns/web/sa/login', 'dns:login.internal', 'token:login']
+methods = ['TotpService/*']
+
+[[caller]]
+name = 'reader'
+identities = ['spiffe://example.org/ns/web/sa/reader', 'token:reader']
+methods = ['RecoveryCodesService/Get', 'reflection']
+";
+
+#[tokio::test]
+async fn each_kind_of_credential_good_and_bad_is_told_apart() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let files = DoorFiles::new("table", &[&ours]);
+    let ((token, line), (other, other_line)) = (token_line("login"), token_line("reader"));
+    files.write("tokens", &format!("{line}\n{other_line}\n"));
+    files.write("callers.toml", POLICY);
+    let facade = files.facade(sandbox().await).await;
+
+    let certificate = |names: &[&str]| Some(ours.identity(names));
+    for (identity, token, code, why) in [
+        (certificate(&[LOGIN]), None, Code::Ok, "a certificate with the SPIFFE id"),
+        (certificate(&["dns:login.internal"]), None, Code::Ok, "one with the DNS name"),
+        (certificate(&["dns:x", LOGIN]), None, Code::Ok, "one with several names"),
+        (certificate(&["spiffe://example.org/x"]), None, Code::Unauthenticated, "another SAN"),
+        (certificate(&["dns:login.internal.x"]), None, Code::Unauthenticated, "a longer name"),
+        (certificate(&[]), None, Code::Unauthenticated, "no SAN"),
+        (
+            certificate(&["spiffe://example.org/ns/web/sa/reader"]),
+            None,
+            Code::PermissionDenied,
+            "a caller who may only read",
+        ),
+        (None, Some(token.as_str()), Code::Ok, "a token"),
+        (None, Some(other.as_str()), Code::PermissionDenied, "a token of one who may only read"),
+        (None, Some("unknown"), Code::Unauthenticated, "an unknown token"),
+        (None, Some(&token[1..]), Code::Unauthenticated, "a part of a token"),
+        (None, Some(""), Code::Unauthenticated, "an empty token"),
+        (None, None, Code::Unauthenticated, "nothing"),
+        (certificate(&[LOGIN]), Some("unknown"), Code::Unauthenticated, "a bad token beside"),
+    ] {
+        let channel = files.channel(&facade, identity).await;
+
+        is(create(&channel, token).await, code, why);
+    }
+    for (identity, why) in [
+        (theirs.identity(&[LOGIN]), "another authority"),
+        (
+            {
+                let (certificate, key) = ours.certify(&[LOGIN], true);
+                Identity::from_pem(certificate, key)
+            },
+            "expired",
+        ),
+    ] {
+        // With TLS 1.3 a client learns only afterwards that it was refused.
+        let refused = match files.try_channel(&facade, Some(identity)).await {
+            Err(_) => true,
+            Ok(channel) => {
+                let status = create(&channel, None).await.expect_err(why);
+                status.get_error_details().error_info().is_none()
+            }
+        };
+        assert!(refused, "{why}");
+    }
+}
+
+#[tokio::test]
+async fn health_is_open_to_all_and_reflection_follows_the_policy() {
+    let files = DoorFiles::new("health", &[&Authority::new()]);
+    let ((login, line), (reader, other)) = (token_line("login"), token_line("reader"));
+    files.write("tokens", &format!("{line}\n{other}\n"));
+    files.write("callers.toml", POLICY);
+    let facade = files.facade(sandbox().await).await;
+    let channel = files.channel(&facade, None).await;
+
+    HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await.expect("health");
+
+    for (token, code) in [
+        (None, Code::Unauthenticated),
+        (Some(login.as_str()), Code::PermissionDenied),
+        (Some(reader.as_str()), Code::Ok),
+    ] {
+        let list = MessageRequest::ListServices(String::new());
+        let ask = ServerReflectionRequest { message_request: Some(list), ..Default::default() };
+        let mut request = Request::new(tokio_stream::once(ask));
+        if let Some(token) = token {
+            let value = format!("Bearer {token}").parse().unwrap();
+            request.metadata_mut().insert("authorization", value);
+        }
+
+        let answer =
+            ServerReflectionClient::new(channel.clone()).server_reflection_info(request).await;
+
+        assert_eq!(answer.map_or_else(|status| status.code(), |_| Code::Ok), code);
+    }
+}
+
+#[tokio::test]
+async fn a_caller_is_held_to_its_rate_and_to_its_organizations() {
+    let files = DoorFiles::new("rate", &[&Authority::new()]);
+    let ((fast, line), (far, other)) = (token_line("fast"), token_line("far"));
+    files.write("tokens", &format!("{line}\n{other}\n"));
+    files.write(
+        "callers.toml",
+        "[[caller]]\nname = 'fast'\nidentities = ['token:fast']\nmethods = ['*']\n\
+         rate = { per_second = 1, burst = 2 }\n\
+         [[caller]]\nname = 'far'\nidentities = ['token:far']\nmethods = ['*']\n\
+         organizations = ['elsewhere']\n",
+    );
+    let facade = files.facade(sandbox().await).await;
+    let channel = files.channel(&facade, None).await;
+
+    is(create(&channel, Some(&far)).await, Code::PermissionDenied, "another organization");
+    for _ in 0..2 {
+        is(create(&channel, Some(&fast)).await, Code::Ok, "within the burst");
+    }
+    let status = create(&channel, Some(&fast)).await.expect_err("above the rate");
+
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert_eq!(info(&status).reason, "CALLER_RATE_LIMITED");
+    let wait = status.get_error_details().retry_info().unwrap().retry_delay.unwrap();
+    assert!(wait > Duration::ZERO && wait <= Duration::from_millis(1200), "{wait:?}");
+    assert_eq!(pushback(&status), Some(wait.as_millis().to_string().as_str()));
+}
+
+#[tokio::test]
+async fn without_a_policy_whoever_is_known_may_call_everything() {
+    let ours = Authority::new();
+    let files = DoorFiles::new("known", &[&ours]);
+    let facade = files.facade(sandbox().await).await;
+
+    for (identity, code) in [
+        (Some(ours.identity(&["spiffe://anybody"])), Code::Ok),
+        (Some(ours.identity(&[])), Code::Unauthenticated),
+        (None, Code::Unauthenticated),
+    ] {
+        let channel = files.channel(&facade, identity).await;
+        is(create(&channel, None).await, code, "by certificate alone");
+    }
+}
+
+/// Calls until they end so. What was there before may be in force for a moment.
+async fn becomes(channel: &Channel, token: Option<&str>, code: Code) {
+    let start = Instant::now();
+    loop {
+        let found = create(channel, token).await.map_or_else(|status| status.code(), |()| Code::Ok);
+        if found == code {
+            return;
+        }
+        assert!(start.elapsed() < PATIENCE, "it stays {found:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_revoked_by_a_reload_is_refused_on_open_connections_too() {
+    let (ours, next) = (Authority::new(), Authority::new());
+    let files = DoorFiles::new("revoked", &[&ours]);
+    let (token, line) = token_line("login");
+    let (_, unrelated) = token_line("reader");
+    files.write("tokens", &format!("{line}\n{unrelated}\n"));
+    files.write("callers.toml", POLICY);
+    let facade = files.facade(sandbox().await).await;
+    let by_certificate = files.channel(&facade, Some(ours.identity(&[LOGIN]))).await;
+    let by_token = files.channel(&facade, None).await;
+    is(create(&by_certificate, None).await, Code::Ok, "a certificate");
+    is(create(&by_token, Some(&token)).await, Code::Ok, "a token");
+
+    files.write("tokens", &unrelated);
+    becomes(&by_token, Some(&token), Code::Unauthenticated).await;
+    files.trust(&[&next]);
+    becomes(&by_certificate, None, Code::Unauthenticated).await;
+    files.trust(&[&ours, &next]);
+    becomes(&by_certificate, None, Code::Ok).await;
+    files.write("callers.toml", &POLICY.replace("'TotpService/*'", "'TotpService/Delete'"));
+    becomes(&by_certificate, None, Code::PermissionDenied).await;
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_used_leaves_the_old_one_in_force() {
+    let ours = Authority::new();
+    let files = DoorFiles::new("bad", &[&ours]);
+    let (token, line) = token_line("login");
+    files.write("tokens", &line);
+    files.write("callers.toml", POLICY);
+    let facade = files.facade(sandbox().await).await;
+    let channel = files.channel(&facade, None).await;
+
+    for (name, text) in [
+        ("callers.toml", "[[caller]]\nname = 'login'\nmethods = ['*']"),
+        ("tokens", "not a token at all"),
+        ("clients.pem", "not a certificate"),
+        ("server.pem", "not a certificate"),
+    ] {
+        files.write(name, text);
+    }
+    // Each has been looked at once this good one is in force.
+    let (second, line) = token_line("login");
+    for _ in 0..20 {
+        is(create(&channel, Some(&token)).await, Code::Ok, "the old files");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    files.write("tokens", &line);
+    becomes(&channel, Some(&second), Code::Ok).await;
+    let new = files.channel(&facade, Some(ours.identity(&[LOGIN]))).await;
+    is(
+        create(&new, None).await,
+        Code::Ok,
+        "a new connection, by the old certificate and authority",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificate_authority_tokens_and_policy_are_rotated_under_load_with_no_failed_call() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let files = Arc::new(DoorFiles::new("rotated", &[&old]));
+    let ((first, first_line), (second, second_line)) = (token_line("login"), token_line("login"));
+    files.write("tokens", &first_line);
+    files.write("callers.toml", POLICY);
+    let facade = Arc::new(files.facade(sandbox().await).await);
+    let stop = Arc::new(AtomicBool::new(false));
+    let calls = Arc::new(AtomicUsize::new(0));
+    // Two on connections that stay, by token and by certificate, and one that connects anew each time.
+    let stays = [
+        (files.channel(&facade, None).await, Some(first.to_string())),
+        (files.channel(&facade, Some(old.identity(&[LOGIN]))).await, None),
+    ];
+    let mut workers: Vec<_> = stays
+        .into_iter()
+        .map(|(channel, token)| {
+            let (stop, calls) = (Arc::clone(&stop), Arc::clone(&calls));
+            tokio::spawn(async move {
+                while !stop.load(Ordering::SeqCst) {
+                    create(&channel, token.as_deref()).await.expect("no failed call");
+                    calls.fetch_add(1, Ordering::SeqCst);
+                }
+            })
+        })
+        .collect();
+    let (its_files, its_facade) = (Arc::clone(&files), Arc::clone(&facade));
+    let (its_stop, its_calls) = (Arc::clone(&stop), Arc::clone(&calls));
+    let token = first.to_string();
+    workers.push(tokio::spawn(async move {
+        while !its_stop.load(Ordering::SeqCst) {
+            let channel = its_files.channel(&its_facade, None).await;
+            create(&channel, Some(&token)).await.expect("no failed call");
+            its_calls.fetch_add(1, Ordering::SeqCst);
+        }
+    }));
+    let progress = async || {
+        let until = calls.load(Ordering::SeqCst) + 30;
+        while calls.load(Ordering::SeqCst) < until {
+            assert!(workers.iter().all(|worker| !worker.is_finished()), "a call failed");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+
+    progress().await;
+    files.new_server_certificate();
+    files.trust(&[&old, &new]);
+    files.write("tokens", &format!("{first_line}\n{second_line}\n"));
+    files.write(
+        "callers.toml",
+        &POLICY.replace("'TotpService/*'", "'TotpService/*', 'RecoveryCodesService/*'"),
+    );
+    progress().await;
+    let by_token = files.channel(&facade, None).await;
+    becomes(&by_token, Some(&second), Code::Ok).await;
+    let start = Instant::now();
+    loop {
+        let channel = files.try_channel(&facade, Some(new.identity(&[LOGIN]))).await;
+        let answer = match &channel {
+            Ok(channel) => create(channel, None).await.is_ok(),
+            Err(_) => false,
+        };
+        if answer {
+            break;
+        }
+        assert!(start.elapsed() < PATIENCE, "the new authority is not taken");
+    }
+    progress().await;
+
+    stop.store(true, Ordering::SeqCst);
+    for worker in workers {
+        worker.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_never_ends_its_handshake_holds_up_nobody() {
+    let ours = Authority::new();
+    let files = DoorFiles::new("slow", &[&ours]);
+    let facade = files.facade(sandbox().await).await;
+    let mut slow = Vec::new();
+    for _ in 0..20 {
+        slow.push(tokio::net::TcpStream::connect(facade.addr).await.unwrap());
+    }
+    let start = Instant::now();
+
+    let channel = files.channel(&facade, Some(ours.identity(&[LOGIN]))).await;
+    is(create(&channel, None).await, Code::Ok, "a good call");
+
+    assert!(start.elapsed() < Duration::from_secs(5), "took {:?}", start.elapsed());
+}
