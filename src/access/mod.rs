@@ -1,21 +1,25 @@
 //! Who calls, and what they may do.
 //!
-//! A caller is known by its client certificate, or else by a bearer token. What it may call is in
+//! A caller is known by what a listed proxy says of it, or else by its client certificate, or else by a bearer
+//! token, which may be a JWT. What it may call is in
 //! `callers.toml`; without that file, whoever is known may call everything. Where no way to know callers is set
 //! up, everybody is `anonymous`: `serve` allows that on loopback only, unless it is told otherwise.
 //!
 //! A credential that is presented and not good is refused, whatever else is presented.
 
+pub mod jwt;
 mod policy;
 mod tokens;
+pub mod xfcc;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use http::{HeaderMap, header::AUTHORIZATION};
+use ipnet::IpNet;
 
 use crate::{
     reload::Reloaded,
-    server::tls::{ClientCertificate, Tls},
+    server::{Peer, tls::Tls},
 };
 pub use policy::{Caller, Policy};
 pub use tokens::{Tokens, line as token_line};
@@ -32,12 +36,16 @@ pub struct Settings {
     pub policy: Option<PathBuf>,
     /// Whether client certificates are asked for.
     pub certificates: bool,
+    /// Whose JWTs are taken.
+    pub jwt: Option<jwt::Settings>,
+    /// The proxies whose word on certificates is taken.
+    pub proxies: Vec<IpNet>,
 }
 
 impl Settings {
     /// Whether callers are told apart.
     pub fn authenticates(&self) -> bool {
-        self.certificates || self.tokens.is_some()
+        self.certificates || self.tokens.is_some() || self.jwt.is_some() || !self.proxies.is_empty()
     }
 }
 
@@ -55,8 +63,11 @@ pub enum Refusal {
 /// Decides who may call. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Access {
+    authenticates: bool,
     certificates: Option<Reloaded<Tls>>,
     tokens: Option<Reloaded<Tokens>>,
+    jwt: Option<Arc<jwt::Verifier>>,
+    proxies: Arc<[IpNet]>,
     policy: Option<Reloaded<Policy>>,
     anonymous: Arc<Caller>,
 }
@@ -65,7 +76,15 @@ impl Access {
     /// Everybody may call everything.
     pub fn open() -> Self {
         let anonymous = Arc::new(Caller::unbounded("anonymous"));
-        Self { certificates: None, tokens: None, policy: None, anonymous }
+        Self {
+            authenticates: false,
+            certificates: None,
+            tokens: None,
+            jwt: None,
+            proxies: Arc::new([]),
+            policy: None,
+            anonymous,
+        }
     }
 
     /// As `settings` say; files are read now, and again when they change. `tls` has the authorities of client
@@ -84,6 +103,9 @@ impl Access {
             Reloaded::from_files("the policy", vec![path.clone()], move || Policy::read(&path))
         });
         Ok(Self {
+            authenticates: settings.authenticates(),
+            jwt: settings.jwt.as_ref().map(jwt::Verifier::new).transpose()?.map(Arc::new),
+            proxies: settings.proxies.clone().into(),
             certificates: tls.filter(|_| settings.certificates).cloned(),
             tokens: tokens.transpose()?,
             policy: policy.transpose()?,
@@ -100,12 +122,12 @@ impl Access {
         &self,
         method: &str,
         headers: &HeaderMap,
-        certificate: Option<&ClientCertificate>,
+        peer: &Peer,
     ) -> Result<Arc<Caller>, Refusal> {
-        if self.certificates.is_none() && self.tokens.is_none() {
+        if !self.authenticates {
             return Ok(Arc::clone(&self.anonymous));
         }
-        let identities = self.identities(headers, certificate)?;
+        let identities = self.identities(headers, peer)?;
         let caller = match &self.policy {
             Some(policy) => policy.get().caller(&identities),
             None => identities.first().map(|name| Arc::new(Caller::unbounded(name))),
@@ -118,13 +140,13 @@ impl Access {
         Ok(caller)
     }
 
-    /// Every name by which the caller is known.
-    fn identities(
-        &self,
-        headers: &HeaderMap,
-        certificate: Option<&ClientCertificate>,
-    ) -> Result<Vec<String>, Refusal> {
-        let known = match (&self.certificates, certificate) {
+    /// Every name by which the caller is known. Each credential is looked at, so that a bad one is refused.
+    fn identities(&self, headers: &HeaderMap, peer: &Peer) -> Result<Vec<String>, Refusal> {
+        let forwarded = match self.is_proxy(peer) {
+            true => xfcc::identities(headers).map_err(Refusal::Unknown)?,
+            false => None,
+        };
+        let certified = match (&self.certificates, &peer.certificate) {
             (Some(tls), Some(certificate)) => {
                 if !certificate.is_trusted(&tls.get()) {
                     return Err(Refusal::Unknown("the client certificate is no longer trusted"));
@@ -133,24 +155,40 @@ impl Access {
             }
             _ => None,
         };
-        let token = match (&self.tokens, bearer(headers)?) {
-            (Some(tokens), Some(token)) => {
-                let tokens = tokens.get();
-                let name = tokens.name(token).ok_or(Refusal::Unknown("the token is not known"))?;
-                Some(format!("token:{name}"))
-            }
+        let token = match (self.tokens.is_some() || self.jwt.is_some(), bearer(headers)?) {
+            (true, Some(token)) => Some(vec![self.identity_of(token)?]),
             _ => None,
         };
-        match (known, token) {
-            (Some(names), _) => Ok(names),
-            (None, Some(name)) => Ok(vec![name]),
-            (None, None) => Err(Refusal::Unknown("neither a client certificate nor a token")),
+        // The certificate of a proxy's own connection says nothing of who called the proxy.
+        forwarded
+            .or(certified)
+            .or(token)
+            .ok_or(Refusal::Unknown("neither a client certificate nor a token"))
+    }
+
+    fn is_proxy(&self, peer: &Peer) -> bool {
+        peer.addr.is_some_and(|addr| {
+            let ip = addr.ip().to_canonical();
+            self.proxies.iter().any(|proxies| proxies.contains(&ip))
+        })
+    }
+
+    fn identity_of(&self, token: &str) -> Result<String, Refusal> {
+        let tokens = self.tokens.as_ref().map(Reloaded::get);
+        if let Some(name) = tokens.as_ref().and_then(|tokens| tokens.name(token)) {
+            return Ok(format!("token:{name}"));
         }
+        let jwt = self.jwt.as_ref().ok_or(Refusal::Unknown("the token is not known"))?;
+        jwt.subject(token).map(|subject| format!("jwt:{subject}")).map_err(Refusal::Unknown)
     }
 }
 
 /// The bearer token of a call.
-fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+///
+/// # Errors
+///
+/// When there is an authorization that is none.
+pub fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {

@@ -163,9 +163,12 @@ impl Entry {
             problems.push(format!("caller {name:?} has no identity"));
         }
         for identity in &self.identities {
-            if !["spiffe://", "dns:", "token:"].iter().any(|kind| identity.starts_with(kind)) {
+            if !["spiffe://", "dns:", "token:", "jwt:"]
+                .iter()
+                .any(|kind| identity.starts_with(kind))
+            {
                 problems.push(format!(
-                    "identity {identity:?} is none of spiffe://…, dns:NAME and token:NAME"
+                    "identity {identity:?} is none of spiffe://…, dns:NAME, token:NAME and jwt:SUBJECT"
                 ));
             }
         }

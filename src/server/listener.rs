@@ -5,6 +5,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -100,9 +101,11 @@ fn is_about_the_peer(error: &io::Error) -> bool {
 
 /// Who is at the other end of a connection. In the extensions of each of its requests.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Peer {
+pub struct Peer {
+    /// Where it connects from.
+    pub addr: Option<SocketAddr>,
     /// The client's certificate, if it gave one that is trusted.
-    pub(crate) certificate: Option<Arc<ClientCertificate>>,
+    pub certificate: Option<Arc<ClientCertificate>>,
 }
 
 /// A connection that is ready for HTTP/2, which holds its slot until it is closed.
@@ -118,8 +121,10 @@ impl Connection {
         slot: OwnedSemaphorePermit,
         tls: Option<&Reloaded<Tls>>,
     ) -> Option<Self> {
+        let addr = stream.peer_addr().ok();
         let Some(tls) = tls else {
-            return Some(Self { stream: Either::Left(stream), peer: Peer::default(), _slot: slot });
+            let peer = Peer { addr, certificate: None };
+            return Some(Self { stream: Either::Left(stream), peer, _slot: slot });
         };
         let tls = tls.get();
         let handshake = timeout(HANDSHAKE, TlsAcceptor::from(tls.config()).accept(stream));
@@ -138,7 +143,7 @@ impl Connection {
         let certificate = ClientCertificate::new(chain, &tls).map(Arc::new);
         Some(Self {
             stream: Either::Right(Box::new(stream)),
-            peer: Peer { certificate },
+            peer: Peer { addr, certificate },
             _slot: slot,
         })
     }

@@ -21,6 +21,7 @@ use crate::{
 };
 use drain::Close;
 use guard::GuardLayer;
+pub use listener::Peer;
 use tls::Tls;
 
 /// Limits and times of a server.

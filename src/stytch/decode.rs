@@ -16,7 +16,11 @@ use crate::proto::json::FromObject;
 const MAX_DROPPED: usize = 64;
 
 /// Reads `body` as `T`. `dropped` is told the path of each field that had to be left unset.
-pub(super) fn decode<T: DeserializeOwned>(
+///
+/// # Errors
+///
+/// When it is no JSON object.
+pub fn decode<T: DeserializeOwned>(
     body: &[u8],
     mut dropped: impl FnMut(&str),
 ) -> Result<T, Unreadable> {

@@ -191,7 +191,7 @@ impl Error {
     }
 
     /// The error that an answer other than 2xx stands for.
-    pub(super) fn from_answer(
+    pub fn from_answer(
         http_status: StatusCode,
         headers: &HeaderMap,
         body: Result<&[u8], Unreadable>,

@@ -17,9 +17,10 @@ pub use breaker::OPEN_FOR;
 pub(crate) use client::is_loopback;
 pub use client::{Client, Settings, SetupError};
 pub use credentials::{Credentials, check_secret, read_secret};
+pub use decode::decode;
 pub use endpoint::{Effect, Endpoint};
 #[cfg(test)]
 pub(crate) use error::OUR_CREDENTIALS;
-pub use error::{ApiError, Error, Upstream};
+pub use error::{ApiError, Error, Unreadable, Upstream};
 pub use retry::RETRIES;
 pub use sent::Sent;

@@ -8,12 +8,15 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use data_encoding::BASE64URL_NOPAD;
+use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair, SanType, date_time_ymd,
 };
+use serde_json::{Value, json};
 use tonic::{
     Code, Request, Status,
     transport::{Channel, ClientTlsConfig, Endpoint, Identity},
@@ -25,12 +28,18 @@ use tonic_reflection::pb::v1::{
 };
 use tonic_types::StatusExt as _;
 use totp_facade::{
-    access::{self, Access, token_line},
+    access::{self, Access, jwt, token_line},
     reload::Reloaded,
     server::{Door, tls::Files},
 };
 
-use crate::support::{Facade, PATIENCE, Setup, info, pushback, rpc::Rpc, sandbox};
+use crate::support::{
+    Facade, PATIENCE, Setup, info,
+    peer::{self, Peer},
+    pushback,
+    rpc::Rpc,
+    sandbox,
+};
 
 const LOGIN: &str = "spiffe://example.org/ns/web/sa/login";
 
@@ -126,6 +135,7 @@ impl DoorFiles {
             tokens: exists("tokens"),
             policy: exists("callers.toml"),
             certificates: true,
+            ..Default::default()
         };
         let access = Access::new(&settings, Some(&tls)).unwrap();
         setup.door = Door { tls: Some(tls), access };
@@ -483,4 +493,184 @@ async fn a_client_that_never_ends_its_handshake_holds_up_nobody() {
     is(create(&channel, None).await, Code::Ok, "a good call");
 
     assert!(start.elapsed() < Duration::from_secs(5), "took {:?}", start.elapsed());
+}
+
+const ISSUER: &str = "https://cluster.example";
+const AUDIENCE: &str = "totp-facade";
+
+/// Signs JWTs.
+struct Issuing {
+    key: EncodingKey,
+    id: String,
+}
+
+impl Issuing {
+    fn new(id: &str) -> Self {
+        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let key = EncodingKey::from_ec_pem(key.serialize_pem().as_bytes()).unwrap();
+        Self { key, id: id.to_owned() }
+    }
+
+    fn jwk(&self) -> Value {
+        let mut jwk = Jwk::from_encoding_key(&self.key, Algorithm::ES256).unwrap();
+        jwk.common.key_id = Some(self.id.clone());
+        serde_json::to_value(jwk).unwrap()
+    }
+
+    /// A token that is good but for `changes`; null takes a claim away.
+    fn sign(&self, changes: &Value) -> String {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let mut claims = json!({
+            "iss": ISSUER, "aud": [AUDIENCE, "others"], "sub": "system:serviceaccount:web:login",
+            "iat": now, "nbf": now, "exp": now + 600,
+        });
+        for (name, value) in changes.as_object().unwrap() {
+            match value {
+                Value::Null => drop(claims.as_object_mut().unwrap().remove(name)),
+                value => claims[name] = value.clone(),
+            }
+        }
+        let mut header = Header::new(Algorithm::ES256);
+        header.kid = Some(self.id.clone());
+        jsonwebtoken::encode(&header, &claims, &self.key).unwrap()
+    }
+}
+
+fn jwks(keys: &[&Issuing]) -> String {
+    json!({"keys": keys.iter().map(|key| key.jwk()).collect::<Vec<_>>()}).to_string()
+}
+
+/// A façade on a plain port that takes JWTs, with a policy for one subject.
+async fn taking_jwts(folder: &DoorFiles, keys: jwt::Source) -> Facade {
+    folder.write(
+        "callers.toml",
+        "[[caller]]\nname = 'login'\nmethods = ['TotpService/*']\n\
+         identities = ['jwt:system:serviceaccount:web:login']",
+    );
+    let settings = access::Settings {
+        jwt: Some(jwt::Settings { issuer: ISSUER.into(), audience: AUDIENCE.into(), keys }),
+        policy: Some(folder.path("callers.toml")),
+        ..Default::default()
+    };
+    let mut setup = Setup::new(sandbox().await);
+    setup.door = Door { tls: None, access: Access::new(&settings, None).unwrap() };
+    setup.start().await
+}
+
+#[tokio::test]
+async fn a_jwt_is_taken_from_its_issuer_for_this_service_and_while_it_lasts() {
+    let folder = DoorFiles::new("jwt", &[&Authority::new()]);
+    let (ours, theirs) = (Issuing::new("one"), Issuing::new("one"));
+    let unknown = Issuing::new("two");
+    folder.write("jwks.json", &jwks(&[&ours]));
+    let facade = taking_jwts(&folder, jwt::Source::File(folder.path("jwks.json"))).await;
+    let channel = facade.channel().await;
+    let past = 1_600_000_000;
+    let unsigned = {
+        let token = ours.sign(&json!({}));
+        let mut parts = token.split('.').map(ToOwned::to_owned).collect::<Vec<_>>();
+        parts[0] = BASE64URL_NOPAD.encode(br#"{"alg":"none","kid":"one"}"#);
+        parts[2].clear();
+        parts.join(".")
+    };
+    let symmetric = {
+        let mut header = Header::new(Algorithm::HS256);
+        header.kid = Some("one".into());
+        // The classic attack: the public key as a secret.
+        let secret = ours.jwk()["x"].as_str().unwrap().to_owned();
+        let claims = json!({"iss": ISSUER, "aud": AUDIENCE, "sub": "x", "exp": 9_999_999_999_u64});
+        jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(secret.as_bytes()))
+            .unwrap()
+    };
+
+    for (token, code, why) in [
+        (ours.sign(&json!({})), Code::Ok, "as it should be"),
+        (ours.sign(&json!({"aud": AUDIENCE})), Code::Ok, "one audience"),
+        (ours.sign(&json!({"exp": past})), Code::Unauthenticated, "expired"),
+        (ours.sign(&json!({"exp": null})), Code::Unauthenticated, "without an end"),
+        (ours.sign(&json!({"nbf": 9_999_999_999_u64})), Code::Unauthenticated, "not yet good"),
+        (ours.sign(&json!({"aud": "others"})), Code::Unauthenticated, "for others"),
+        (ours.sign(&json!({"aud": null})), Code::Unauthenticated, "for nobody"),
+        (ours.sign(&json!({"iss": "https://else"})), Code::Unauthenticated, "of another issuer"),
+        (ours.sign(&json!({"iss": null})), Code::Unauthenticated, "of no issuer"),
+        (ours.sign(&json!({"sub": null})), Code::Unauthenticated, "of nobody"),
+        (ours.sign(&json!({"sub": "system:x"})), Code::Unauthenticated, "of somebody unknown"),
+        (theirs.sign(&json!({})), Code::Unauthenticated, "signed by another key of that name"),
+        (unknown.sign(&json!({})), Code::Unauthenticated, "signed by a key that is not known"),
+        (unsigned, Code::Unauthenticated, "unsigned"),
+        (symmetric, Code::Unauthenticated, "signed with a public key as a secret"),
+        ("no.jwt.atall".into(), Code::Unauthenticated, "no JWT"),
+    ] {
+        is(create(&channel, Some(&token)).await, code, why);
+    }
+
+    // Revoked by a reload.
+    folder.write("jwks.json", &jwks(&[&unknown]));
+    becomes(&channel, Some(&unknown.sign(&json!({}))), Code::Ok).await;
+    is(create(&channel, Some(&ours.sign(&json!({})))).await, Code::Unauthenticated, "revoked");
+}
+
+#[tokio::test]
+async fn the_keys_of_jwts_may_be_behind_a_url() {
+    let folder = DoorFiles::new("jwks-url", &[&Authority::new()]);
+    let key = Issuing::new("one");
+    let peer = Peer::answering(peer::json(200, &jwks(&[&key]))).await;
+    let url = format!("http://{}/keys", peer.addr).parse().unwrap();
+
+    let facade = taking_jwts(&folder, jwt::Source::Url(url)).await;
+
+    let channel = facade.channel().await;
+    becomes(&channel, Some(&key.sign(&json!({}))), Code::Ok).await;
+    assert_eq!(peer.pending(), 1, "asked once, and not for each call");
+}
+
+#[tokio::test]
+async fn what_a_proxy_says_of_a_certificate_is_believed_of_listed_proxies_only() {
+    let (token, line) = token_line("login");
+    let folder = DoorFiles::new("xfcc", &[&Authority::new()]);
+    folder.write("tokens", &line);
+    folder.write("callers.toml", POLICY);
+    let named = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+    let good = format!("By=spiffe://example.org/proxy;Hash=12ab;URI={LOGIN}");
+    for (proxies, headers, token, code, why) in [
+        (&["127.0.0.0/8"][..], named(&[&good]), None, Code::Ok, "a listed proxy"),
+        (&["127.0.0.1/32"], named(&["DNS=login.internal"]), None, Code::Ok, "by its DNS name"),
+        (&["10.0.0.0/8"], named(&[&good]), None, Code::Unauthenticated, "spoofed by a stranger"),
+        (&["10.0.0.0/8"], named(&[&good]), Some(&token), Code::Ok, "ignored, and a token beside"),
+        (&["127.0.0.0/8"], named(&["URI=spiffe://x"]), None, Code::Unauthenticated, "unknown"),
+        (&["127.0.0.0/8"], named(&[&good, &good]), None, Code::Unauthenticated, "doubled"),
+        (
+            &["127.0.0.0/8"],
+            named(&[&format!("URI={LOGIN},URI=spiffe://x")]),
+            None,
+            Code::Unauthenticated,
+            "two elements: a proxy that appends",
+        ),
+        (&["127.0.0.0/8"], named(&["URI"]), Some(&token), Code::Unauthenticated, "malformed"),
+        (&["127.0.0.0/8"], named(&[]), Some(&token), Code::Ok, "none, and a token"),
+        (&["127.0.0.0/8"], named(&[]), None, Code::Unauthenticated, "nothing"),
+    ] {
+        let settings = access::Settings {
+            tokens: Some(folder.path("tokens")),
+            policy: Some(folder.path("callers.toml")),
+            proxies: proxies.iter().map(|it| it.parse().unwrap()).collect(),
+            ..Default::default()
+        };
+        let mut setup = Setup::new(sandbox().await);
+        setup.door = Door { tls: None, access: Access::new(&settings, None).unwrap() };
+        let facade = setup.start().await;
+        let mut request = Request::new((Rpc::CREATE.request)("fresh"));
+        for header in headers {
+            let value = header.parse().unwrap();
+            request.metadata_mut().append("x-forwarded-client-cert", value);
+        }
+        if let Some(token) = token {
+            let value = format!("Bearer {}", **token).parse().unwrap();
+            request.metadata_mut().insert("authorization", value);
+        }
+
+        let answer = (Rpc::CREATE.call)(facade.channel().await, request).await;
+
+        is(answer.map(drop), code, why);
+    }
 }

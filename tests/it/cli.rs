@@ -57,6 +57,12 @@ fn every_configuration_problem_is_reported_in_one_go() {
             .env("TOTP_FACADE_IDEMPOTENCY_URL", "http://:pass-word@localhost")
             .env("TOTP_FACADE_IDEMPOTENCY_TTL", "0s")
             .env("TOTP_FACADE_IDEMPOTENCY_MAX_BYTES", "64MiB")
+            .env("TOTP_FACADE_TLS_CERT_FILE", "/nowhere/cert.pem")
+            .env("TOTP_FACADE_TOKENS_FILE", "/nowhere/tokens")
+            .env("TOTP_FACADE_CALLERS_FILE", "/nowhere/callers.toml")
+            .env("TOTP_FACADE_JWT_ISSUER", "https://issuer.example")
+            .env("TOTP_FACADE_JWT_KEYS", "http://issuer.example/keys")
+            .env("TOTP_FACADE_TRUST_XFCC_FROM", "127.0.0.1, everywhere")
             .output()
             .unwrap();
 
@@ -78,12 +84,18 @@ fn every_configuration_problem_is_reported_in_one_go() {
             "TOTP_FACADE_IDEMPOTENCY_URL",
             "TOTP_FACADE_IDEMPOTENCY_TTL",
             "TOTP_FACADE_IDEMPOTENCY_MAX_BYTES",
+            "TOTP_FACADE_TLS_KEY_FILE",
+            "TOTP_FACADE_TOKENS_FILE",
+            "TOTP_FACADE_CALLERS_FILE",
+            "TOTP_FACADE_JWT_AUDIENCE",
+            "TOTP_FACADE_JWT_KEYS",
+            "TOTP_FACADE_TRUST_XFCC_FROM",
         ] {
             let prefix = format!("error: {setting}: ");
             let found = problems.iter().filter(|line| line.starts_with(&prefix)).count();
             assert_eq!(found, 1, "{setting} in {problems:#?}");
         }
-        assert_eq!(problems.len(), 15, "{problems:#?}");
+        assert_eq!(problems.len(), 21, "{problems:#?}");
         assert!(!stderr(&output).contains("one two") && !stderr(&output).contains("pass-word"));
     }
 }

@@ -1,0 +1,205 @@
+//! JWTs of an issuer that this service trusts, for instance a cluster's service-account tokens.
+//!
+//! Issuer, audience and expiry are mandatory: a token that was made for somebody else is none. The keys are those
+//! of a JWKS, from a file or a URL; symmetric ones are not taken.
+
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, jwk::JwkSet};
+use reqwest::Url;
+use serde::Deserialize;
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
+
+use crate::reload::Reloaded;
+
+/// How often the keys behind a URL are fetched.
+const REFRESH: Duration = Duration::from_secs(300);
+/// How soon again, when a token names a key that is not known.
+const SOONEST: Duration = Duration::from_secs(10);
+/// How long a fetch may take, and how large its answer may be.
+const FETCH: Duration = Duration::from_secs(5);
+const LARGEST: usize = 256 * 1024;
+/// By how much clocks may differ, in seconds.
+const LEEWAY: u64 = 30;
+
+const ALGORITHMS: [Algorithm; 9] = [
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+    Algorithm::ES256,
+    Algorithm::ES384,
+    Algorithm::EdDSA,
+];
+
+/// Whose tokens are taken, and for whom they must be.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Claim `iss`.
+    pub issuer: String,
+    /// Claim `aud`: this service.
+    pub audience: String,
+    /// Where the issuer's keys are.
+    pub keys: Source,
+}
+
+/// Where a JWKS is.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// In a file, which is read again when it changes.
+    File(PathBuf),
+    /// Behind a URL, which is asked again every five minutes.
+    Url(Url),
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Url(url) => url.fmt(f),
+        }
+    }
+}
+
+/// The keys of an issuer, by their ids.
+pub struct Keys(HashMap<String, DecodingKey>);
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.keys()).finish()
+    }
+}
+
+impl Keys {
+    /// Reads a JWKS. A key that cannot be used is left out.
+    ///
+    /// # Errors
+    ///
+    /// When none can be used.
+    pub fn parse(json: &[u8]) -> Result<Self, String> {
+        let set: JwkSet = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+        let keys = set.keys.iter().filter_map(|key| {
+            let id = key.common.key_id.clone()?;
+            Some((id, DecodingKey::from_jwk(key).ok()?))
+        });
+        let keys = Self(keys.collect());
+        if keys.0.is_empty() {
+            Err("holds no key with an id that can be used".into())
+        } else {
+            Ok(keys)
+        }
+    }
+}
+
+/// Checks tokens.
+#[derive(Debug)]
+pub(super) struct Verifier {
+    settings: Settings,
+    keys: Reloaded<Keys>,
+    unknown_key: Arc<Notify>,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    sub: String,
+}
+
+impl Verifier {
+    /// With the keys of now, and of later. Needs a runtime.
+    pub(super) fn new(settings: &Settings) -> Result<Self, String> {
+        let unknown_key = Arc::new(Notify::new());
+        let keys = match settings.keys.clone() {
+            Source::File(path) => {
+                Reloaded::from_files("the JWKS", vec![path.clone()], move || read(&path))?
+            }
+            Source::Url(url) => {
+                let keys = Reloaded::fixed(Keys(HashMap::new()));
+                tokio::spawn(fetch_for_ever(url, keys.clone(), Arc::clone(&unknown_key)));
+                keys
+            }
+        };
+        Ok(Self { settings: settings.clone(), keys, unknown_key })
+    }
+
+    /// The subject of a token that is good.
+    pub(super) fn subject(&self, token: &str) -> Result<String, &'static str> {
+        let header = decode_header(token).map_err(|_| "the token is not known, and no JWT")?;
+        if !ALGORITHMS.contains(&header.alg) {
+            return Err("the JWT's algorithm is not taken");
+        }
+        let id = header.kid.ok_or("the JWT names no key")?;
+        let keys = self.keys.get();
+        let Some(key) = keys.0.get(&id) else {
+            self.unknown_key.notify_one();
+            return Err("the JWT's key is not known");
+        };
+        let mut validation = Validation::new(header.alg);
+        validation.set_issuer(&[&self.settings.issuer]);
+        validation.set_audience(&[&self.settings.audience]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        validation.validate_nbf = true;
+        validation.leeway = LEEWAY;
+        let claims = decode::<Claims>(token, key, &validation)
+            .map_err(|_| "the JWT is not valid, not for this service, or no longer good")?;
+        Ok(claims.claims.sub)
+    }
+}
+
+/// Reads the keys in a file.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn read(path: &std::path::Path) -> Result<Keys, String> {
+    let json =
+        std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    Keys::parse(&json).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Keeps the keys behind a URL at hand. Those of before stay in force while it does not answer.
+async fn fetch_for_ever(url: Url, keys: Reloaded<Keys>, unknown_key: Arc<Notify>) {
+    let client = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(FETCH)
+        .build();
+    let Ok(client) = client else {
+        tracing::error!("the JWKS cannot be fetched: no HTTP client");
+        return;
+    };
+    loop {
+        let start = Instant::now();
+        let wait = match fetch(&client, &url).await {
+            Ok(new) => {
+                keys.set(new);
+                REFRESH
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the JWKS is not fetched: the keys of before stay in force");
+                SOONEST
+            }
+        };
+        let _ = timeout(wait, unknown_key.notified()).await;
+        tokio::time::sleep_until(start + SOONEST).await;
+    }
+}
+
+async fn fetch(client: &reqwest::Client, url: &Url) -> Result<Keys, String> {
+    let causes = |error: reqwest::Error| error.without_url().to_string();
+    let mut answer = client.get(url.clone()).send().await.map_err(causes)?;
+    if !answer.status().is_success() {
+        return Err(format!("answered {}", answer.status().as_u16()));
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(causes)? {
+        body.extend_from_slice(&chunk);
+        if body.len() > LARGEST {
+            return Err("is too large".into());
+        }
+    }
+    Keys::parse(&body)
+}
