@@ -126,7 +126,7 @@ pub struct ServerArgs {
     )]
     pub max_in_flight: String,
 
-    /// Open connections; more wait to be accepted
+    /// Open connections; for more, idle ones make way
     #[arg(
         long,
         env = "TOTP_FACADE_MAX_CONNECTIONS",

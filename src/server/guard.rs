@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status, body::Body, service::Routes};
 use tower::{Layer, Service, ServiceExt as _};
 
-use super::{deadline, drain::Closing, listener::Peer};
+use super::{deadline, drain::Closing, listener::Peer, slots::Activity};
 use crate::{
     access::{Access, Caller, REFLECTION},
     call::InFlight,
@@ -58,6 +58,8 @@ impl Service<Request<Body>> for Guard {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let Self { routes, layer } = self.clone();
         let mut record = Record::start(&request);
+        let peer = request.extensions().get::<Peer>();
+        let open = peer.and_then(|peer| peer.activity.as_ref()).map(Activity::begin);
         Box::pin(async move {
             let path = request.uri().path();
             // gRPC's own services: grpc.health.v1 is open to all, grpc.reflection.* is not.
@@ -76,6 +78,7 @@ impl Service<Request<Body>> for Guard {
             };
             let response = answer.unwrap_or_else(Status::into_http);
             record.end(code_of(&response));
+            drop(open);
             Ok(response)
         })
     }

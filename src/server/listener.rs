@@ -1,12 +1,12 @@
 //! Accepts connections, no more than a limit at a time, and brings them through TLS.
 //!
 //! With all file descriptors taken, `accept` fails at once and for as long as that lasts; tonic's own
-//! loop would spin on it. At the limit, new connections wait in the kernel's backlog.
+//! loop would spin on it. At the limit idle connections make way, as `slots.rs` says.
 
 use std::{
     io,
     net::SocketAddr,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -16,14 +16,17 @@ use futures_util::{Stream, StreamExt as _, stream};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::mpsc,
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::either::Either;
 use tonic::transport::server::{Connected, TcpIncoming};
 
-use super::tls::{ClientCertificate, Tls};
+use super::{
+    slots::{Activity, Slot, Slots},
+    tls::{ClientCertificate, Tls},
+};
 use crate::reload::Reloaded;
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
@@ -32,7 +35,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long a client may take for the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// The connections of `listener`, at most `limit` of them open, those in the handshake included. Handshakes go
+/// The connections of `listener`, at most `limit` of them open, those in the handshake included; one more waits,
+/// and the rest in the kernel's backlog. Handshakes go
 /// on side by side; one that fails or takes too long ends that connection alone.
 pub(super) fn connections(
     listener: TcpListener,
@@ -42,13 +46,14 @@ pub(super) fn connections(
     let mut incoming = TcpIncoming::from(listener)
         .with_nodelay(Some(true))
         .with_keepalive(Some(Duration::from_secs(60)));
-    let slots = Arc::new(Semaphore::new(limit));
+    let slots = Slots::new(limit);
     let (sender, mut receiver) = mpsc::channel(1);
     tokio::spawn(async move {
         loop {
+            // First the connection, so that nobody makes way for one that does not come.
             let accepted = async {
-                let slot = Arc::clone(&slots).acquire_owned().await.ok()?;
-                Some((accept(&mut incoming).await?, slot))
+                let stream = accept(&mut incoming).await?;
+                Some((stream, slots.take().await))
             };
             let (stream, slot) = tokio::select! {
                 accepted = accepted => match accepted {
@@ -106,46 +111,52 @@ pub struct Peer {
     pub addr: Option<SocketAddr>,
     /// The client's certificate, if it gave one that is trusted.
     pub certificate: Option<Arc<ClientCertificate>>,
+    /// What the connection does.
+    pub activity: Option<Arc<Activity>>,
 }
 
 /// A connection that is ready for HTTP/2, which holds its slot until it is closed.
 pub(super) struct Connection {
     stream: Either<TcpStream, Box<TlsStream<TcpStream>>>,
     peer: Peer,
-    _slot: OwnedSemaphorePermit,
+    closing: Pin<Box<dyn Future<Output = ()> + Send>>,
+    _slot: Slot,
 }
 
 impl Connection {
-    async fn new(
-        stream: TcpStream,
-        slot: OwnedSemaphorePermit,
-        tls: Option<&Reloaded<Tls>>,
-    ) -> Option<Self> {
+    async fn new(stream: TcpStream, slot: Slot, tls: Option<&Reloaded<Tls>>) -> Option<Self> {
         let addr = stream.peer_addr().ok();
-        let Some(tls) = tls else {
-            let peer = Peer { addr, certificate: None };
-            return Some(Self { stream: Either::Left(stream), peer, _slot: slot });
-        };
-        let tls = tls.get();
-        let handshake = timeout(HANDSHAKE, TlsAcceptor::from(tls.config()).accept(stream));
-        let stream = match handshake.await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "a TLS handshake failed");
-                return None;
-            }
-            Err(_) => {
-                tracing::debug!("a TLS handshake took too long");
-                return None;
+        let (stream, certificate) = match tls {
+            None => (Either::Left(stream), None),
+            Some(tls) => {
+                let tls = tls.get();
+                let mut closing = pin!(Arc::clone(&slot.activity).closing());
+                let stream = tokio::select! {
+                    stream = handshake(stream, &tls) => stream?,
+                    () = &mut closing => return None,
+                };
+                let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+                let certificate = ClientCertificate::new(chain, &tls).map(Arc::new);
+                (Either::Right(Box::new(stream)), certificate)
             }
         };
-        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        let certificate = ClientCertificate::new(chain, &tls).map(Arc::new);
-        Some(Self {
-            stream: Either::Right(Box::new(stream)),
-            peer: Peer { addr, certificate },
-            _slot: slot,
-        })
+        let activity = Some(Arc::clone(&slot.activity));
+        let closing = Box::pin(Arc::clone(&slot.activity).closing());
+        Some(Self { stream, peer: Peer { addr, certificate, activity }, closing, _slot: slot })
+    }
+}
+
+async fn handshake(stream: TcpStream, tls: &Tls) -> Option<TlsStream<TcpStream>> {
+    match timeout(HANDSHAKE, TlsAcceptor::from(tls.config()).accept(stream)).await {
+        Ok(Ok(stream)) => Some(stream),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a TLS handshake failed");
+            None
+        }
+        Err(_) => {
+            tracing::debug!("a TLS handshake took too long");
+            None
+        }
     }
 }
 
@@ -163,6 +174,9 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.closing.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }

@@ -8,6 +8,7 @@ mod deadline;
 mod drain;
 mod guard;
 mod listener;
+mod slots;
 pub mod tls;
 
 use std::time::Duration;
@@ -31,7 +32,7 @@ pub struct Settings {
     pub reflection: bool,
     /// Calls in the process; more are shed at once.
     pub max_in_flight: usize,
-    /// Open connections; more wait to be accepted.
+    /// Open connections; for more, idle ones make way.
     pub max_connections: usize,
     /// How long calls are still welcome after the stop signal, for load balancers to notice.
     pub drain_delay: Duration,
@@ -123,7 +124,7 @@ pub async fn run(
     };
     let calls = listener::connections(listeners.grpc, settings.max_connections, tls);
     let served = async {
-        transport()
+        transport(settings.max_in_flight)
             .layer(guard)
             .add_routes(routes)
             .serve_with_incoming_shutdown(calls, goaway)
@@ -149,7 +150,10 @@ pub async fn run(
 }
 
 /// HTTP/2 as we want it; tonic's defaults are made for larger messages and trusted peers.
-fn transport() -> Server {
+fn transport(max_in_flight: usize) -> Server {
+    // One connection does not take all the places there are, but one that a proxy shares gets its hundred.
+    let streams = u32::try_from(max_in_flight / 2).unwrap_or(u32::MAX).max(100);
+
     Server::builder()
         .accept_http1(false)
         // Finds peers that vanished without closing.
@@ -158,7 +162,7 @@ fn transport() -> Server {
         // Requests are small, so a stream needs room for one and a connection for some.
         .initial_stream_window_size(64 * 1024)
         .initial_connection_window_size(1024 * 1024)
-        .max_concurrent_streams(1024)
+        .max_concurrent_streams(streams)
         .http2_max_header_list_size(16 * 1024)
         // Rapid reset (CVE-2023-44487) and its kin end the connection.
         .http2_max_pending_accept_reset_streams(Some(20))

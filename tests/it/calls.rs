@@ -190,6 +190,24 @@ async fn more_connections_than_allowed_wait_until_one_closes() {
 }
 
 #[tokio::test]
+async fn connections_that_say_nothing_make_way_for_a_good_call() {
+    let mut setup = Setup::new(sandbox().await);
+    setup.server.max_connections = 4;
+    let facade = setup.start().await;
+    let mut silent = Vec::new();
+    for _ in 0..12 {
+        silent.push(TcpStream::connect(facade.addr).await.unwrap());
+    }
+    let start = Instant::now();
+
+    let mut client = facade.client().await;
+    client.create(create("fresh")).await.expect("a good call");
+
+    assert!(start.elapsed() < Duration::from_secs(10), "took {:?}", start.elapsed());
+    drop(silent);
+}
+
+#[tokio::test]
 async fn a_panic_is_answered_with_internal_and_the_connection_lives() {
     let buggy = post(async || -> StatusCode { panic!("a bug") });
     let router = Router::new().route("/stytch.b2b.totp.v1.TotpService/Create", buggy);

@@ -1,0 +1,182 @@
+//! Room for connections: no more than a limit are open, and those that do nothing make way.
+//!
+//! Whoever opens connections and says nothing could otherwise keep everybody else out. So when there is no room, the
+//! connection that has had no call open for the longest time is closed, once that is [`SHORTEST`]: one in its
+//! handshake, one that dribbles, one that is idle. Clients of gRPC connect again when they have something to say.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout},
+};
+
+/// How long a connection may be idle, whatever happens.
+const SHORTEST: Duration = Duration::from_millis(500);
+/// How often it is looked whether one makes way.
+const LOOK: Duration = Duration::from_millis(20);
+
+#[derive(Debug)]
+pub(super) struct Slots {
+    room: Arc<Semaphore>,
+    started: Instant,
+    /// In the order of arrival; those that have closed are swept out when there is no room.
+    open: Mutex<Vec<Weak<Activity>>>,
+}
+
+/// What a connection does.
+#[derive(Debug)]
+pub struct Activity {
+    started: Instant,
+    /// Calls that are open.
+    calls: AtomicUsize,
+    /// Since when it is as it is, in milliseconds.
+    since: AtomicU64,
+    close: Notify,
+}
+
+/// A place, held until it is dropped.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) activity: Arc<Activity>,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// A call on a connection, over when dropped.
+#[derive(Debug)]
+pub(super) struct OpenCall(Arc<Activity>);
+
+impl Slots {
+    pub(super) fn new(limit: usize) -> Self {
+        let room = Arc::new(Semaphore::new(limit));
+        Self { room, started: Instant::now(), open: Mutex::new(Vec::new()) }
+    }
+
+    /// Waits for a place, and makes an idle connection give its own.
+    pub(super) async fn take(&self) -> Slot {
+        loop {
+            let waited = timeout(LOOK, Arc::clone(&self.room).acquire_owned()).await;
+            if let Ok(Ok(permit)) = waited {
+                return self.occupy(permit);
+            }
+            self.evict();
+        }
+    }
+
+    fn occupy(&self, permit: OwnedSemaphorePermit) -> Slot {
+        let activity = Arc::new(Activity {
+            started: self.started,
+            calls: AtomicUsize::new(0),
+            since: AtomicU64::new(0),
+            close: Notify::new(),
+        });
+        activity.touch();
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.len() >= 2 * self.room.available_permits().max(64) {
+            open.retain(|it| it.strong_count() > 0);
+        }
+        open.push(Arc::downgrade(&activity));
+        Slot { activity, _permit: permit }
+    }
+
+    /// Closes the connection that has been idle for the longest time, if that is long enough.
+    fn evict(&self) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|it| it.strong_count() > 0);
+        let idle = open
+            .iter()
+            .filter_map(Weak::upgrade)
+            .filter(|it| it.calls.load(Ordering::Acquire) == 0)
+            .min_by_key(|it| it.since.load(Ordering::Relaxed));
+        if let Some(idle) = idle.filter(|it| it.idle_for() >= SHORTEST) {
+            // Not chosen again while it closes.
+            idle.touch();
+            idle.close.notify_one();
+            tracing::debug!("an idle connection makes way for another");
+        }
+    }
+}
+
+impl Activity {
+    fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn touch(&self) {
+        self.since.store(self.now(), Ordering::Relaxed);
+    }
+
+    fn idle_for(&self) -> Duration {
+        Duration::from_millis(self.now().saturating_sub(self.since.load(Ordering::Relaxed)))
+    }
+
+    /// Counts a call until the value is dropped.
+    pub(super) fn begin(self: &Arc<Self>) -> OpenCall {
+        self.calls.fetch_add(1, Ordering::AcqRel);
+        OpenCall(Arc::clone(self))
+    }
+
+    /// Waits until the connection is to close.
+    pub(super) async fn closing(self: Arc<Self>) {
+        self.close.notified().await;
+    }
+}
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        if self.0.calls.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.touch();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_longest_idle_connection_makes_way_and_busy_ones_do_not() {
+        let slots = Arc::new(Slots::new(3));
+        let (busy, old, young) = (slots.take().await, slots.take().await, slots.take().await);
+        let call = busy.activity.begin();
+        advance(SHORTEST / 2).await;
+        drop(young.activity.begin());
+        let mut closings =
+            [&busy, &old, &young].map(|it| Box::pin(Arc::clone(&it.activity).closing()));
+
+        let taking = tokio::spawn({
+            let slots = Arc::clone(&slots);
+            async move { slots.take().await }
+        });
+        let [busy_closes, old_closes, young_closes] = &mut closings;
+        old_closes.await;
+        drop(old);
+        taking.await.expect("a place");
+
+        let soon = Duration::from_millis(1);
+        assert!(
+            timeout(soon, busy_closes).await.is_err() && timeout(soon, young_closes).await.is_err()
+        );
+        drop(call);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_closed_while_there_is_room() {
+        let slots = Slots::new(2);
+        let first = slots.take().await;
+        advance(SHORTEST * 10).await;
+
+        let _second = slots.take().await;
+
+        let closes = Arc::clone(&first.activity).closing();
+        assert!(timeout(SHORTEST, closes).await.is_err());
+    }
+}
