@@ -42,3 +42,9 @@ examples:
 # The retry policies of docs/retries.md, in gRPC and in Envoy.
 mesh:
     python3 .ci/mesh.py
+
+# Ten minutes of one of fuzz/fuzz_targets; needs cargo-fuzz and a nightly toolchain, or RUSTC_BOOTSTRAP=1.
+fuzz TARGET:
+    mkdir -p fuzz/corpus/{{TARGET}} fuzz/seeds/{{TARGET}}
+    cargo fuzz run {{TARGET}} fuzz/corpus/{{TARGET}} fuzz/seeds/{{TARGET}} tests/it/fixtures/stytch -- \
+        -max_total_time=600 -max_len=16384

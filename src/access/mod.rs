@@ -183,6 +183,11 @@ impl Access {
     }
 }
 
+/// Whether a URI names a workload. Others are no identities: `dns:x` and `token:x` are URIs too.
+pub(crate) fn is_spiffe_id(uri: &str) -> bool {
+    uri.strip_prefix("spiffe://").is_some_and(|rest| !rest.is_empty())
+}
+
 /// The bearer token of a call.
 ///
 /// # Errors

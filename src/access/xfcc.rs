@@ -6,10 +6,12 @@
 
 use http::HeaderMap;
 
+use super::is_spiffe_id;
+
 /// The header, as Envoy and Istio spell it.
 pub(super) const HEADER: &str = "x-forwarded-client-cert";
 
-/// The identities of the one certificate in the headers: URIs as they are, then `dns:` names. None without the
+/// The identities of the one certificate in the headers: SPIFFE ids, then `dns:` names. None without the
 /// header.
 ///
 /// # Errors
@@ -25,7 +27,7 @@ pub fn identities(headers: &HeaderMap) -> Result<Option<Vec<String>>, &'static s
     let (mut uris, mut dns) = (Vec::new(), Vec::new());
     for (key, value) in pairs(text)? {
         match key.to_ascii_lowercase().as_str() {
-            "uri" if !value.is_empty() => uris.push(value),
+            "uri" if is_spiffe_id(&value) => uris.push(value),
             "dns" if !value.is_empty() => dns.push(format!("dns:{value}")),
             _ => {}
         }
@@ -129,6 +131,8 @@ mod tests {
             &["URI=a=b"],
             &["Hash=12ab"],
             &["URI=spiffe://a; DNS=b"],
+            &["URI=dns:login.internal"],
+            &["URI=token:login"],
         ] {
             assert!(read(values).is_err(), "{values:?}");
         }

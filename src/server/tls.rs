@@ -20,6 +20,8 @@ use rustls::{
 };
 use x509_parser::{extensions::GeneralName, prelude::X509Certificate};
 
+use crate::access::is_spiffe_id;
+
 /// The files of TLS.
 #[derive(Clone, Debug)]
 pub struct Files {
@@ -131,7 +133,7 @@ impl ClientCertificate {
         })
     }
 
-    /// Its identities: URIs as they are, which is how SPIFFE names workloads, then `dns:` names.
+    /// Its identities: SPIFFE ids, then `dns:` names.
     pub fn names(&self) -> &[String] {
         &self.names
     }
@@ -168,7 +170,7 @@ fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
         alternatives.value.general_names.iter().filter_map(pick)
     };
     let uris = of(|name| match name {
-        GeneralName::URI(uri) => Some((*uri).to_owned()),
+        GeneralName::URI(uri) if is_spiffe_id(uri) => Some((*uri).to_owned()),
         _ => None,
     });
     let dns = of(|name| match name {

@@ -216,6 +216,7 @@ async fn each_kind_of_credential_good_and_bad_is_told_apart() {
         (certificate(&["spiffe://example.org/x"]), None, Code::Unauthenticated, "another SAN"),
         (certificate(&["dns:login.internal.x"]), None, Code::Unauthenticated, "a longer name"),
         (certificate(&[]), None, Code::Unauthenticated, "no SAN"),
+        (certificate(&["token:login"]), None, Code::Unauthenticated, "a URI like a token's name"),
         (
             certificate(&["spiffe://example.org/ns/web/sa/reader"]),
             None,
@@ -638,6 +639,13 @@ async fn what_a_proxy_says_of_a_certificate_is_believed_of_listed_proxies_only()
         (&["10.0.0.0/8"], named(&[&good]), None, Code::Unauthenticated, "spoofed by a stranger"),
         (&["10.0.0.0/8"], named(&[&good]), Some(&token), Code::Ok, "ignored, and a token beside"),
         (&["127.0.0.0/8"], named(&["URI=spiffe://x"]), None, Code::Unauthenticated, "unknown"),
+        (
+            &["127.0.0.0/8"],
+            named(&["URI=token:login"]),
+            None,
+            Code::Unauthenticated,
+            "no SPIFFE id",
+        ),
         (&["127.0.0.0/8"], named(&[&good, &good]), None, Code::Unauthenticated, "doubled"),
         (
             &["127.0.0.0/8"],

@@ -1,0 +1,26 @@
+//! A body that comes with another status than a success: no panic, and a status that callers can take.
+#![no_main]
+
+use http::{HeaderMap, StatusCode};
+use libfuzzer_sys::fuzz_target;
+use totp_facade::{
+    proto::stytch::b2b::totp::v1::CreateRequest,
+    status::{self, MAX_TRAILERS},
+    stytch::{Effect, Error},
+};
+
+fuzz_target!(|input: (u16, &[u8])| {
+    let (status, body) = input;
+    let Ok(status) = StatusCode::from_u16(300 + status % 300) else { return };
+    let error = Error::from_answer(status, &HeaderMap::new(), Ok(body));
+    let request = CreateRequest { session_token: Some("token".into()), ..Default::default() };
+    for effect in [Effect::Mutates, Effect::Reads] {
+        let status = status::upstream(&error, effect, &request);
+        let mut trailers = HeaderMap::new();
+        status.add_header(&mut trailers).expect("a status can be sent");
+        let weight: usize =
+            trailers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+        assert!(weight <= MAX_TRAILERS, "{weight} bytes");
+        status::is_remembered(&status);
+    }
+});
