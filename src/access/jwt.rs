@@ -156,9 +156,7 @@ impl Verifier {
 ///
 /// What is wrong with it.
 pub fn read(path: &std::path::Path) -> Result<Keys, String> {
-    let json =
-        std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    Keys::parse(&json).map_err(|error| format!("{}: {error}", path.display()))
+    super::from_file(path, |json| Keys::parse(json.as_bytes()))
 }
 
 /// Keeps the keys behind a URL at hand. Those of before stay in force while it does not answer.

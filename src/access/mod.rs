@@ -12,7 +12,11 @@ mod policy;
 mod tokens;
 pub mod xfcc;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{HeaderMap, header::AUTHORIZATION};
 use ipnet::IpNet;
@@ -181,6 +185,13 @@ impl Access {
         let jwt = self.jwt.as_ref().ok_or(Refusal::Unknown("the token is not known"))?;
         jwt.subject(token).map(|subject| format!("jwt:{subject}")).map_err(Refusal::Unknown)
     }
+}
+
+/// What `parse` makes of a file, or what is wrong with it.
+fn from_file<T>(path: &Path, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    parse(&text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// Whether a URI names a workload. Others are no identities: `dns:x` and `token:x` are URIs too.

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeSet, HashMap},
     fmt::Write as _,
-    fs,
     num::NonZeroU32,
     path::Path,
     sync::Arc,
@@ -16,7 +15,7 @@ use governor::{
 };
 use serde::Deserialize;
 
-use super::REFLECTION;
+use super::{REFLECTION, from_file};
 use crate::proto;
 
 /// A file of callers, checked.
@@ -70,9 +69,7 @@ impl Policy {
     ///
     /// Everything that is wrong with it.
     pub fn read(path: &Path) -> Result<Self, String> {
-        let text = fs::read_to_string(path)
-            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-        Self::parse(&text).map_err(|error| format!("{}: {error}", path.display()))
+        from_file(path, Self::parse)
     }
 
     /// Reads and checks the text of a file.

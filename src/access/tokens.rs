@@ -3,7 +3,7 @@
 //! A file has a line for each: the name of whom it is for, and the hash in hexadecimal. A name may have several
 //! lines, which is how a token is rotated. Tokens are random, so that a plain hash cannot be reversed.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use aws_lc_rs::{
     constant_time::verify_slices_are_equal,
@@ -11,6 +11,8 @@ use aws_lc_rs::{
 };
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER_PERMISSIVE};
 use zeroize::Zeroizing;
+
+use super::from_file;
 
 /// The tokens of a file.
 #[derive(Debug)]
@@ -29,9 +31,7 @@ impl Tokens {
     ///
     /// What is wrong, and in which line.
     pub fn read(path: &Path) -> Result<Self, String> {
-        let text = fs::read_to_string(path)
-            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-        Self::parse(&text).map_err(|error| format!("{}: {error}", path.display()))
+        from_file(path, Self::parse)
     }
 
     /// Reads the text of a file of tokens.

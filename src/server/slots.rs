@@ -25,8 +25,9 @@ const LOOK: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(super) struct Slots {
     room: Arc<Semaphore>,
+    limit: usize,
     started: Instant,
-    /// In the order of arrival; those that have closed are swept out when there is no room.
+    /// In the order of arrival; those that have closed are swept out now and then.
     open: Mutex<Vec<Weak<Activity>>>,
 }
 
@@ -55,7 +56,7 @@ pub(super) struct OpenCall(Arc<Activity>);
 impl Slots {
     pub(super) fn new(limit: usize) -> Self {
         let room = Arc::new(Semaphore::new(limit));
-        Self { room, started: Instant::now(), open: Mutex::new(Vec::new()) }
+        Self { room, limit, started: Instant::now(), open: Mutex::new(Vec::new()) }
     }
 
     /// Waits for a place, and makes an idle connection give its own.
@@ -78,7 +79,7 @@ impl Slots {
         });
         activity.touch();
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.len() >= 2 * self.room.available_permits().max(64) {
+        if open.len() >= self.limit.saturating_mul(2) {
             open.retain(|it| it.strong_count() > 0);
         }
         open.push(Arc::downgrade(&activity));
