@@ -6,7 +6,7 @@ use tonic::{Response, Status, transport::Channel};
 use crate::{
     secrets::STYTCH_SECRET,
     support::{
-        channel, fixture, listener,
+        Closed, channel, fixture,
         peer::{self, Peer},
         process::{Server, serve, start},
         rpc::Rpc,
@@ -113,8 +113,8 @@ async fn what_only_reads_or_was_not_sent_is_not_in_the_trail() {
     let (reads, channel) = facade(peer.addr, &[]).await;
     Rpc::GET.try_for(channel.clone(), "fresh").await.expect("an answer");
     Rpc::CREATE.try_for(channel, "").await.expect_err("an invalid request");
-    let closed = listener().await.local_addr().unwrap();
-    let (dead, channel) = facade(closed, &[]).await;
+    let closed = Closed::new();
+    let (dead, channel) = facade(closed.addr, &[]).await;
     Rpc::CREATE.try_for(channel.clone(), "fresh").await.expect_err("it is closed");
     Rpc::CREATE.keyed(channel, "fresh", "key").await.expect_err("it is closed");
 

@@ -1,7 +1,6 @@
 //! Who is let in, over real TLS: every kind of credential, good and bad, and what changes while calls are made.
 
 use std::{
-    fs,
     net::SocketAddr,
     path::PathBuf,
     sync::{
@@ -13,9 +12,6 @@ use std::{
 
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
-use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair, SanType, date_time_ymd,
-};
 use serde_json::{Value, json};
 use tonic::{
     Code, Request, Status,
@@ -34,7 +30,10 @@ use totp_facade::{
 };
 
 use crate::support::{
-    Facade, PATIENCE, Setup, info,
+    Facade, PATIENCE, Setup,
+    certificates::Authority,
+    folder::Folder,
+    info,
     peer::{self, Peer},
     pushback,
     rpc::Rpc,
@@ -43,69 +42,26 @@ use crate::support::{
 
 const LOGIN: &str = "spiffe://example.org/ns/web/sa/login";
 
-/// An authority that certifies servers and clients.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    certificate: Certificate,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap();
-        Self { issuer: Issuer::new(params, key), certificate }
-    }
-
-    /// A certificate for these names, and its key, both PEM.
-    fn certify(&self, names: &[&str], expired: bool) -> (String, String) {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        for name in names {
-            params.subject_alt_names.push(match name.strip_prefix("dns:") {
-                Some(dns) => SanType::DnsName(dns.try_into().unwrap()),
-                None => SanType::URI((*name).try_into().unwrap()),
-            });
-        }
-        if expired {
-            (params.not_before, params.not_after) =
-                (date_time_ymd(2020, 1, 1), date_time_ymd(2020, 2, 1));
-        }
-        let key = KeyPair::generate().unwrap();
-        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
-    }
-
-    fn identity(&self, names: &[&str]) -> Identity {
-        let (certificate, key) = self.certify(names, false);
-        Identity::from_pem(certificate, key)
-    }
-}
-
 /// The files of a façade's door, which a test changes.
 struct DoorFiles {
-    folder: PathBuf,
+    folder: Folder,
     servers: Authority,
 }
 
 impl DoorFiles {
-    fn new(test: &str, clients: &[&Authority]) -> Self {
-        let folder =
-            std::env::temp_dir().join(format!("totp-facade-{}-{test}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let files = Self { folder, servers: Authority::new() };
+    fn new(clients: &[&Authority]) -> Self {
+        let files = Self { folder: Folder::new(), servers: Authority::new() };
         files.new_server_certificate();
         files.trust(clients);
         files
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+        self.folder.path(name)
     }
 
     fn write(&self, name: &str, text: &str) {
-        let new = self.path("new");
-        fs::write(&new, text).unwrap();
-        fs::rename(new, self.path(name)).unwrap();
+        self.folder.write(name, text);
     }
 
     fn new_server_certificate(&self) {
@@ -161,12 +117,6 @@ impl DoorFiles {
     }
 }
 
-impl Drop for DoorFiles {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
-    }
-}
-
 /// A Create, with a bearer token if there is one.
 async fn create(channel: &Channel, token: Option<&str>) -> Result<(), Status> {
     let mut request = Request::new((Rpc::CREATE.request)("fresh"));
@@ -202,7 +152,7 @@ methods = ['RecoveryCodesService/Get', 'reflection']
 #[tokio::test]
 async fn each_kind_of_credential_good_and_bad_is_told_apart() {
     let (ours, theirs) = (Authority::new(), Authority::new());
-    let files = DoorFiles::new("table", &[&ours]);
+    let files = DoorFiles::new(&[&ours]);
     let ((token, line), (other, other_line)) = (token_line("login"), token_line("reader"));
     files.write("tokens", &format!("{line}\n{other_line}\n"));
     files.write("callers.toml", POLICY);
@@ -259,7 +209,7 @@ async fn each_kind_of_credential_good_and_bad_is_told_apart() {
 
 #[tokio::test]
 async fn health_is_open_to_all_and_reflection_follows_the_policy() {
-    let files = DoorFiles::new("health", &[&Authority::new()]);
+    let files = DoorFiles::new(&[&Authority::new()]);
     let ((login, line), (reader, other)) = (token_line("login"), token_line("reader"));
     files.write("tokens", &format!("{line}\n{other}\n"));
     files.write("callers.toml", POLICY);
@@ -290,7 +240,7 @@ async fn health_is_open_to_all_and_reflection_follows_the_policy() {
 
 #[tokio::test]
 async fn a_caller_is_held_to_its_rate_and_to_its_organizations() {
-    let files = DoorFiles::new("rate", &[&Authority::new()]);
+    let files = DoorFiles::new(&[&Authority::new()]);
     let ((fast, line), (far, other)) = (token_line("fast"), token_line("far"));
     files.write("tokens", &format!("{line}\n{other}\n"));
     files.write(
@@ -319,7 +269,7 @@ async fn a_caller_is_held_to_its_rate_and_to_its_organizations() {
 #[tokio::test]
 async fn without_a_policy_whoever_is_known_may_call_everything() {
     let ours = Authority::new();
-    let files = DoorFiles::new("known", &[&ours]);
+    let files = DoorFiles::new(&[&ours]);
     let facade = files.facade(sandbox().await).await;
 
     for (identity, code) in [
@@ -348,7 +298,7 @@ async fn becomes(channel: &Channel, token: Option<&str>, code: Code) {
 #[tokio::test]
 async fn what_is_revoked_by_a_reload_is_refused_on_open_connections_too() {
     let (ours, next) = (Authority::new(), Authority::new());
-    let files = DoorFiles::new("revoked", &[&ours]);
+    let files = DoorFiles::new(&[&ours]);
     let (token, line) = token_line("login");
     let (_, unrelated) = token_line("reader");
     files.write("tokens", &format!("{line}\n{unrelated}\n"));
@@ -372,7 +322,7 @@ async fn what_is_revoked_by_a_reload_is_refused_on_open_connections_too() {
 #[tokio::test]
 async fn a_file_that_cannot_be_used_leaves_the_old_one_in_force() {
     let ours = Authority::new();
-    let files = DoorFiles::new("bad", &[&ours]);
+    let files = DoorFiles::new(&[&ours]);
     let (token, line) = token_line("login");
     files.write("tokens", &line);
     files.write("callers.toml", POLICY);
@@ -406,7 +356,7 @@ async fn a_file_that_cannot_be_used_leaves_the_old_one_in_force() {
 #[tokio::test(flavor = "multi_thread")]
 async fn certificate_authority_tokens_and_policy_are_rotated_under_load_with_no_failed_call() {
     let (old, new) = (Authority::new(), Authority::new());
-    let files = Arc::new(DoorFiles::new("rotated", &[&old]));
+    let files = Arc::new(DoorFiles::new(&[&old]));
     let ((first, first_line), (second, second_line)) = (token_line("login"), token_line("login"));
     files.write("tokens", &first_line);
     files.write("callers.toml", POLICY);
@@ -482,7 +432,7 @@ async fn certificate_authority_tokens_and_policy_are_rotated_under_load_with_no_
 #[tokio::test]
 async fn a_client_that_never_ends_its_handshake_holds_up_nobody() {
     let ours = Authority::new();
-    let files = DoorFiles::new("slow", &[&ours]);
+    let files = DoorFiles::new(&[&ours]);
     let facade = files.facade(sandbox().await).await;
     let mut slow = Vec::new();
     for _ in 0..20 {
@@ -507,7 +457,7 @@ struct Issuing {
 
 impl Issuing {
     fn new(id: &str) -> Self {
-        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
         let key = EncodingKey::from_ec_pem(key.serialize_pem().as_bytes()).unwrap();
         Self { key, id: id.to_owned() }
     }
@@ -560,7 +510,7 @@ async fn taking_jwts(folder: &DoorFiles, keys: jwt::Source) -> Facade {
 
 #[tokio::test]
 async fn a_jwt_is_taken_from_its_issuer_for_this_service_and_while_it_lasts() {
-    let folder = DoorFiles::new("jwt", &[&Authority::new()]);
+    let folder = DoorFiles::new(&[&Authority::new()]);
     let (ours, theirs) = (Issuing::new("one"), Issuing::new("one"));
     let unknown = Issuing::new("two");
     folder.write("jwks.json", &jwks(&[&ours]));
@@ -613,7 +563,7 @@ async fn a_jwt_is_taken_from_its_issuer_for_this_service_and_while_it_lasts() {
 
 #[tokio::test]
 async fn the_keys_of_jwts_may_be_behind_a_url() {
-    let folder = DoorFiles::new("jwks-url", &[&Authority::new()]);
+    let folder = DoorFiles::new(&[&Authority::new()]);
     let key = Issuing::new("one");
     let peer = Peer::answering(peer::json(200, &jwks(&[&key]))).await;
     let url = format!("http://{}/keys", peer.addr).parse().unwrap();
@@ -628,7 +578,7 @@ async fn the_keys_of_jwts_may_be_behind_a_url() {
 #[tokio::test]
 async fn what_a_proxy_says_of_a_certificate_is_believed_of_listed_proxies_only() {
     let (token, line) = token_line("login");
-    let folder = DoorFiles::new("xfcc", &[&Authority::new()]);
+    let folder = DoorFiles::new(&[&Authority::new()]);
     folder.write("tokens", &line);
     folder.write("callers.toml", POLICY);
     let named = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();

@@ -3,7 +3,6 @@
 
 use std::{
     collections::HashMap,
-    io::Write as _,
     net::SocketAddr,
     sync::{
         Arc, Mutex,
@@ -23,6 +22,7 @@ use crate::support::{
     proxy::Proxy,
     pushback,
     redis::Redis,
+    report,
     rpc::Rpc,
 };
 
@@ -166,9 +166,7 @@ async fn run(name: &str, calls: usize, facades: &[&Facade], upstream: &Proxy, st
     assert_eq!(executions, answers + unknown_but_done, "no execution is unaccounted for");
     let of = |count: &AtomicUsize| count.load(Ordering::Relaxed);
     let breaks = downstream.iter().map(Proxy::faults).sum::<usize>();
-    // Past the test harness, which would swallow it.
-    let _ = writeln!(
-        std::io::stderr(),
+    report(&format!(
         "{name}: {calls} keys, seed {SEED}, in {:.1?}: {} attempts, {} of them broken; {breaks} connections of \
          clients and {} to Stytch ended; {executions} executions, at most 1 a key; {answers} answers, {} of them \
          replayed; {unknown} unknown, {unknown_but_done} of them executed",
@@ -177,7 +175,7 @@ async fn run(name: &str, calls: usize, facades: &[&Facade], upstream: &Proxy, st
         of(&counts.broken),
         upstream.faults(),
         of(&counts.replayed),
-    );
+    ));
     assert!(breaks > 0 && of(&counts.broken) > 0, "clients' connections broke");
     assert!(of(&counts.replayed) > 0 && unknown > 0, "and so did those to Stytch");
     assert!(answers > calls * 9 / 10, "most calls succeed");

@@ -8,6 +8,7 @@ use std::{
 use serde_json::Value;
 
 use crate::support::{
+    folder::Folder,
     peer::Peer,
     process::{Server, dev, program, run, run_with_input, serve, start},
     rfc6238::code_of,
@@ -139,11 +140,9 @@ fn the_base_url_must_be_https_unless_it_is_loopback() {
 
 #[test]
 fn beyond_loopback_serve_refuses_to_start_without_a_way_to_know_callers() {
-    let folder = std::env::temp_dir().join(format!("totp-facade-{}-door", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let tokens = folder.join("tokens");
+    let folder = Folder::new();
     let (_, line) = totp_facade::access::token_line("login");
-    std::fs::write(&tokens, line).unwrap();
+    let tokens = folder.write("tokens", &line);
     let tokens = tokens.to_str().unwrap();
     for (flags, good, reason) in [
         (&["--grpc-addr", "127.0.0.1:0"][..], true, "loopback"),
@@ -170,25 +169,18 @@ fn beyond_loopback_serve_refuses_to_start_without_a_way_to_know_callers() {
     let (server, _) = start(command);
     server.signal("TERM");
     assert!(server.end().2.contains("whoever reaches the port may call everything"));
-    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]
 fn check_says_who_may_call_what() {
-    let folder = std::env::temp_dir().join(format!("totp-facade-{}-who", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let file = |name: &str, text: &str| {
-        let path = folder.join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    };
+    let folder = Folder::new();
     let page = include_str!("../../docs/callers.md");
     let policy = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
     let (_, line) = totp_facade::access::token_line("login");
     let check = |policy: &str| {
         checked()
-            .env("TOTP_FACADE_TOKENS_FILE", file("tokens", &line))
-            .env("TOTP_FACADE_CALLERS_FILE", file("callers.toml", policy))
+            .env("TOTP_FACADE_TOKENS_FILE", folder.write("tokens", &line))
+            .env("TOTP_FACADE_CALLERS_FILE", folder.write("callers.toml", policy))
             .output()
             .unwrap()
     };
@@ -209,16 +201,15 @@ fn check_says_who_may_call_what() {
     assert_eq!(code(&output), Some(64));
     assert!(stderr(&output).contains("\"token:lgoin\" has no token"), "{}", stderr(&output));
     for (name, path) in [
-        ("TOTP_FACADE_CALLERS_FILE", file("callers.toml", policy)),
-        ("TOTP_FACADE_TLS_CLIENT_CA_FILE", file("ca.pem", "")),
-        ("TOTP_FACADE_TLS_CERT_FILE", file("cert.pem", "")),
-        ("TOTP_FACADE_TLS_KEY_FILE", file("key.pem", "")),
-        ("TOTP_FACADE_TOKENS_FILE", file("no-tokens", "")),
+        ("TOTP_FACADE_CALLERS_FILE", folder.write("callers.toml", policy)),
+        ("TOTP_FACADE_TLS_CLIENT_CA_FILE", folder.write("ca.pem", "")),
+        ("TOTP_FACADE_TLS_CERT_FILE", folder.write("cert.pem", "")),
+        ("TOTP_FACADE_TLS_KEY_FILE", folder.write("key.pem", "")),
+        ("TOTP_FACADE_TOKENS_FILE", folder.write("no-tokens", "")),
     ] {
         let output = checked().env(name, path).output().unwrap();
         assert_eq!(code(&output), Some(64), "{name} alone, or empty: {}", stdout(&output));
     }
-    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]
@@ -229,10 +220,8 @@ fn token_makes_a_token_and_its_line_and_the_client_calls_with_it() {
         let line = stdout(&output).lines().find_map(|line| line.strip_prefix(name));
         line.unwrap_or_else(|| panic!("no {name} in {}", stdout(&output))).to_owned()
     };
-    let folder = std::env::temp_dir().join(format!("totp-facade-{}-token", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let tokens = folder.join("tokens");
-    std::fs::write(&tokens, value("line: ")).unwrap();
+    let folder = Folder::new();
+    let tokens = folder.write("tokens", &value("line: "));
     let (_server, addr) = dev(&["--tokens-file", tokens.to_str().unwrap()]);
     let create = |token: Option<String>| {
         let ids = ["--organization-id", "example-works", "--member-id", "fresh"];
@@ -248,7 +237,6 @@ fn token_makes_a_token_and_its_line_and_the_client_calls_with_it() {
     }
     assert_eq!(code(&run(&["healthcheck", "--addr", &addr])), Some(0), "health is open");
     assert_eq!(code(&run(&["token", "two words"])), Some(64));
-    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]
@@ -306,32 +294,26 @@ fn check_prints_the_effective_settings_without_the_secret() {
 
 #[test]
 fn the_secret_may_come_from_a_file_and_from_one_place_only() {
-    let folder = std::env::temp_dir().join(format!("totp-facade-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let file = |name: &str, text: &str| {
-        let path = folder.join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    };
+    let folder = Folder::new();
     let check = |path: &std::path::Path| {
         let mut command = program(&["check"]);
         command.env("STYTCH_PROJECT_ID", "project-test-1").env("STYTCH_SECRET_FILE", path);
         command
     };
 
-    assert_eq!(code(&check(&file("good", "secret\r\n")).output().unwrap()), Some(0));
+    assert_eq!(code(&check(&folder.write("good", "secret\r\n")).output().unwrap()), Some(0));
     for (path, reason) in [
-        (file("empty", "\n"), "is empty"),
-        (file("two", "one\ntwo\n"), "visible ASCII"),
-        (folder.join("missing"), "cannot read"),
+        (folder.write("empty", "\n"), "is empty"),
+        (folder.write("two", "one\ntwo\n"), "visible ASCII"),
+        (folder.path("missing"), "cannot read"),
     ] {
         let output = check(&path).output().unwrap();
         assert_eq!(code(&output), Some(64), "{reason}");
         assert!(stderr(&output).contains(reason), "{}", stderr(&output));
     }
-    let both = check(&file("good", "secret")).env("STYTCH_SECRET", "secret").output().unwrap();
+    let both =
+        check(&folder.write("good", "secret")).env("STYTCH_SECRET", "secret").output().unwrap();
     assert_eq!(code(&both), Some(64));
-    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]
@@ -533,13 +515,13 @@ fn a_port_that_is_taken_ends_with_1_and_says_which() {
 
 #[test]
 fn a_seed_of_your_own_replaces_the_built_in_one() {
-    let path = std::env::temp_dir().join(format!("totp-facade-seed-{}.json", std::process::id()));
+    let folder = Folder::new();
     let seed = r#"{
         "project": {"project_id": "project-test-mine", "secret": "mine", "name": "Mine"},
         "organizations": [{"organization_id": "o-1", "organization_name": "O", "organization_slug": "o"}],
         "members": [{"member_id": "m-1", "email_address": "m@example.com"}]
     }"#;
-    std::fs::write(&path, seed).unwrap();
+    let path = folder.write("seed.json", seed);
     let (_server, addr) = dev(&["--seed", path.to_str().unwrap()]);
 
     let ids = ["--organization-id", "o", "--member-id", "m-1"];
@@ -555,12 +537,11 @@ fn a_seed_of_your_own_replaces_the_built_in_one() {
         (&*seed.replace("\"m-1\"", "\"m-1\", \"sandbox\": {\"fault\": \"fire\"}"), "fire"),
         (&*seed.replace("\"members\"", "\"people\""), "people"),
     ] {
-        std::fs::write(&path, seed).unwrap();
+        folder.write("seed.json", seed);
         let output = run(&["sandbox", "--seed", path.to_str().unwrap()]);
         assert_eq!(code(&output), Some(64), "{what}");
         assert!(stderr(&output).contains(what), "{what}: {}", stderr(&output));
     }
-    std::fs::remove_file(path).unwrap();
 }
 
 #[test]

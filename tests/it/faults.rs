@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::support::{
-    Deaf, Setup, info, listener,
+    Closed, Deaf, Setup, info, listener,
     peer::{Connection, Peer, answer, json},
     pushback,
     rpc::Rpc,
@@ -123,10 +123,10 @@ async fn failure(rpc: Rpc, setup: Setup) -> (Status, Duration) {
 
 #[tokio::test]
 async fn refused_is_unavailable_and_safe_to_repeat() {
-    let closed = listener().await.local_addr().unwrap();
+    let closed = Closed::new();
 
     for rpc in Rpc::ALL {
-        let (status, elapsed) = failure(rpc, Setup::new(closed).timeout(TIMEOUT)).await;
+        let (status, elapsed) = failure(rpc, Setup::new(closed.addr).timeout(TIMEOUT)).await;
 
         let outcome = Outcome { rpc, status, elapsed, connections: 0, requests: 0 };
         outcome.is(Code::Unavailable, "UPSTREAM_UNREACHABLE", "not_sent", 0, MayPass);

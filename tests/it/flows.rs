@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use crate::support::process::dev;
+use crate::support::{folder::Folder, process::dev};
 
 /// A command and what it is to print.
 struct Step {
@@ -62,14 +62,7 @@ fn every_flow_runs_as_it_is_written() {
     for (heading, steps) in flows {
         assert!(steps.len() >= 2, "{heading} has steps");
         let (_server, addr) = dev(&[]);
-        let folder = std::env::temp_dir().join(format!(
-            "totp-facade-{}-{}",
-            std::process::id(),
-            heading.replace(' ', "-")
-        ));
-        fs::create_dir_all(&folder).unwrap();
-        run(&heading, &steps, &addr, &folder);
-        fs::remove_dir_all(&folder).unwrap();
+        run(&heading, &steps, &addr, Folder::new().as_ref());
     }
 }
 

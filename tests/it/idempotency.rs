@@ -10,12 +10,12 @@ use std::{
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, time::timeout};
+use tokio::time::timeout;
 use tonic::{Code, Request, Response, Status, metadata::MetadataValue};
 use tonic_types::StatusExt as _;
 
 use crate::support::{
-    Facade, PATIENCE, Setup, info, is_replayed, listener,
+    Closed, Facade, PATIENCE, Setup, info, is_replayed,
     peer::{self, Peer},
     pushback, request_id,
     rpc::Rpc,
@@ -177,14 +177,13 @@ async fn a_refusal_that_passes_or_is_this_services_fault_is_not_remembered() {
 #[tokio::test]
 async fn what_was_not_sent_is_not_remembered() {
     for rpc in Rpc::mutating() {
-        let closed = listener().await.local_addr().unwrap();
-        let facade = Facade::in_front_of(closed).await;
+        let closed = Closed::new();
+        let facade = Facade::in_front_of(closed.addr).await;
         let channel = facade.channel().await;
         let status = rpc.keyed(channel.clone(), "fresh", "key").await.expect_err("it is closed");
         assert_eq!(info(&status).upstream, "not_sent", "{}", rpc.name);
 
-        let open = TcpListener::bind(closed).await.unwrap();
-        let peer = Peer::on(open, move |mut connection| async move {
+        let peer = Peer::on(closed.open(), move |mut connection| async move {
             connection.request().await;
             connection.send(peer::json(200, rpc.answer)).await;
             connection.hold().await;

@@ -21,7 +21,7 @@ use totp_facade::idempotency::StoreSettings;
 use crate::{
     secrets::{self, secrets},
     support::{
-        Deaf, Facade, PATIENCE, Setup, channel, info, is_replayed,
+        Closed, Deaf, Facade, PATIENCE, Setup, channel, info, is_replayed,
         peer::{self, Peer},
         process::{Server, serve, start},
         proxy::Proxy,
@@ -195,10 +195,10 @@ async fn a_replica_killed_with_the_answer_in_hand_leaves_unknown_and_nothing_is_
 #[tokio::test]
 async fn what_one_replica_did_not_send_another_may() {
     let Some(redis) = Redis::start().await else { return };
-    let closed = crate::support::listener().await.local_addr().unwrap();
+    let closed = Closed::new();
     let stytch = Stytch::new().await;
     stytch.answer.notify_one();
-    let (one, two) = (facade(closed, &redis).await, facade(stytch.peer.addr, &redis).await);
+    let (one, two) = (facade(closed.addr, &redis).await, facade(stytch.peer.addr, &redis).await);
     let status = ended(create(&one.channel().await, "key")).await.expect_err("it is closed");
     assert_eq!(info(&status).upstream, "not_sent");
 
@@ -538,10 +538,11 @@ async fn redis_is_reached_over_tls_with_a_password_that_no_log_shows() {
 
 #[tokio::test]
 async fn without_redis_calls_with_a_key_are_refused_unsent_and_the_others_go_on() {
-    let closed = crate::support::listener().await.local_addr().unwrap();
+    let closed = Closed::new();
     let peer = Peer::answering(peer::json(200, Rpc::CREATE.answer)).await;
     let mut setup = Setup::new(peer.addr);
-    setup.idempotency.store = StoreSettings::Redis { url: format!("redis://{closed}").into() };
+    setup.idempotency.store =
+        StoreSettings::Redis { url: format!("redis://{}", closed.addr).into() };
     let facade = setup.start().await;
     let channel = facade.channel().await;
 

@@ -13,7 +13,9 @@ use tonic::{Code, Status, transport::Channel};
 use totp_facade::sandbox::{Sandbox, Seed};
 
 use crate::support::{
-    self, Facade, Setup, info,
+    self, Facade, Setup,
+    folder::Folder,
+    info,
     rfc6238::{self, code_of},
     rpc::Rpc,
 };
@@ -34,17 +36,13 @@ impl World {
     }
 
     /// Whose organization has these fields too.
-    async fn with_organization(test: &str, fields: Value) -> Self {
+    async fn with_organization(fields: Value) -> Self {
         let seed = concat!(env!("CARGO_MANIFEST_DIR"), "/src/sandbox/seed.json");
         let mut seed: Value = serde_json::from_slice(&std::fs::read(seed).unwrap()).unwrap();
         let organization = seed["organizations"][0].as_object_mut().unwrap();
         organization.extend(fields.as_object().unwrap().clone());
-        let name = format!("totp-facade-{}-{test}.json", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::write(&path, seed.to_string()).unwrap();
-        let seed = Seed::read(&path).unwrap();
-        std::fs::remove_file(&path).unwrap();
-        Self::of(seed).await
+        let folder = Folder::new();
+        Self::of(Seed::read(&folder.write("seed.json", &seed.to_string())).unwrap()).await
     }
 
     async fn of(seed: Seed) -> Self {
@@ -447,8 +445,7 @@ async fn mfa_enrolment_and_the_default_method_are_as_asked() {
 
 #[tokio::test]
 async fn an_organization_that_requires_mfa_of_all_enrols_whoever_passes_it() {
-    let world =
-        World::with_organization("required", json!({"mfa_policy": "REQUIRED_FOR_ALL"})).await;
+    let world = World::with_organization(json!({"mfa_policy": "REQUIRED_FOR_ALL"})).await;
     let created = world.create("fresh").await;
     let fields = json!({
         "code": world.code(&created["secret"]), "set_mfa_enrollment": "unenroll",
@@ -463,7 +460,7 @@ async fn an_organization_that_requires_mfa_of_all_enrols_whoever_passes_it() {
 #[tokio::test]
 async fn an_organization_without_totp_among_its_methods_lets_nobody_enrol() {
     let restricted = json!({"mfa_methods": "RESTRICTED", "allowed_mfa_methods": ["sms_otp"]});
-    let world = World::with_organization("restricted", restricted).await;
+    let world = World::with_organization(restricted).await;
 
     for (rpc, fields) in [(Rpc::CREATE, json!({})), (Rpc::MIGRATE, json!({"secret": "AAAA"}))] {
         is(

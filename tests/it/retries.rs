@@ -3,13 +3,12 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tokio::net::TcpListener;
 use tonic::{Code, Request};
 use tonic_types::StatusExt as _;
 use totp_facade::stytch::{OPEN_FOR, RETRIES};
 
 use crate::support::{
-    Facade, PATIENCE, info, listener,
+    Closed, Facade, PATIENCE, info,
     peer::{self, Peer, answer},
     pushback,
     rpc::Rpc,
@@ -70,9 +69,9 @@ async fn a_wait_that_does_not_fit_the_deadline_is_left_to_the_caller() {
 }
 
 /// A façade before a closed port, and the port.
-async fn dead() -> (Facade, std::net::SocketAddr) {
-    let addr = listener().await.local_addr().unwrap();
-    (Facade::in_front_of(addr).await, addr)
+async fn dead() -> (Facade, Closed) {
+    let closed = Closed::new();
+    (Facade::in_front_of(closed.addr).await, closed)
 }
 
 async fn metric(facade: &Facade, name: &str) -> u64 {
@@ -90,7 +89,7 @@ async fn metric(facade: &Facade, name: &str) -> u64 {
 
 #[tokio::test]
 async fn the_breaker_refuses_at_once_and_one_probe_brings_everything_back() {
-    let (facade, addr) = dead().await;
+    let (facade, closed) = dead().await;
     let channel = facade.channel().await;
     let calls = 10_usize.div_ceil(1 + RETRIES);
     for _ in 0..calls {
@@ -119,7 +118,7 @@ async fn the_breaker_refuses_at_once_and_one_probe_brings_everything_back() {
     assert!(ready.status().is_success(), "no replica would be better off");
 
     // Stytch is back, and the first to ask after the time is over is answered.
-    let mut peer = Peer::on(TcpListener::bind(addr).await.unwrap(), |mut connection| async move {
+    let mut peer = Peer::on(closed.open(), |mut connection| async move {
         while connection.request().await {
             connection.send(peer::json(200, Rpc::CREATE.answer)).await;
         }

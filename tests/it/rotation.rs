@@ -1,8 +1,6 @@
 //! Secrets that change while the façade runs.
 
 use std::{
-    fs,
-    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -15,36 +13,18 @@ use tokio::time::timeout;
 use tonic::Code;
 
 use crate::support::{
-    PATIENCE, Setup, info,
+    PATIENCE, Setup,
+    folder::Folder,
+    info,
     peer::{self, Peer},
     rpc::Rpc,
 };
 
-/// A file that ends with the test.
-struct SecretFile(PathBuf);
-
-impl SecretFile {
-    fn new(test: &str, secret: &str) -> Self {
-        let folder =
-            std::env::temp_dir().join(format!("totp-facade-{}-{test}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let file = Self(folder.join("secret"));
-        file.write(secret);
-        file
-    }
-
-    fn write(&self, secret: &str) {
-        // As editors and secret stores do, so that nobody reads half of it.
-        let new = self.0.with_extension("new");
-        fs::write(&new, format!("{secret}\n")).unwrap();
-        fs::rename(new, &self.0).unwrap();
-    }
-}
-
-impl Drop for SecretFile {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(self.0.parent().unwrap_or(Path::new("/nowhere")));
-    }
+/// A folder with this secret in its file.
+fn secret_file(secret: &str) -> Folder {
+    let folder = Folder::new();
+    folder.write("secret", &format!("{secret}\n"));
+    folder
 }
 
 /// Stytch with one secret that is good, which a test changes.
@@ -68,27 +48,27 @@ async fn stytch(good: &Arc<Mutex<String>>, rpc: Rpc) -> Peer {
     .await
 }
 
-fn setup(peer: &Peer, file: &SecretFile) -> Setup {
+fn setup(peer: &Peer, folder: &Folder) -> Setup {
     let mut setup = Setup::new(peer.addr);
     setup.stytch.project_id = "project-test-1".into();
-    setup.stytch.secret_file = Some(file.0.clone());
+    setup.stytch.secret_file = Some(folder.path("secret"));
     setup
 }
 
 #[tokio::test]
 async fn a_refused_secret_is_read_again_and_the_call_made_once_more_with_the_new_one() {
     for rpc in Rpc::ALL {
-        let file = SecretFile::new(rpc.example, "old");
+        let folder = secret_file("old");
         let good = Arc::new(Mutex::new("old".to_owned()));
         let peer = stytch(&good, rpc).await;
-        let facade = setup(&peer, &file).start().await;
+        let facade = setup(&peer, &folder).start().await;
         let channel = facade.channel().await;
         rpc.try_for(channel.clone(), "fresh").await.expect("the old secret");
         assert_eq!(peer.pending(), 1);
 
         // Both change at once, and the call comes before anybody looked at the file.
         *good.lock().unwrap() = "new".into();
-        file.write("new");
+        folder.write("secret", "new\n");
         rpc.try_for(channel.clone(), "fresh").await.expect("the new secret");
         assert!((2..=3).contains(&peer.pending()), "{}", rpc.name);
 
@@ -104,10 +84,10 @@ async fn a_refused_secret_is_read_again_and_the_call_made_once_more_with_the_new
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_secret_is_rotated_under_load_with_no_failed_call() {
-    let file = SecretFile::new("load", "secret-0");
+    let folder = secret_file("secret-0");
     let good = Arc::new(Mutex::new("secret-0".to_owned()));
     let peer = stytch(&good, Rpc::CREATE).await;
-    let facade = setup(&peer, &file).start().await;
+    let facade = setup(&peer, &folder).start().await;
     let channel = facade.channel().await;
     let (stop, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let workers: Vec<_> = (0..4)
@@ -132,7 +112,7 @@ async fn the_secret_is_rotated_under_load_with_no_failed_call() {
     for number in 1..=5 {
         progress(20).await;
         // As a rotation goes: the new secret is in the file before the old one ends.
-        file.write(&format!("secret-{number}"));
+        folder.write("secret", &format!("secret-{number}\n"));
         *good.lock().unwrap() = format!("secret-{number}");
     }
     progress(20).await;

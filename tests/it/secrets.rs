@@ -8,6 +8,7 @@ use totp_facade::{
 
 use crate::support::{
     fixture,
+    folder::Folder,
     peer::{self, Peer, answer},
     process::{serve, start},
     rpc::Rpc,
@@ -135,8 +136,8 @@ async fn a_run_at_trace_level_through_success_and_every_failure_prints_no_secret
 #[tokio::test(flavor = "multi_thread")]
 async fn a_callers_token_good_or_bad_is_in_no_log_and_no_status() {
     let (token, line) = totp_facade::access::token_line("login");
-    let path = std::env::temp_dir().join(format!("totp-facade-{}-leak", std::process::id()));
-    std::fs::write(&path, line).unwrap();
+    let folder = Folder::new();
+    let path = folder.write("tokens", &line);
     let peer = Peer::answering(peer::json(200, Rpc::CREATE.answer)).await;
     let mut command = serve(&format!("http://{}", peer.addr), STYTCH_SECRET);
     command.args(["--drain-delay", "0s", "--log", "trace"]).env("TOTP_FACADE_TOKENS_FILE", &path);
@@ -158,7 +159,6 @@ async fn a_callers_token_good_or_bad_is_in_no_log_and_no_status() {
     for token in [token.as_str(), "bad-token-never-printed"] {
         assert!(!stderr.contains(token) && !stdout.contains(token));
     }
-    std::fs::remove_file(path).unwrap();
 }
 
 /// No line of these streams has a secret in it.

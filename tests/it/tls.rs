@@ -20,7 +20,9 @@ use tonic::{Code, transport::Channel};
 use crate::{
     secrets,
     support::{
-        fixture, info, listener,
+        fixture,
+        folder::Folder,
+        info, listener,
         process::{Server, serve, start},
         pushback,
         rpc::Rpc,
@@ -113,29 +115,12 @@ async fn facade(peer: &TlsPeer, trusts: &std::path::Path) -> (Server, Channel) {
     (server, Channel::from_shared(url).unwrap().connect().await.unwrap())
 }
 
-/// A file that ends with the test.
-struct CertificateFile(std::path::PathBuf);
-
-impl CertificateFile {
-    fn new(test: &str, pem: &str) -> Self {
-        let name = format!("totp-facade-{}-{test}.pem", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::write(&path, pem).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for CertificateFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn over_tls_and_http2_a_call_succeeds_on_one_connection_and_trace_logs_hold_no_secret() {
     let peer = TlsPeer::start(Then::Answer).await;
-    let file = CertificateFile::new("trusted", &peer.certificate);
-    let (server, channel) = facade(&peer, &file.0).await;
+    let folder = Folder::new();
+    let file = folder.write("trusted.pem", &peer.certificate);
+    let (server, channel) = facade(&peer, &file).await;
 
     for rpc in Rpc::ALL {
         let answer = rpc.with(channel.clone(), secrets::request(rpc)).await.expect("an answer");
@@ -157,8 +142,9 @@ async fn over_tls_and_http2_a_call_succeeds_on_one_connection_and_trace_logs_hol
 async fn over_http2_a_reset_stream_is_an_unknown_outcome_and_only_a_read_is_sent_again() {
     for rpc in Rpc::ALL {
         let peer = TlsPeer::start(Then::Reset).await;
-        let file = CertificateFile::new("reset", &peer.certificate);
-        let (_server, channel) = facade(&peer, &file.0).await;
+        let folder = Folder::new();
+        let file = folder.write("trusted.pem", &peer.certificate);
+        let (_server, channel) = facade(&peer, &file).await;
 
         let status = rpc.with(channel, secrets::request(rpc)).await.expect_err("a reset stream");
 
@@ -177,8 +163,9 @@ async fn over_http2_a_reset_stream_is_an_unknown_outcome_and_only_a_read_is_sent
 async fn a_certificate_that_is_not_trusted_is_not_sent_anything() {
     let peer = TlsPeer::start(Then::Answer).await;
     let other = TlsPeer::start(Then::Answer).await;
-    let file = CertificateFile::new("other", &other.certificate);
-    let (_server, channel) = facade(&peer, &file.0).await;
+    let folder = Folder::new();
+    let file = folder.write("trusted.pem", &other.certificate);
+    let (_server, channel) = facade(&peer, &file).await;
 
     for rpc in Rpc::ALL {
         let request = secrets::request(rpc);
@@ -194,8 +181,9 @@ async fn a_certificate_that_is_not_trusted_is_not_sent_anything() {
 async fn what_was_not_sent_is_tried_again_by_the_facade_and_then_sent_once() {
     for rpc in Rpc::ALL {
         let peer = TlsPeer::closing(totp_facade::stytch::RETRIES, Then::Answer).await;
-        let file = CertificateFile::new("again", &peer.certificate);
-        let (_server, channel) = facade(&peer, &file.0).await;
+        let folder = Folder::new();
+        let file = folder.write("trusted.pem", &peer.certificate);
+        let (_server, channel) = facade(&peer, &file).await;
 
         rpc.with(channel, secrets::request(rpc)).await.expect("the third attempt");
 

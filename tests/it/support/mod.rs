@@ -1,5 +1,7 @@
 //! Spawns the real thing: the façade and the sandbox on free ports, as the binary runs them.
 
+pub mod certificates;
+pub mod folder;
 pub mod peer;
 pub mod process;
 pub mod proxy;
@@ -7,7 +9,7 @@ pub mod redis;
 pub mod rfc6238;
 pub mod rpc;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{io::Write as _, net::SocketAddr, time::Duration};
 
 use secrecy::SecretString;
 use tokio::{
@@ -135,6 +137,25 @@ pub async fn serve(sandbox: Sandbox) -> SocketAddr {
     addr
 }
 
+/// A port where nobody listens, and which nobody else is given while the value lives.
+pub struct Closed {
+    pub addr: SocketAddr,
+    socket: TcpSocket,
+}
+
+impl Closed {
+    pub fn new() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        Self { addr: socket.local_addr().unwrap(), socket }
+    }
+
+    /// Listens there from now on.
+    pub fn open(self) -> TcpListener {
+        self.socket.listen(1024).unwrap()
+    }
+}
+
 /// An address that answers no connect: its backlog is full, and stays so while the value lives.
 pub struct Deaf {
     pub addr: SocketAddr,
@@ -212,6 +233,11 @@ pub fn is_replayed(metadata: &MetadataMap) -> bool {
 
 fn text<'a>(metadata: &'a MetadataMap, key: &str) -> Option<&'a str> {
     metadata.get(key).map(|value| value.to_str().unwrap())
+}
+
+/// Says something past the test harness, which would swallow it.
+pub fn report(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// A file of `fixtures/stytch/`.

@@ -1,22 +1,21 @@
 //! A real Redis on a port of its own, gone with the test.
 
 use std::{
-    io::Write as _,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     time::Instant,
 };
 
 use redis::aio::MultiplexedConnection;
 
-use super::PATIENCE;
+use super::{PATIENCE, folder::Folder};
 
 /// A `redis-server` that keeps everything in memory.
 pub struct Redis {
     pub port: u16,
     child: Option<Child>,
     flags: Vec<String>,
-    folder: PathBuf,
+    folder: Folder,
 }
 
 impl Redis {
@@ -31,20 +30,18 @@ impl Redis {
         if missing {
             assert!(std::env::var_os("CI").is_none(), "redis-server is not installed");
             let test = std::thread::current().name().unwrap_or_default().to_owned();
-            // Past the test harness, which would swallow it.
-            let _ = writeln!(std::io::stderr(), "SKIPPED {test}: redis-server is not installed");
+            super::report(&format!("SKIPPED {test}: redis-server is not installed"));
             return None;
         }
-        let port = super::listener().await.local_addr().unwrap().port();
-        let folder = std::env::temp_dir().join(format!("totp-facade-redis-{port}"));
-        std::fs::create_dir_all(&folder).unwrap();
-        let mut redis = Self { port, child: None, flags: flags(&folder, port), folder };
+        let port = free_port();
+        let folder = Folder::new();
+        let mut redis = Self { port, child: None, flags: flags(folder.as_ref(), port), folder };
         redis.restart().await;
         Some(redis)
     }
 
     pub fn folder(&self) -> &Path {
-        &self.folder
+        self.folder.as_ref()
     }
 
     pub fn url(&self) -> String {
@@ -66,7 +63,7 @@ impl Redis {
         let child = Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--port", &port, "--save", "", "--appendonly", "no"])
             .arg("--dir")
-            .arg(&self.folder)
+            .arg(self.folder())
             .args(&self.flags)
             .stdout(Stdio::null())
             .spawn()
@@ -118,6 +115,15 @@ impl Redis {
 impl Drop for Redis {
     fn drop(&mut self) {
         self.kill();
-        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A port below those that connections are given, so that none of them has it while Redis is down.
+fn free_port() -> u16 {
+    loop {
+        let port = fastrand::u16(10_000..30_000);
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
     }
 }
