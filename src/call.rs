@@ -14,7 +14,7 @@ use http::uri::PathAndQuery;
 use tokio::{sync::Notify, time::Instant};
 use tonic::Status;
 
-use crate::{access::Caller, stytch::Sent};
+use crate::{access::Caller, server::OpenCall, stytch::Sent};
 
 /// One call in flight. Clones are the same call; it is over when the last is dropped.
 #[derive(Clone, Debug)]
@@ -49,14 +49,18 @@ impl Call {
     }
 }
 
+/// A connection that a proxy shares gets this many, however few places there are.
+const SMALLEST_SHARE: usize = 100;
+
 /// Counts the calls of the process, those included whose caller has gone, and admits no more than its
-/// limit. Clones count together.
+/// limit, of which one connection gets a share. Clones count together.
 #[derive(Clone, Debug)]
 pub struct InFlight(Arc<Counter>);
 
 #[derive(Debug)]
 struct Counter {
     limit: usize,
+    share: usize,
     count: AtomicUsize,
     idle: Notify,
     started: Instant,
@@ -68,6 +72,7 @@ impl InFlight {
     pub fn new(limit: usize) -> Self {
         Self(Arc::new(Counter {
             limit,
+            share: (limit / 2).max(SMALLEST_SHARE),
             count: AtomicUsize::new(0),
             idle: Notify::new(),
             started: Instant::now(),
@@ -75,19 +80,30 @@ impl InFlight {
         }))
     }
 
-    /// Admits a call, or none when the process is full.
+    /// How many calls of one connection there may be.
+    pub fn share(&self) -> usize {
+        self.0.share
+    }
+
+    /// Admits a call, unless the process is full, or its connection has its share. `open` is its place on that
+    /// connection.
     pub fn admit(
         &self,
         method: Option<PathAndQuery>,
         caller: Arc<Caller>,
         deadline: Option<Instant>,
+        open: Option<OpenCall>,
     ) -> Option<Call> {
+        if open.as_ref().is_some_and(|open| open.on_its_connection() > self.0.share) {
+            self.warn();
+            return None;
+        }
         let below_limit = |count| (count < self.0.limit).then_some(count + 1);
         if self.0.count.fetch_update(Ordering::AcqRel, Ordering::Acquire, below_limit).is_err() {
             self.warn();
             return None;
         }
-        let permit = Permit(Arc::clone(&self.0));
+        let permit = Permit { counter: Arc::clone(&self.0), _open: open };
         Some(Call {
             sent: Sent::default(),
             deadline,
@@ -118,18 +134,26 @@ impl InFlight {
     fn warn(&self) {
         let now = self.0.started.elapsed().as_secs() + 1;
         if self.0.last_warning.swap(now, Ordering::Relaxed) != now {
-            tracing::warn!(limit = self.0.limit, "shedding calls: too many in flight");
+            let Counter { limit, share, .. } = *self.0;
+            tracing::warn!(
+                limit,
+                share,
+                "shedding calls: too many in flight, or on one connection"
+            );
         }
     }
 }
 
 #[derive(Debug)]
-struct Permit(Arc<Counter>);
+struct Permit {
+    counter: Arc<Counter>,
+    _open: Option<OpenCall>,
+}
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.idle.notify_waiters();
+        if self.counter.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.counter.idle.notify_waiters();
         }
     }
 }

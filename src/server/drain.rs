@@ -10,6 +10,8 @@ use http_body::{Body as HttpBody, Frame};
 use tokio::sync::watch;
 use tonic::{Status, body::Body};
 
+use super::slots::Watch;
+
 /// Tells open streams that the server closes. Clones hear the same.
 #[derive(Clone, Debug)]
 pub(super) struct Closing(watch::Receiver<bool>);
@@ -35,10 +37,11 @@ impl Closing {
         let _ = self.0.wait_for(|closing| *closing).await;
     }
 
-    /// `body`, ended with `UNAVAILABLE` when the server closes, so that a watcher goes elsewhere.
-    pub(super) fn ends(&self, body: Body) -> Body {
+    /// `body`, ended with `UNAVAILABLE` when the server closes, so that a watcher goes elsewhere. It counts as
+    /// `watch` as long as it lasts.
+    pub(super) fn ends(&self, body: Body, watch: Option<Watch>) -> Body {
         let closing = Box::pin(self.clone().wait());
-        Body::new(EndedBody { body, closing, state: State::Open })
+        Body::new(EndedBody { body, closing, state: State::Open, _watch: watch })
     }
 }
 
@@ -46,6 +49,7 @@ struct EndedBody {
     body: Body,
     closing: Pin<Box<dyn Future<Output = ()> + Send>>,
     state: State,
+    _watch: Option<Watch>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

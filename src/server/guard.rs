@@ -18,7 +18,12 @@ use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status, body::Body, service::Routes};
 use tower::{Layer, Service, ServiceExt as _};
 
-use super::{deadline, drain::Closing, listener::Peer, slots::Activity};
+use super::{
+    arrival, deadline,
+    drain::Closing,
+    listener::Peer,
+    slots::{Activity, OpenCall},
+};
 use crate::{
     access::{Access, Caller, REFLECTION},
     call::InFlight,
@@ -58,27 +63,17 @@ impl Service<Request<Body>> for Guard {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let Self { routes, layer } = self.clone();
         let mut record = Record::start(&request);
-        let peer = request.extensions().get::<Peer>();
-        let open = peer.and_then(|peer| peer.activity.as_ref()).map(Activity::begin);
+        let activity =
+            request.extensions().get::<Peer>().and_then(|peer| peer.activity.as_ref()).cloned();
         Box::pin(async move {
-            let path = request.uri().path();
-            // gRPC's own services: grpc.health.v1 is open to all, grpc.reflection.* is not.
-            let answer = if path.starts_with("/grpc.") {
-                let open = path.starts_with("/grpc.health.");
-                let allowed =
-                    if open { Ok(()) } else { layer.caller(&request, REFLECTION).map(drop) };
-                match allowed {
-                    Err(status) => Err(status),
-                    Ok(()) => caught(routes.oneshot(request))
-                        .await
-                        .map(|response| response.map(|body| layer.closing.ends(body))),
-                }
+            let answer = if request.uri().path().starts_with("/grpc.") {
+                layer.own(routes, request, activity.as_ref()).await
             } else {
-                layer.admitted(routes, request).await.map(complete)
+                let open = activity.as_ref().map(Activity::begin);
+                layer.admitted(routes, request, open).await.map(complete)
             };
             let response = answer.unwrap_or_else(Status::into_http);
             record.end(code_of(&response));
-            drop(open);
             Ok(response)
         })
     }
@@ -94,10 +89,30 @@ impl GuardLayer {
             .map_err(|refusal| status::refused(&refusal))
     }
 
+    /// A call of gRPC's own services: grpc.health.v1 is open to all, grpc.reflection.* is not.
+    async fn own(
+        &self,
+        routes: Routes,
+        request: Request<Body>,
+        activity: Option<&Arc<Activity>>,
+    ) -> Result<Response<Body>, Status> {
+        let watch = activity.map(|it| it.watch().ok_or_else(status::overloaded)).transpose()?;
+        let request = if request.uri().path().starts_with("/grpc.health.") {
+            request.map(arrival::in_time)
+        } else {
+            self.caller(&request, REFLECTION)?;
+            request
+        };
+        let response = caught(routes.oneshot(request)).await?;
+        Ok(response.map(|body| self.closing.ends(body, watch)))
+    }
+
+    /// A call of ours, if there is a place for it.
     async fn admitted(
         &self,
         routes: Routes,
         mut request: Request<Body>,
+        open: Option<OpenCall>,
     ) -> Result<Response<Body>, Status> {
         let time_left = deadline::time_left(request.headers()).map_err(|deadline::Malformed| {
             status::invalid(vec![Violation::new(
@@ -112,9 +127,11 @@ impl GuardLayer {
         let caller = self.caller(&request, path.strip_prefix('/').unwrap_or(path))?;
         let deadline = time_left.and_then(|time_left| Instant::now().checked_add(time_left));
         let method = request.uri().path_and_query().cloned();
-        let call = self.in_flight.admit(method, caller, deadline).ok_or_else(status::overloaded)?;
+        let call =
+            self.in_flight.admit(method, caller, deadline, open).ok_or_else(status::overloaded)?;
         let sent = call.sent.clone();
         request.extensions_mut().insert(call);
+        let request = request.map(arrival::in_time);
         let answer = caught(routes.oneshot(request));
         match deadline {
             None => answer.await,

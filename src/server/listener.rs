@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -36,18 +36,18 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// The connections of `listener`, at most `limit` of them open, those in the handshake included; one more waits,
-/// and the rest in the kernel's backlog. Handshakes go
-/// on side by side; one that fails or takes too long ends that connection alone.
+/// and the rest in the kernel's backlog. Handshakes go on side by side; one that fails or takes too long ends that
+/// connection alone. Nothing is accepted once the receiver is dropped.
 pub(super) fn connections(
     listener: TcpListener,
     limit: usize,
     tls: Option<Reloaded<Tls>>,
-) -> impl Stream<Item = io::Result<Connection>> {
+) -> mpsc::Receiver<Connection> {
     let mut incoming = TcpIncoming::from(listener)
         .with_nodelay(Some(true))
         .with_keepalive(Some(Duration::from_secs(60)));
     let slots = Slots::new(limit);
-    let (sender, mut receiver) = mpsc::channel(1);
+    let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
         loop {
             // First the connection, so that nobody makes way for one that does not come.
@@ -72,7 +72,7 @@ pub(super) fn connections(
             tokio::spawn(ready);
         }
     });
-    stream::poll_fn(move |context| receiver.poll_recv(context).map(|it| it.map(Ok)))
+    receiver
 }
 
 /// The next connection, however long `accept` fails.
@@ -124,6 +124,11 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    /// Where it comes from.
+    pub(super) fn addr(&self) -> Option<SocketAddr> {
+        self.peer.addr
+    }
+
     async fn new(stream: TcpStream, slot: Slot, tls: Option<&Reloaded<Tls>>) -> Option<Self> {
         let addr = stream.peer_addr().ok();
         let (stream, certificate) = match tls {
@@ -213,6 +218,8 @@ impl AsyncWrite for Connection {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::stream;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]

@@ -4,6 +4,7 @@
 //! run the same code. It knows nothing of TOTP.
 
 mod admin;
+mod arrival;
 mod deadline;
 mod drain;
 mod guard;
@@ -11,8 +12,9 @@ mod listener;
 mod slots;
 pub mod tls;
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
+use futures_util::stream::poll_fn;
 use tokio::{net::TcpListener, sync::watch, time::sleep};
 use tonic::transport::Server;
 use tonic_health::{ServingStatus, server::HealthReporter};
@@ -23,6 +25,7 @@ use crate::{
 use drain::Close;
 use guard::GuardLayer;
 pub use listener::Peer;
+pub use slots::OpenCall;
 use tls::Tls;
 
 /// Limits and times of a server.
@@ -73,7 +76,7 @@ pub enum Error {
     Server(#[from] tonic::transport::Error),
     /// The admin listener failed for good.
     #[error("the admin port failed")]
-    Admin(#[from] std::io::Error),
+    Admin(#[from] io::Error),
     /// The descriptors of the contract cannot be served.
     #[error("reflection cannot be served")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -122,9 +125,11 @@ pub async fn run(
         sleep(settings.drain_delay).await;
         close.now();
     };
-    let calls = listener::connections(listeners.grpc, settings.max_connections, tls);
+    let mut connections = listener::connections(listeners.grpc, settings.max_connections, tls);
+    let calls =
+        poll_fn(move |context| connections.poll_recv(context).map(|it| it.map(Ok::<_, io::Error>)));
     let served = async {
-        transport(settings.max_in_flight)
+        transport(in_flight.share())
             .layer(guard)
             .add_routes(routes)
             .serve_with_incoming_shutdown(calls, goaway)
@@ -150,10 +155,7 @@ pub async fn run(
 }
 
 /// HTTP/2 as we want it; tonic's defaults are made for larger messages and trusted peers.
-fn transport(max_in_flight: usize) -> Server {
-    // One connection does not take all the places there are, but one that a proxy shares gets its hundred.
-    let streams = u32::try_from(max_in_flight / 2).unwrap_or(u32::MAX).max(100);
-
+fn transport(streams: usize) -> Server {
     Server::builder()
         .accept_http1(false)
         // Finds peers that vanished without closing.
@@ -162,7 +164,7 @@ fn transport(max_in_flight: usize) -> Server {
         // Requests are small, so a stream needs room for one and a connection for some.
         .initial_stream_window_size(64 * 1024)
         .initial_connection_window_size(1024 * 1024)
-        .max_concurrent_streams(streams)
+        .max_concurrent_streams(u32::try_from(streams).unwrap_or(u32::MAX))
         .http2_max_header_list_size(16 * 1024)
         // Rapid reset (CVE-2023-44487) and its kin end the connection.
         .http2_max_pending_accept_reset_streams(Some(20))

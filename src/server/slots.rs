@@ -21,6 +21,8 @@ use tokio::{
 const SHORTEST: Duration = Duration::from_millis(500);
 /// How often it is looked whether one makes way.
 const LOOK: Duration = Duration::from_millis(20);
+/// Streams of gRPC's own services on a connection: anybody may watch the health of this one.
+const MAX_WATCHES: usize = 32;
 
 #[derive(Debug)]
 pub(super) struct Slots {
@@ -37,6 +39,8 @@ pub struct Activity {
     started: Instant,
     /// Calls that are open.
     calls: AtomicUsize,
+    /// Streams of gRPC's own services that are open.
+    watches: AtomicUsize,
     /// Since when it is as it is, in milliseconds.
     since: AtomicU64,
     close: Notify,
@@ -51,7 +55,11 @@ pub(super) struct Slot {
 
 /// A call on a connection, over when dropped.
 #[derive(Debug)]
-pub(super) struct OpenCall(Arc<Activity>);
+pub struct OpenCall(Arc<Activity>);
+
+/// A stream of gRPC's own services, over when dropped.
+#[derive(Debug)]
+pub(super) struct Watch(Arc<Activity>);
 
 impl Slots {
     pub(super) fn new(limit: usize) -> Self {
@@ -62,11 +70,13 @@ impl Slots {
     /// Waits for a place, and makes an idle connection give its own.
     pub(super) async fn take(&self) -> Slot {
         loop {
-            let waited = timeout(LOOK, Arc::clone(&self.room).acquire_owned()).await;
-            if let Ok(Ok(permit)) = waited {
+            if let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {
                 return self.occupy(permit);
             }
             self.evict();
+            if let Ok(Ok(permit)) = timeout(LOOK, Arc::clone(&self.room).acquire_owned()).await {
+                return self.occupy(permit);
+            }
         }
     }
 
@@ -74,6 +84,7 @@ impl Slots {
         let activity = Arc::new(Activity {
             started: self.started,
             calls: AtomicUsize::new(0),
+            watches: AtomicUsize::new(0),
             since: AtomicU64::new(0),
             close: Notify::new(),
         });
@@ -123,9 +134,31 @@ impl Activity {
         OpenCall(Arc::clone(self))
     }
 
+    /// Counts a stream of gRPC's own services until the value is dropped, unless there are too many. It does not
+    /// keep the connection from making way.
+    pub(super) fn watch(self: &Arc<Self>) -> Option<Watch> {
+        let watch = Watch(Arc::clone(self));
+        let before = self.watches.fetch_add(1, Ordering::AcqRel);
+        self.touch();
+        (before < MAX_WATCHES).then_some(watch)
+    }
+
     /// Waits until the connection is to close.
     pub(super) async fn closing(self: Arc<Self>) {
         self.close.notified().await;
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.watches.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl OpenCall {
+    /// How many there are on its connection, itself included.
+    pub fn on_its_connection(&self) -> usize {
+        self.0.calls.load(Ordering::Acquire)
     }
 }
 

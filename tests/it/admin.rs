@@ -1,8 +1,9 @@
 //! The admin port.
 
 use reqwest::StatusCode;
+use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
 
-use crate::support::{Facade, sandbox};
+use crate::support::{Facade, PATIENCE, sandbox};
 
 #[tokio::test]
 async fn livez_and_readyz_say_yes_while_the_server_serves() {
@@ -18,4 +19,20 @@ async fn livez_and_readyz_say_yes_while_the_server_serves() {
 
         assert_eq!(answer.status(), status, "{path}");
     }
+}
+
+#[tokio::test]
+async fn connections_that_say_nothing_to_the_admin_port_make_way_for_a_probe() {
+    let facade = Facade::in_front_of(sandbox().await).await;
+    let mut silent = Vec::new();
+    for _ in 0..64 {
+        silent.push(TcpStream::connect(facade.admin).await.unwrap());
+    }
+
+    let answer = reqwest::get(format!("http://{}/livez", facade.admin)).await.unwrap();
+
+    assert_eq!(answer.status(), StatusCode::OK);
+    let mut first = silent.remove(0);
+    let closed = timeout(PATIENCE, first.read(&mut [0])).await.expect("the first has made way");
+    assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
 }

@@ -18,6 +18,7 @@ mod docs;
 mod drain;
 mod faults;
 mod flows;
+mod hostile;
 mod idempotency;
 mod idempotency_redis;
 mod lifecycle;

@@ -2,6 +2,7 @@
 
 pub mod certificates;
 pub mod folder;
+pub mod frames;
 pub mod peer;
 pub mod process;
 pub mod proxy;

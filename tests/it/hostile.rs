@@ -1,0 +1,407 @@
+//! Hostile clients: a real process bears them, in bounded memory, and serves others in the meantime.
+//!
+//! Each test prints what its attack cost.
+
+use std::{
+    cell::Cell,
+    fs,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use h2::{
+    Ping, Reason, SendStream,
+    client::{ResponseFuture, SendRequest, handshake},
+};
+use http::Request;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::{interval, timeout},
+};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+
+use crate::support::{
+    PATIENCE, Setup,
+    certificates::Authority,
+    folder::Folder,
+    frames,
+    peer::{self, Peer},
+    process::{Server, serve},
+    report,
+    rpc::Rpc,
+};
+
+const MIB: usize = 1024 * 1024;
+const CREATE: &str = Rpc::CREATE.name;
+
+/// A façade that is attacked, as a process of its own.
+struct Victim {
+    server: Server,
+    addr: SocketAddr,
+    endpoint: Endpoint,
+    /// What it took before the attack.
+    before: usize,
+}
+
+impl Victim {
+    async fn new(flags: &[&str]) -> Self {
+        Self::behind(None, flags).await
+    }
+
+    async fn with_tls() -> Self {
+        Self::behind(Some(&Authority::new()), &[]).await
+    }
+
+    async fn behind(authority: Option<&Authority>, flags: &[&str]) -> Self {
+        more_files();
+        let stytch = Peer::answering(peer::json(200, Rpc::CREATE.answer)).await;
+        let mut command = serve(&format!("http://{}", stytch.addr), "secret");
+        command.args(["--drain-delay", "0s"]).args(flags);
+        let folder = Folder::new();
+        if let Some(authority) = authority {
+            let (certificate, key) = authority.certify(&["dns:localhost"], false);
+            command.arg("--tls-cert-file").arg(folder.write("server.pem", &certificate));
+            command.arg("--tls-key-file").arg(folder.write("server.key", &key));
+        }
+        let mut server = Server::start(command);
+        let addr = server.addr("grpc");
+        let endpoint = match authority {
+            None => Endpoint::from_shared(format!("http://{addr}")).unwrap(),
+            Some(authority) => {
+                let authority = Certificate::from_pem(authority.certificate.pem());
+                let tls = ClientTlsConfig::new().ca_certificate(authority).domain_name("localhost");
+                Endpoint::from_shared(format!("https://{addr}")).unwrap().tls_config(tls).unwrap()
+            }
+        };
+        let mut victim = Self { server, addr, endpoint, before: 0 };
+        victim.honest_call(&victim.channel().await).await;
+        victim.before = victim.memory("VmRSS");
+        victim
+    }
+
+    /// What a line of its `/proc/PID/status` says, in bytes.
+    fn memory(&self, line: &str) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.server.id())).unwrap();
+        let found = status.lines().find_map(|it| it.strip_prefix(line)?.strip_prefix(':'));
+        let kib = found.unwrap().trim().strip_suffix(" kB").unwrap();
+        kib.parse::<usize>().unwrap() * 1024
+    }
+
+    async fn channel(&self) -> Channel {
+        timeout(PATIENCE, self.endpoint.connect()).await.expect("a connection in time").unwrap()
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.addr).await.unwrap()
+    }
+
+    /// A client of HTTP/2 that sends what it is told.
+    async fn h2(&self) -> Client {
+        Client::new(self.addr).await
+    }
+
+    /// How long a call of an honest client took.
+    async fn honest_call(&self, channel: &Channel) -> Duration {
+        let start = Instant::now();
+        let request = tonic::Request::new((Rpc::CREATE.request)("fresh"));
+        let call = (Rpc::CREATE.call)(channel.clone(), request);
+        timeout(PATIENCE, call).await.expect("an answer in time").expect("a TOTP");
+        start.elapsed()
+    }
+
+    /// Makes the attack, with honest calls in the meantime: on a connection from before, and on new ones. Says
+    /// what it cost, and fails if that is `limit` bytes or more.
+    async fn bears<T>(&self, what: &str, limit: usize, attack: impl Future<Output = T>) -> T {
+        let old = self.channel().await;
+        let (mut calls, mut slowest) = (0, Duration::ZERO);
+        let over = Cell::new(false);
+        let mut pace = interval(Duration::from_millis(20));
+        let honest = async {
+            while calls == 0 || !over.get() {
+                pace.tick().await;
+                let new = async {
+                    let start = Instant::now();
+                    self.honest_call(&self.channel().await).await;
+                    start.elapsed()
+                };
+                let (one, other) = tokio::join!(self.honest_call(&old), new);
+                (calls, slowest) = (calls + 2, slowest.max(one).max(other));
+            }
+        };
+        let start = Instant::now();
+        let attack = async {
+            let result = attack.await;
+            over.set(true);
+            (result, start.elapsed())
+        };
+        let ((result, took), ()) = tokio::join!(attack, honest);
+        self.honest_call(&old).await;
+        let (before, peak, after) = (self.before, self.memory("VmHWM"), self.memory("VmRSS"));
+        report(&format!(
+            "{what}, in {took:.1?}: {} MiB before, {} at most, {} after; {calls} honest calls meanwhile, the \
+             slowest {slowest:.0?}",
+            before / MIB,
+            peak / MIB,
+            after / MIB,
+        ));
+        assert!(peak < before + limit, "{what}: {peak} bytes");
+        result
+    }
+}
+
+/// Thousands of connections take more files than a process may have by default.
+fn more_files() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+}
+
+/// A client that opens streams and leaves them as they are.
+struct Client {
+    requests: SendRequest<Bytes>,
+    pings: h2::PingPong,
+}
+
+/// A stream whose message has not been sent.
+type Open = (ResponseFuture, SendStream<Bytes>);
+
+impl Client {
+    async fn new(addr: SocketAddr) -> Self {
+        let stream = TcpStream::connect(addr).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let (requests, mut connection) = handshake(stream).await.unwrap();
+        let pings = connection.ping_pong().unwrap();
+        tokio::spawn(connection);
+        Self { requests, pings }
+    }
+
+    async fn open(&mut self, method: &str) -> Result<Open, h2::Error> {
+        let uri = format!("http://localhost/{method}");
+        let request =
+            Request::post(uri).header("content-type", "application/grpc").body(()).unwrap();
+        self.requests.clone().ready().await?.send_request(request, false)
+    }
+
+    /// A whole call.
+    async fn call(&mut self, rpc: Rpc) -> Open {
+        let (response, mut stream) = self.open(rpc.name).await.unwrap();
+        let message = (rpc.encoded)((rpc.request)("fresh"));
+        let mut data = vec![0];
+        data.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+        data.extend(message);
+        stream.send_data(Bytes::from(data), true).unwrap();
+        (response, stream)
+    }
+
+    /// Opens so many streams, and resets them when they have been read.
+    async fn open_and_reset(&mut self, count: u32) -> Result<(), h2::Error> {
+        let mut streams = Vec::new();
+        for _ in 0..count {
+            streams.push(self.open(CREATE).await?);
+        }
+        self.pings.ping(Ping::opaque()).await?;
+        for (_, mut stream) in streams {
+            stream.send_reset(Reason::CANCEL);
+        }
+        Ok(())
+    }
+}
+
+/// Reads until the other end closes the connection.
+async fn closed(mut stream: TcpStream) {
+    let mut read = Vec::new();
+    let reading = stream.read_to_end(&mut read);
+    let _ = timeout(PATIENCE, reading).await.expect("the connection is closed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_thousand_streams_opened_and_reset_are_borne() {
+    const EACH: u32 = 25_000;
+    let victim = Victim::new(&[]).await;
+
+    // In one go, so that they are reset before they are looked at: each such connection is ended.
+    let at_once = async {
+        const BATCH: u32 = 100;
+        for _ in 0..EACH / BATCH {
+            let mut stream = victim.connect().await;
+            let mut bytes = frames::start();
+            for number in 0..BATCH {
+                let id = 2 * number + 1;
+                bytes.extend(frames::headers(id, CREATE));
+                bytes.extend(frames::reset(id));
+            }
+            let _ = stream.write_all(&bytes).await;
+            closed(stream).await;
+        }
+    };
+    victim.bears("25,000 streams reset unseen", 32 * MIB, at_once).await;
+
+    // A few at a time, so that the connection lives: these are calls whose callers go away.
+    let a_few = async {
+        const BATCH: u32 = 10;
+        let (mut connections, mut reset) = (0, 0);
+        while reset < EACH {
+            let mut client = victim.h2().await;
+            connections += 1;
+            while reset < EACH && client.open_and_reset(BATCH).await.is_ok() {
+                reset += BATCH;
+            }
+        }
+        assert!(connections < EACH / BATCH / 2, "most connections lived: {connections}");
+    };
+    victim.bears("25,000 calls reset before their message", 32 * MIB, a_few).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_idle_connections_are_borne() {
+    for (what, flags, limit) in [
+        ("2,000 idle connections, 512 at a time", &[][..], 32 * MIB),
+        ("2,000 idle connections at a time", &["--max-connections", "3000"], 64 * MIB),
+    ] {
+        let victim = Victim::new(flags).await;
+        let attack = async {
+            let idle = join_all((0..2_000).map(async |number| {
+                let mut stream = victim.connect().await;
+                if number % 2 == 0 {
+                    let _ = stream.write_all(&frames::start()).await;
+                }
+                stream
+            }))
+            .await;
+            for _ in 0..10 {
+                victim.honest_call(&victim.channel().await).await;
+            }
+            drop(idle);
+        };
+
+        victim.bears(what, limit, attack).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mebibyte_of_headers_is_borne() {
+    let victim = Victim::new(&[]).await;
+    let mut bytes = frames::start();
+    bytes.extend(frames::unfinished_headers(1, CREATE));
+    for _ in 0..65 {
+        bytes.extend(frames::more_headers(1));
+    }
+    assert!(bytes.len() > MIB);
+    let attack = join_all((0..64).map(async |_| {
+        let mut stream = victim.connect().await;
+        let _ = stream.write_all(&bytes).await;
+        closed(stream).await;
+    }));
+
+    victim.bears("1 MiB of headers on each of 64 connections", 32 * MIB, attack).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_connections_of_garbage_are_borne() {
+    for (what, victim) in [
+        ("5,000 connections of garbage", Victim::new(&[]).await),
+        ("5,000 connections of garbage for TLS", Victim::with_tls().await),
+    ] {
+        let mut random = fastrand::Rng::with_seed(20_260_101);
+        let attack = async {
+            for _ in 0..50 {
+                let garbage = (0..100).map(|number| {
+                    let mut bytes = if number % 4 == 0 { frames::start() } else { Vec::new() };
+                    bytes.extend((0..random.usize(30..3000)).map(|_| random.u8(..)));
+                    bytes
+                });
+                join_all(garbage.collect::<Vec<_>>().into_iter().map(async |bytes| {
+                    let mut stream = victim.connect().await;
+                    let _ = stream.write_all(&bytes).await;
+                    let _ = stream.shutdown().await;
+                    closed(stream).await;
+                }))
+                .await;
+            }
+        };
+
+        victim.bears(what, 32 * MIB, attack).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_slow_is_cut_off_or_makes_way() {
+    let victim = Victim::new(&[]).await;
+    let start = frames::start();
+    let with = |more: Vec<u8>| [start.clone(), more].concat();
+    let beginnings = [
+        Vec::new(),
+        start[..10].to_vec(),
+        with(vec![0, 0, 8]),
+        with(frames::unfinished_headers(1, CREATE)),
+        with(frames::headers(1, "grpc.health.v1.Health/Check")),
+    ];
+    let attack = async {
+        // More connections than there is room for, each in the midst of something.
+        let slow = join_all((0..600).map(async |number| {
+            let mut stream = victim.connect().await;
+            let _ = stream.write_all(&beginnings[number % beginnings.len()]).await;
+            stream
+        }))
+        .await;
+        // A call in the midst of its message has a place, but not for ever.
+        let mut client = victim.h2().await;
+        let (response, _stream) = client.open(CREATE).await.unwrap();
+        let answer = timeout(PATIENCE, response).await.expect("an answer in time").unwrap();
+        assert_eq!(answer.headers()["grpc-status"], "4", "DEADLINE_EXCEEDED");
+        drop(slow);
+    };
+
+    victim.bears("600 slow connections", 32 * MIB, attack).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watchers_of_health_are_borne_and_no_more_than_32_on_a_connection() {
+    let victim = Victim::new(&[]).await;
+    let attack = async {
+        let mut watchers = Vec::new();
+        for _ in 0..100 {
+            let mut client = victim.h2().await;
+            let mut watch = async || {
+                let (response, mut stream) =
+                    client.open("grpc.health.v1.Health/Watch").await.unwrap();
+                // One too many is answered before its message has come.
+                let _ = stream.send_data(Bytes::from_static(&[0; 5]), true);
+                response.await.unwrap()
+            };
+            for _ in 0..32 {
+                let open = watch().await;
+                assert!(!open.headers().contains_key("grpc-status"), "it is open");
+                watchers.push(open);
+            }
+            assert_eq!(watch().await.headers()["grpc-status"], "8", "RESOURCE_EXHAUSTED");
+        }
+    };
+
+    victim.bears("3,200 watchers of health", 64 * MIB, attack).await;
+}
+
+#[tokio::test]
+async fn one_connection_gets_its_share_of_the_places_whatever_it_resets() {
+    let (mut stytch, _answer) = Peer::patient(peer::json(200, Rpc::CREATE.answer)).await;
+    let mut setup = Setup::new(stytch.addr);
+    setup.server.max_in_flight = 250;
+    let facade = setup.start().await;
+    let mut greedy = Client::new(facade.addr).await;
+
+    // Sent calls go on when they are reset, so they keep their places.
+    for _ in 0..125 {
+        let (_, mut stream) = greedy.call(Rpc::CREATE).await;
+        stytch.request().await;
+        stream.send_reset(Reason::CANCEL);
+    }
+    let (response, _stream) = greedy.call(Rpc::CREATE).await;
+    let answer = response.await.unwrap();
+    assert_eq!(answer.headers()["grpc-status"], "8", "RESOURCE_EXHAUSTED");
+
+    let _other = Client::new(facade.addr).await.call(Rpc::CREATE).await;
+    stytch.request().await;
+}
