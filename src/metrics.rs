@@ -34,6 +34,8 @@ pub struct Counters {
     pub idempotency_store_failures: Counter,
     /// Records in memory forgotten before their time.
     pub idempotency_evictions: Counter,
+    /// When the server's certificate ends, in seconds since 1970; 0 without TLS.
+    pub certificate_ends: Gauge,
 }
 
 impl std::ops::Deref for Metrics {
@@ -92,6 +94,13 @@ impl Metrics {
             "1 while the circuit breaker is open, else 0",
             self.breaker_open.clone(),
         );
+        if self.certificate_ends.get() != 0 {
+            registry.register(
+                "tls_certificate_expiration_timestamp_seconds",
+                "When the certificate of the gRPC port ends, in seconds since 1970",
+                self.certificate_ends.clone(),
+            );
+        }
         let mut page = String::new();
         // Writing to a string does not fail.
         let _ = encode(&mut page, &registry);

@@ -149,27 +149,14 @@ fn contents(paths: &[PathBuf]) -> Contents {
 mod tests {
     use std::fs;
 
+    use tempfile::TempDir;
+
     use super::*;
 
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(test: &str) -> Self {
-            let name = format!("totp-facade-reload-{}-{test}", std::process::id());
-            let path = std::env::temp_dir().join(name);
-            fs::create_dir_all(&path).unwrap();
-            Self(path)
-        }
-
-        fn file(&self) -> PathBuf {
-            self.0.join("value")
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
+    fn folder() -> (TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("value");
+        (folder, file)
     }
 
     fn number(path: PathBuf) -> Reloaded<u32> {
@@ -191,18 +178,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_that_changes_is_read_again_and_one_that_cannot_be_used_is_not() {
-        let folder = Folder::new("file");
-        fs::write(folder.file(), "1").unwrap();
-        let value = number(folder.file());
+        let (folder, file) = folder();
+        fs::write(&file, "1").unwrap();
+        let value = number(file.clone());
 
-        fs::write(folder.file(), "2").unwrap();
+        fs::write(&file, "2").unwrap();
         becomes(&value, 2).await;
-        fs::write(folder.file(), "three").unwrap();
-        fs::write(folder.0.join("other"), "").unwrap();
-        fs::write(folder.file(), "4").unwrap();
+        fs::write(&file, "three").unwrap();
+        fs::write(folder.path().join("other"), "").unwrap();
+        fs::write(&file, "4").unwrap();
         becomes(&value, 4).await;
-        fs::remove_file(folder.file()).unwrap();
-        fs::write(folder.file(), "5").unwrap();
+        fs::remove_file(&file).unwrap();
+        fs::write(&file, "5").unwrap();
         becomes(&value, 5).await;
     }
 
@@ -211,17 +198,17 @@ mod tests {
     async fn a_swap_of_symbolic_links_is_seen_as_in_a_mounted_secret() {
         use std::os::unix::fs::symlink;
 
-        let folder = Folder::new("links");
+        let (folder, file) = folder();
         for (data, text) in [("first", "1"), ("second", "2")] {
-            fs::create_dir(folder.0.join(data)).unwrap();
-            fs::write(folder.0.join(data).join("value"), text).unwrap();
+            fs::create_dir(folder.path().join(data)).unwrap();
+            fs::write(folder.path().join(data).join("value"), text).unwrap();
         }
-        symlink("first", folder.0.join("..data")).unwrap();
-        symlink("..data/value", folder.file()).unwrap();
-        let value = number(folder.file());
+        symlink("first", folder.path().join("..data")).unwrap();
+        symlink("..data/value", &file).unwrap();
+        let value = number(file.clone());
 
-        symlink("second", folder.0.join("..data_tmp")).unwrap();
-        fs::rename(folder.0.join("..data_tmp"), folder.0.join("..data")).unwrap();
+        symlink("second", folder.path().join("..data_tmp")).unwrap();
+        fs::rename(folder.path().join("..data_tmp"), folder.path().join("..data")).unwrap();
 
         becomes(&value, 2).await;
     }

@@ -151,15 +151,21 @@ async fn facade(
     let probe = idempotency.clone();
     tokio::spawn(async move { probe.probe().await });
     let services = Services::new(Handler::new(client, idempotency));
-    let door = door(config).map_err(Failure::Run)?;
+    let door = door(config, &metrics).map_err(Failure::Run)?;
     server::run(listeners, &config.settings, door, services, metrics, stop)
         .await
         .map_err(|error| Failure::run(&error))
 }
 
-fn door(config: &ServerConfig) -> Result<Door, String> {
+fn door(config: &ServerConfig, metrics: &Metrics) -> Result<Door, String> {
     let tls = config.tls.clone().map(|files| {
-        Reloaded::from_files("the TLS certificate", files.paths(), move || files.load())
+        let (paths, metrics) = (files.paths(), metrics.clone());
+        let load = move || {
+            let tls = files.load()?;
+            metrics.certificate_ends.set(tls.ends_at());
+            Ok(tls)
+        };
+        Reloaded::from_files("the TLS certificate", paths, load)
     });
     let tls = tls.transpose()?;
     let access = Access::new(&config.access, tls.as_ref())?;

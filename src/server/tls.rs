@@ -83,6 +83,12 @@ impl Files {
 }
 
 impl Tls {
+    /// When the server's own certificate ends, in seconds since 1970.
+    pub fn ends_at(&self) -> i64 {
+        let since = self.not_after.duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    }
+
     pub(super) fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.config)
     }

@@ -13,6 +13,7 @@ use std::{
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
 use serde_json::{Value, json};
+use tokio::{io::AsyncReadExt as _, time::timeout};
 use tonic::{
     Code, Request, Status,
     transport::{Channel, ClientTlsConfig, Endpoint, Identity},
@@ -35,6 +36,7 @@ use crate::support::{
     folder::Folder,
     info,
     peer::{self, Peer},
+    process::{Server, serve},
     pushback,
     rpc::Rpc,
     sandbox,
@@ -444,6 +446,37 @@ async fn a_client_that_never_ends_its_handshake_holds_up_nobody() {
     is(create(&channel, None).await, Code::Ok, "a good call");
 
     assert!(start.elapsed() < Duration::from_secs(5), "took {:?}", start.elapsed());
+    for mut stream in slow {
+        let closed = timeout(PATIENCE, stream.read(&mut [0])).await.expect("its time is up");
+        assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_metric_says_when_the_certificate_ends_also_after_a_reload() {
+    let (files, ours) = (DoorFiles::new(&[]), Authority::new());
+    let mut command = serve("http://127.0.0.1:9", "secret");
+    command.arg("--tls-cert-file").arg(files.path("server.pem"));
+    command.arg("--tls-key-file").arg(files.path("server.key"));
+    let mut server = Server::start(command);
+    let admin = format!("http://{}/metrics", server.addr("admin"));
+    let ends = async || {
+        let page = reqwest::get(&admin).await.unwrap().text().await.unwrap();
+        let name = "\ntotp_facade_tls_certificate_expiration_timestamp_seconds ";
+        let (_, rest) = page.split_once(name).expect("the metric");
+        rest.lines().next().unwrap().parse::<i64>().unwrap()
+    };
+
+    assert_eq!(ends().await, 67_090_118_400, "the year 4096");
+    let (certificate, key) = ours.certify(&["dns:localhost"], true);
+    files.write("server.pem", &certificate);
+    files.write("server.key", &key);
+
+    let start = Instant::now();
+    while ends().await != 1_580_515_200 {
+        assert!(start.elapsed() < PATIENCE, "it does not follow the file");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 const ISSUER: &str = "https://cluster.example";
