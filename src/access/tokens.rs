@@ -93,6 +93,8 @@ pub fn line(name: &str) -> (Zeroizing<String>, String) {
 
 #[cfg(test)]
 mod tests {
+    use std::{hint::black_box, time::Instant};
+
     use super::*;
 
     #[test]
@@ -130,5 +132,57 @@ mod tests {
             assert!(error.contains("line 2") && !error.contains("mistake"), "{error}");
         }
         assert!(Tokens::parse("# nothing\n").is_err(), "no token at all");
+    }
+
+    /// The shortest of many times that `tokens` takes for each of these tokens, taken in turns.
+    fn times<const N: usize>(tokens: &Tokens, given: [&str; N]) -> [f64; N] {
+        const CALLS: u32 = 20;
+        let mut shortest = [f64::INFINITY; N];
+        for _ in 0..200 {
+            for (shortest, token) in shortest.iter_mut().zip(given) {
+                let start = Instant::now();
+                for _ in 0..CALLS {
+                    black_box(tokens.name(black_box(token)));
+                }
+                *shortest = shortest.min(start.elapsed().as_secs_f64());
+            }
+        }
+        shortest
+    }
+
+    #[test]
+    fn the_time_it_takes_says_neither_where_a_token_is_wrong_nor_whose_it_is() {
+        // Long, so that a comparison that ends at the first wrong byte takes many times less.
+        let good = "t".repeat(16 * 1024);
+        let wrong = |at: usize| format!("{}x{}", &good[..at], &good[at + 1..]);
+        let others =
+            (0..500).map(|number| format!("other-{number} {}\n", line("other").1[6..].to_owned()));
+        let (first, last) = ("first-of-all", "last-of-all");
+        let hash =
+            |token: &str| HEXLOWER_PERMISSIVE.encode(digest(&SHA256, token.as_bytes()).as_ref());
+        let text = format!(
+            "first {}\n{}good {}\nlast {}\n",
+            hash(first),
+            others.collect::<String>(),
+            hash(&good),
+            hash(last)
+        );
+        let tokens = Tokens::parse(&text).unwrap();
+        assert_eq!((tokens.name(first), tokens.name(last)), (Some("first"), Some("last")));
+        assert_eq!(tokens.name(&wrong(0)), None);
+
+        let [at_once, in_the_middle, at_the_end, not_at_all] =
+            times(&tokens, [&wrong(0), &wrong(8 * 1024), &wrong(16 * 1024 - 1), &good]);
+        let [of_the_first, of_the_last] = times(&tokens, [first, last]);
+
+        for (one, other) in [
+            (at_once, in_the_middle),
+            (at_once, at_the_end),
+            (at_once, not_at_all),
+            (of_the_first, of_the_last),
+        ] {
+            let ratio = one / other;
+            assert!((0.6..1.6).contains(&ratio), "{one} s and {other} s");
+        }
     }
 }
