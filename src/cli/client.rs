@@ -18,6 +18,7 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 use tonic_types::StatusExt as _;
+use zeroize::Zeroizing;
 
 use super::{Failure, print, qr, request::RequestArgs, runtime, usage, with_causes};
 use crate::{
@@ -245,7 +246,7 @@ fn token() -> Result<Option<MetadataValue<Ascii>>, Failure> {
     let Some(token) = std::env::var_os(TOKEN).filter(|token| !token.is_empty()) else {
         return Ok(None);
     };
-    let mut value = format!("Bearer {}", token.to_string_lossy())
+    let mut value = Zeroizing::new(format!("Bearer {}", token.to_string_lossy()))
         .parse::<MetadataValue<Ascii>>()
         .map_err(|error| usage(TOKEN, &error))?;
     value.set_sensitive(true);

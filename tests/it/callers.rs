@@ -7,12 +7,12 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use data_encoding::BASE64URL_NOPAD;
-use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
-use serde_json::{Value, json};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::json;
 use tokio::{io::AsyncReadExt as _, time::timeout};
 use tonic::{
     Code, Request, Status,
@@ -32,7 +32,7 @@ use totp_facade::{
 
 use crate::support::{
     Facade, PATIENCE, Setup,
-    certificates::Authority,
+    credentials::{AUDIENCE, Authority, ISSUER, Issuing, jwks},
     folder::Folder,
     info,
     peer::{self, Peer},
@@ -477,51 +477,6 @@ async fn a_metric_says_when_the_certificate_ends_also_after_a_reload() {
         assert!(start.elapsed() < PATIENCE, "it does not follow the file");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-const ISSUER: &str = "https://cluster.example";
-const AUDIENCE: &str = "totp-facade";
-
-/// Signs JWTs.
-struct Issuing {
-    key: EncodingKey,
-    id: String,
-}
-
-impl Issuing {
-    fn new(id: &str) -> Self {
-        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
-        let key = EncodingKey::from_ec_pem(key.serialize_pem().as_bytes()).unwrap();
-        Self { key, id: id.to_owned() }
-    }
-
-    fn jwk(&self) -> Value {
-        let mut jwk = Jwk::from_encoding_key(&self.key, Algorithm::ES256).unwrap();
-        jwk.common.key_id = Some(self.id.clone());
-        serde_json::to_value(jwk).unwrap()
-    }
-
-    /// A token that is good but for `changes`; null takes a claim away.
-    fn sign(&self, changes: &Value) -> String {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let mut claims = json!({
-            "iss": ISSUER, "aud": [AUDIENCE, "others"], "sub": "system:serviceaccount:web:login",
-            "iat": now, "nbf": now, "exp": now + 600,
-        });
-        for (name, value) in changes.as_object().unwrap() {
-            match value {
-                Value::Null => drop(claims.as_object_mut().unwrap().remove(name)),
-                value => claims[name] = value.clone(),
-            }
-        }
-        let mut header = Header::new(Algorithm::ES256);
-        header.kid = Some(self.id.clone());
-        jsonwebtoken::encode(&header, &claims, &self.key).unwrap()
-    }
-}
-
-fn jwks(keys: &[&Issuing]) -> String {
-    json!({"keys": keys.iter().map(|key| key.jwk()).collect::<Vec<_>>()}).to_string()
 }
 
 /// A façade on a plain port that takes JWTs, with a policy for one subject.

@@ -26,7 +26,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
 use crate::support::{
     PATIENCE, Setup,
-    certificates::Authority,
+    credentials::Authority,
     folder::Folder,
     frames,
     peer::{self, Peer},

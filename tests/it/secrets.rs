@@ -1,16 +1,20 @@
 //! Secrets appear in answers to the caller and nowhere else.
 
 use serde_json::{Value, json};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 use totp_facade::{
+    access::token_line,
     metrics::Metrics,
     proto::stytch::b2b::{organization::v1::ActiveScimConnection, recovery_codes, totp},
+    server::tls::Files,
 };
 
 use crate::support::{
+    credentials::{AUDIENCE, Authority, ISSUER, Issuing, jwks},
     fixture,
     folder::Folder,
     peer::{self, Peer, answer},
-    process::{serve, start},
+    process::{Server, serve, start},
     rpc::Rpc,
 };
 
@@ -134,30 +138,100 @@ async fn a_run_at_trace_level_through_success_and_every_failure_prints_no_secret
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_callers_token_good_or_bad_is_in_no_log_and_no_status() {
-    let (token, line) = totp_facade::access::token_line("login");
-    let folder = Folder::new();
-    let path = folder.write("tokens", &line);
+async fn no_credential_of_a_caller_good_or_bad_is_in_a_log_or_a_status() {
+    let (folder, authority) = (Folder::new(), Authority::new());
+    let (token, line) = token_line("login");
+    let (signer, stranger) = (Issuing::new("one"), Issuing::new("one"));
+    let (certificate, key) = authority.certify(&["dns:localhost"], false);
     let peer = Peer::answering(peer::json(200, Rpc::CREATE.answer)).await;
     let mut command = serve(&format!("http://{}", peer.addr), STYTCH_SECRET);
-    command.args(["--drain-delay", "0s", "--log", "trace"]).env("TOTP_FACADE_TOKENS_FILE", &path);
-    let (server, url) = start(command);
-    let channel = crate::support::channel(&url).await;
+    command
+        .args(["--drain-delay", "0s", "--log", "trace"])
+        .args([
+            "--trust-xfcc-from",
+            "10.0.0.0/8",
+            "--jwt-issuer",
+            ISSUER,
+            "--jwt-audience",
+            AUDIENCE,
+        ])
+        .arg("--tls-cert-file")
+        .arg(folder.write("server.pem", &certificate))
+        .arg("--tls-key-file")
+        .arg(folder.write("server.key", &key))
+        .arg("--tls-client-ca-file")
+        .arg(folder.write("clients.pem", &authority.certificate.pem()))
+        .arg("--tokens-file")
+        .arg(folder.write("tokens", &line))
+        .arg("--jwt-keys")
+        .arg(folder.write("jwks.json", &jwks(&[&signer])));
+    let mut server = Server::start(command);
+    let addr = server.addr("grpc");
+    let connect = async |identity: Option<Identity>| {
+        let ca = Certificate::from_pem(authority.certificate.pem());
+        let mut tls = ClientTlsConfig::new().ca_certificate(ca).domain_name("localhost");
+        if let Some(identity) = identity {
+            tls = tls.identity(identity);
+        }
+        let endpoint = Endpoint::from_shared(format!("https://{addr}")).unwrap();
+        endpoint.tls_config(tls).unwrap().connect().await.unwrap()
+    };
+    let (plain, certified) =
+        (connect(None).await, connect(Some(authority.identity(&["dns:login"]))).await);
+    (Rpc::CREATE.try_for(certified, "fresh")).await.expect("the certificate is good");
+    let given = [
+        (token.to_string(), true),
+        ("bad-token-never-printed".into(), false),
+        (signer.sign(&json!({})), true),
+        (signer.sign(&json!({"exp": 1_600_000_000})), false),
+        (stranger.sign(&json!({})), false),
+        ("e30.e30.never-printed-signature".into(), false),
+    ];
 
-    for (token, good) in [(token.as_str(), true), ("bad-token-never-printed", false)] {
+    for (token, good) in &given {
         let mut request = tonic::Request::new((Rpc::CREATE.request)("fresh"));
         let value = format!("Bearer {token}").parse().unwrap();
         request.metadata_mut().insert("authorization", value);
-        let answer = (Rpc::CREATE.call)(channel.clone(), request).await;
-        assert_eq!(answer.is_ok(), good);
+        let answer = (Rpc::CREATE.call)(plain.clone(), request).await;
+        assert_eq!(answer.is_ok(), *good);
         assert!(answer.is_ok() || !format!("{answer:?}").contains(token));
     }
 
     server.signal("TERM");
     let (_, stdout, stderr) = server.end();
-    assert!(stderr.len() > 10_000, "tracing was on");
-    for token in [token.as_str(), "bad-token-never-printed"] {
-        assert!(!stderr.contains(token) && !stdout.contains(token));
+    assert!(stderr.len() > 10_000 && stderr.contains("rustls"), "tracing was on");
+    // Of a JWT the signature is what makes it one.
+    let parts = given.iter().filter_map(|(token, _)| token.rsplit('.').next());
+    let lines = key.lines().filter(|line| !line.starts_with("-----"));
+    for secret in parts.chain(lines).filter(|it| it.len() > 8).chain([STYTCH_SECRET]) {
+        assert!(!stderr.contains(secret) && !stdout.contains(secret), "{secret}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_file_of_secrets_is_said_without_them() {
+    let (folder, authority) = (Folder::new(), Authority::new());
+    let (certificate, key) = authority.certify(&["dns:localhost"], false);
+    let line = key.lines().nth(1).unwrap();
+    for (broken, reason) in [
+        (key.replace("-----END", "----END"), "no end"),
+        (key.replace(line, &format!("{line}!")), "no base64"),
+        (key.replace(line, &line[..line.len() - 4]), "a part is missing"),
+        (authority.certify(&["dns:localhost"], false).1, "of another certificate"),
+        (line.to_owned(), "no PEM"),
+    ] {
+        let files = Files {
+            certificate: folder.write("server.pem", &certificate),
+            key: folder.write("server.key", &broken),
+            client_ca: None,
+        };
+
+        let error = files.load().expect_err(reason);
+
+        assert!(error.contains("server.key"), "{reason}: {error}");
+        for line in broken.lines().filter(|line| !line.starts_with("--")) {
+            assert!(!error.contains(line), "{reason}: {error}");
+        }
     }
 }
 

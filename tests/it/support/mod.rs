@@ -1,6 +1,6 @@
 //! Spawns the real thing: the façade and the sandbox on free ports, as the binary runs them.
 
-pub mod certificates;
+pub mod credentials;
 pub mod folder;
 pub mod frames;
 pub mod peer;
