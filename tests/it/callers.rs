@@ -1,8 +1,6 @@
 //! Who is let in, over real TLS: every kind of credential, good and bad, and what changes while calls are made.
 
 use std::{
-    net::SocketAddr,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -14,10 +12,7 @@ use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::json;
 use tokio::{io::AsyncReadExt as _, time::timeout};
-use tonic::{
-    Code, Request, Status,
-    transport::{Channel, ClientTlsConfig, Endpoint, Identity},
-};
+use tonic::{Code, Request, transport::Identity};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_reflection::pb::v1::{
     ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
@@ -26,14 +21,13 @@ use tonic_reflection::pb::v1::{
 use tonic_types::StatusExt as _;
 use totp_facade::{
     access::{self, Access, jwt, token_line},
-    reload::Reloaded,
-    server::{Door, tls::Files},
+    server::Door,
 };
 
 use crate::support::{
     Facade, PATIENCE, Setup,
     credentials::{AUDIENCE, Authority, ISSUER, Issuing, jwks},
-    folder::Folder,
+    door::{DoorFiles, LOGIN, POLICY, becomes, create, is},
     info,
     peer::{self, Peer},
     process::{Server, serve},
@@ -41,115 +35,6 @@ use crate::support::{
     rpc::Rpc,
     sandbox,
 };
-
-const LOGIN: &str = "spiffe://example.org/ns/web/sa/login";
-
-/// The files of a façade's door, which a test changes.
-struct DoorFiles {
-    folder: Folder,
-    servers: Authority,
-}
-
-impl DoorFiles {
-    fn new(clients: &[&Authority]) -> Self {
-        let files = Self { folder: Folder::new(), servers: Authority::new() };
-        files.new_server_certificate();
-        files.trust(clients);
-        files
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path(name)
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        self.folder.write(name, text);
-    }
-
-    fn new_server_certificate(&self) {
-        let (certificate, key) = self.servers.certify(&["dns:localhost"], false);
-        // Both at once, as the watch waits for the second.
-        self.write("server.pem", &certificate);
-        self.write("server.key", &key);
-    }
-
-    fn trust(&self, clients: &[&Authority]) {
-        let pem: String = clients.iter().map(|it| it.certificate.pem()).collect();
-        self.write("clients.pem", &pem);
-    }
-
-    /// A façade behind this door.
-    async fn facade(&self, upstream: SocketAddr) -> Facade {
-        let mut setup = Setup::new(upstream);
-        let files = Files {
-            certificate: self.path("server.pem"),
-            key: self.path("server.key"),
-            client_ca: Some(self.path("clients.pem")),
-        };
-        let (paths, load) = (files.paths(), move || files.load());
-        let tls = Reloaded::from_files("the TLS certificate", paths, load).unwrap();
-        let exists = |name: &str| Some(self.path(name)).filter(|path| path.exists());
-        let settings = access::Settings {
-            tokens: exists("tokens"),
-            policy: exists("callers.toml"),
-            certificates: true,
-            ..Default::default()
-        };
-        let access = Access::new(&settings, Some(&tls)).unwrap();
-        setup.door = Door { tls: Some(tls), access };
-        setup.start().await
-    }
-
-    async fn channel(&self, facade: &Facade, identity: Option<Identity>) -> Channel {
-        self.try_channel(facade, identity).await.unwrap()
-    }
-
-    async fn try_channel(
-        &self,
-        facade: &Facade,
-        identity: Option<Identity>,
-    ) -> Result<Channel, tonic::transport::Error> {
-        let authority = tonic::transport::Certificate::from_pem(self.servers.certificate.pem());
-        let mut tls = ClientTlsConfig::new().ca_certificate(authority).domain_name("localhost");
-        if let Some(identity) = identity {
-            tls = tls.identity(identity);
-        }
-        let endpoint = Endpoint::from_shared(format!("https://{}", facade.addr)).unwrap();
-        endpoint.tls_config(tls).unwrap().connect().await
-    }
-}
-
-/// A Create, with a bearer token if there is one.
-async fn create(channel: &Channel, token: Option<&str>) -> Result<(), Status> {
-    let mut request = Request::new((Rpc::CREATE.request)("fresh"));
-    if let Some(token) = token {
-        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
-    }
-    (Rpc::CREATE.call)(channel.clone(), request).await.map(drop)
-}
-
-#[track_caller]
-fn is(result: Result<(), Status>, code: Code, why: &str) {
-    match result {
-        Ok(()) => assert_eq!(Code::Ok, code, "{why}"),
-        Err(status) => {
-            assert_eq!(status.code(), code, "{why}: {status:?}");
-            assert_eq!(info(&status).upstream, "not_sent", "{why}");
-        }
-    }
-}
-
-const POLICY: &str = "
-[[caller]]
-name = 'login'
-identities = ['spiffe://example.org/ns/web/sa/login', 'dns:login.internal', 'token:login']
-methods = ['TotpService/*']
-
-[[caller]]
-name = 'reader'
-identities = ['spiffe://example.org/ns/web/sa/reader', 'token:reader']
-methods = ['RecoveryCodesService/Get', 'reflection']
-";
 
 #[tokio::test]
 async fn each_kind_of_credential_good_and_bad_is_told_apart() {
@@ -281,19 +166,6 @@ async fn without_a_policy_whoever_is_known_may_call_everything() {
     ] {
         let channel = files.channel(&facade, identity).await;
         is(create(&channel, None).await, code, "by certificate alone");
-    }
-}
-
-/// Calls until they end so. What was there before may be in force for a moment.
-async fn becomes(channel: &Channel, token: Option<&str>, code: Code) {
-    let start = Instant::now();
-    loop {
-        let found = create(channel, token).await.map_or_else(|status| status.code(), |()| Code::Ok);
-        if found == code {
-            return;
-        }
-        assert!(start.elapsed() < PATIENCE, "it stays {found:?}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

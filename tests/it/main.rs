@@ -14,6 +14,7 @@ mod calls;
 mod chaos;
 mod cli;
 mod create;
+mod credentials;
 mod docs;
 mod drain;
 mod faults;

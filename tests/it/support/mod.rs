@@ -1,6 +1,7 @@
 //! Spawns the real thing: the façade and the sandbox on free ports, as the binary runs them.
 
 pub mod credentials;
+pub mod door;
 pub mod folder;
 pub mod frames;
 pub mod peer;
