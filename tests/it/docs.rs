@@ -25,9 +25,10 @@ fn read(path: impl AsRef<Path>) -> String {
 
 /// Every document of the repository, by its path.
 fn documents() -> Vec<(PathBuf, String)> {
-    let mut paths: Vec<_> = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md"]
-        .map(PathBuf::from)
-        .into();
+    let mut paths: Vec<_> =
+        ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "examples/README.md"]
+            .map(PathBuf::from)
+            .into();
     for entry in fs::read_dir(root().join("docs")).unwrap() {
         paths.push(Path::new("docs").join(entry.unwrap().file_name()));
     }
