@@ -3,24 +3,21 @@
 //! Values come in as text and are checked together, so that an operator sees every mistake at once.
 //! [`Secrets`] are no flags: an argument list can be read by every user of the machine.
 
-use std::{
-    env, fmt,
-    net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
-    time::Duration,
-};
+mod door;
+
+use std::{env, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
-use ipnet::IpNet;
 use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
-    access::{self, Policy, Tokens},
+    access,
     idempotency::{self, StoreSettings},
     server::{self, tls},
     stytch,
 };
+pub use door::DoorArgs;
 
 /// The variable that holds the project secret itself.
 pub const SECRET: &str = "STYTCH_SECRET";
@@ -181,77 +178,6 @@ pub struct ServerArgs {
     pub door: DoorArgs,
 }
 
-/// Who may come in, unchecked.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Callers")]
-pub struct DoorArgs {
-    /// Certificate chain of the gRPC port, PEM; read again when it changes
-    #[arg(long, env = TLS_CERT, hide_env_values = true, value_name = "FILE")]
-    pub tls_cert_file: Option<PathBuf>,
-
-    /// Its key, PEM
-    #[arg(long, env = TLS_KEY, hide_env_values = true, value_name = "FILE")]
-    pub tls_key_file: Option<PathBuf>,
-
-    /// Authorities of client certificates, PEM
-    #[arg(long, env = TLS_CLIENT_CA, hide_env_values = true, value_name = "FILE")]
-    pub tls_client_ca_file: Option<PathBuf>,
-
-    /// Names and SHA-256 hashes of bearer tokens, as `totp-facade token` makes them
-    #[arg(long, env = TOKENS, hide_env_values = true, value_name = "FILE")]
-    pub tokens_file: Option<PathBuf>,
-
-    /// Issuer of JWTs that are taken as bearer tokens (claim `iss`)
-    #[arg(long, env = JWT_ISSUER, hide_env_values = true, value_name = "TEXT")]
-    pub jwt_issuer: Option<String>,
-
-    /// Whom they must be for (claim `aud`)
-    #[arg(long, env = JWT_AUDIENCE, hide_env_values = true, value_name = "TEXT")]
-    pub jwt_audience: Option<String>,
-
-    /// The issuer's keys, a JWKS
-    #[arg(long, env = JWT_KEYS, hide_env_values = true, value_name = "FILE|URL")]
-    pub jwt_keys: Option<String>,
-
-    /// Proxies whose x-forwarded-client-cert is believed: addresses and networks, comma-separated
-    #[arg(long, env = TRUST_XFCC, hide_env_values = true, value_name = "IPS")]
-    pub trust_xfcc_from: Option<String>,
-
-    /// Who may call what (docs/callers.md); without it, whoever is known may call everything
-    #[arg(long, env = CALLERS, hide_env_values = true, value_name = "FILE")]
-    pub callers_file: Option<PathBuf>,
-
-    /// Serve callers that are not known, also beyond loopback
-    #[arg(
-        long,
-        env = "TOTP_FACADE_ALLOW_UNAUTHENTICATED",
-        hide_env_values = true,
-        value_name = "BOOL",
-        default_value = "false",
-        num_args = 0..=1,
-        default_missing_value = "true"
-    )]
-    pub allow_unauthenticated: bool,
-
-    /// Answer reflection, by which tools learn the contract; by default on loopback only
-    #[arg(long, env = "TOTP_FACADE_REFLECTION", hide_env_values = true, value_name = "BOOL")]
-    pub reflection: Option<bool>,
-}
-
-const TLS_CERT: &str = "TOTP_FACADE_TLS_CERT_FILE";
-const TLS_KEY: &str = "TOTP_FACADE_TLS_KEY_FILE";
-const TLS_CLIENT_CA: &str = "TOTP_FACADE_TLS_CLIENT_CA_FILE";
-const TOKENS: &str = "TOTP_FACADE_TOKENS_FILE";
-const JWT_ISSUER: &str = "TOTP_FACADE_JWT_ISSUER";
-const JWT_AUDIENCE: &str = "TOTP_FACADE_JWT_AUDIENCE";
-const JWT_KEYS: &str = "TOTP_FACADE_JWT_KEYS";
-const TRUST_XFCC: &str = "TOTP_FACADE_TRUST_XFCC_FROM";
-const CALLERS: &str = "TOTP_FACADE_CALLERS_FILE";
-
-/// What a message may propose where callers have to be known.
-const WAYS: &str = "TOTP_FACADE_TLS_CLIENT_CA_FILE, TOTP_FACADE_TOKENS_FILE, TOTP_FACADE_JWT_KEYS or \
-                    TOTP_FACADE_TRUST_XFCC_FROM";
-
 /// Everything that `serve` needs, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -342,56 +268,6 @@ impl Config {
 }
 
 impl ServerConfig {
-    /// How callers get in.
-    fn door_summary(&self) -> String {
-        let Self { tls, access, settings, .. } = self;
-        let text_of = |text: Option<String>| text.unwrap_or_else(|| "(not set)".to_owned());
-        let path = |path: Option<&PathBuf>| text_of(path.map(|path| path.display().to_string()));
-        let tls = tls.as_ref();
-        let mut text = String::new();
-        for (name, value) in [
-            (TLS_CERT, path(tls.map(|tls| &tls.certificate))),
-            (TLS_KEY, path(tls.map(|tls| &tls.key))),
-            (TLS_CLIENT_CA, path(tls.and_then(|tls| tls.client_ca.as_ref()))),
-            (TOKENS, path(access.tokens.as_ref())),
-            (JWT_ISSUER, text_of(access.jwt.as_ref().map(|jwt| jwt.issuer.clone()))),
-            (JWT_AUDIENCE, text_of(access.jwt.as_ref().map(|jwt| jwt.audience.clone()))),
-            (JWT_KEYS, text_of(access.jwt.as_ref().map(|jwt| jwt.keys.to_string()))),
-            (
-                TRUST_XFCC,
-                text_of(
-                    access.proxies.iter().map(IpNet::to_string).reduce(|all, it| all + "," + &it),
-                ),
-            ),
-            (CALLERS, path(access.policy.as_ref())),
-            ("TOTP_FACADE_REFLECTION", settings.reflection.to_string()),
-        ] {
-            text += &format!("{name}={value}\n");
-        }
-        text
-    }
-
-    /// Who may call what, and how long the certificate lasts; for people.
-    pub fn callers(&self) -> String {
-        let mut text = String::new();
-        if let Some(Ok(tls)) = self.tls.as_ref().map(tls::Files::load) {
-            let end = humantime::format_rfc3339_seconds(tls.not_after);
-            text += &format!("The certificate is good until {end}.\n");
-        }
-        text += &match self.access.policy.as_deref().map(Policy::read) {
-            Some(Ok(policy)) => format!("Who may call what:\n{}", policy.summary()),
-            _ if self.access.authenticates() => "Whoever is known may call everything.\n".into(),
-            _ if self.grpc_addr.ip().is_loopback() => {
-                "Callers are not told apart: whoever is on this machine may call everything.\n"
-                    .into()
-            }
-            _ => {
-                "CALLERS ARE NOT TOLD APART: whoever reaches the port may call everything.\n".into()
-            }
-        };
-        text
-    }
-
     /// Checks the server's part alone, together with the timeouts of calls to Stytch.
     ///
     /// # Errors
@@ -569,118 +445,6 @@ impl Check {
             tls: door.0,
             access: door.1,
         })
-    }
-
-    /// The files are read, so that a mistake in one is found with all others.
-    fn door(
-        &mut self,
-        args: &DoorArgs,
-        addr: Option<SocketAddr>,
-    ) -> (Option<tls::Files>, access::Settings) {
-        let tls = self.tls(args);
-        let access = access::Settings {
-            tokens: args.tokens_file.clone(),
-            policy: args.callers_file.clone(),
-            certificates: args.tls_client_ca_file.is_some(),
-            jwt: self.jwt(args),
-            proxies: self.proxies(args.trust_xfcc_from.as_deref()),
-        };
-        let tokens = self.file(TOKENS, args.tokens_file.as_deref(), Tokens::read);
-        let policy = self.file(CALLERS, args.callers_file.as_deref(), Policy::read);
-        if let (Some(policy), Some(tokens)) = (&policy, &tokens) {
-            for identity in policy.identities() {
-                let name = identity.strip_prefix("token:");
-                if name.is_some_and(|name| tokens.names().all(|known| known != name)) {
-                    let _: Option<()> = self.problem(CALLERS, format!("{identity:?} has no token"));
-                }
-            }
-        }
-        if policy.is_some() && !access.authenticates() {
-            let what = format!("needs a way to know callers: {WAYS}");
-            let _: Option<()> = self.problem(CALLERS, what);
-        }
-        let is_open = !access.authenticates() && !args.allow_unauthenticated;
-        if is_open && addr.is_some_and(|addr| !addr.ip().is_loopback()) {
-            let what = format!(
-                "is beyond loopback, where callers must be known: set {WAYS}, or \
-                 --allow-unauthenticated if something else keeps strangers out"
-            );
-            let _: Option<()> = self.problem("TOTP_FACADE_GRPC_ADDR", what);
-        }
-        (tls, access)
-    }
-
-    fn jwt(&mut self, args: &DoorArgs) -> Option<access::jwt::Settings> {
-        let given = [
-            (JWT_ISSUER, &args.jwt_issuer),
-            (JWT_AUDIENCE, &args.jwt_audience),
-            (JWT_KEYS, &args.jwt_keys),
-        ];
-        if given.iter().all(|(_, value)| value.is_none()) {
-            return None;
-        }
-        let [issuer, audience, keys] = given.map(|(setting, value)| match value.as_deref() {
-            None | Some("") => self.problem(setting, "is required with the others of JWTs"),
-            Some(value) => Some(value.to_owned()),
-        });
-        let keys = match Url::parse(keys.as_deref()?) {
-            Ok(url)
-                if url.scheme() == "https"
-                    || (url.scheme() == "http" && stytch::is_loopback(&url)) =>
-            {
-                access::jwt::Source::Url(url)
-            }
-            Ok(url) if url.scheme() == "http" => {
-                return self.problem(JWT_KEYS, "must be https (http only on loopback), or a file");
-            }
-            _ => {
-                let path = PathBuf::from(keys?);
-                self.file(JWT_KEYS, Some(&path), access::jwt::read)?;
-                access::jwt::Source::File(path)
-            }
-        };
-        Some(access::jwt::Settings { issuer: issuer?, audience: audience?, keys })
-    }
-
-    fn proxies(&mut self, value: Option<&str>) -> Vec<IpNet> {
-        let parts = value.unwrap_or_default().split(',').map(str::trim).filter(|it| !it.is_empty());
-        let nets = parts.map(|part| {
-            let net = part.parse().or_else(|_| part.parse::<IpAddr>().map(IpNet::from));
-            net.map_err(|_| format!("{part:?} is neither an address nor a network like 10.0.0.0/8"))
-        });
-        let (good, bad): (Vec<_>, Vec<_>) = nets.partition(Result::is_ok);
-        for what in bad.into_iter().filter_map(Result::err) {
-            let _: Option<()> = self.problem(TRUST_XFCC, what);
-        }
-        good.into_iter().flatten().collect()
-    }
-
-    fn tls(&mut self, args: &DoorArgs) -> Option<tls::Files> {
-        let client_ca = args.tls_client_ca_file.clone();
-        match (args.tls_cert_file.clone(), args.tls_key_file.clone()) {
-            (Some(certificate), Some(key)) => {
-                let files = tls::Files { certificate, key, client_ca };
-                files.load().map_err(|what| self.problem::<()>(TLS_CERT, what)).ok()?;
-                Some(files)
-            }
-            (None, None) => match client_ca {
-                None => None,
-                Some(_) => {
-                    self.problem(TLS_CLIENT_CA, format!("needs {TLS_CERT} and {TLS_KEY} too"))
-                }
-            },
-            (Some(_), None) => self.problem(TLS_KEY, format!("is required with {TLS_CERT}")),
-            (None, Some(_)) => self.problem(TLS_CERT, format!("is required with {TLS_KEY}")),
-        }
-    }
-
-    fn file<T>(
-        &mut self,
-        setting: &'static str,
-        path: Option<&Path>,
-        read: fn(&Path) -> Result<T, String>,
-    ) -> Option<T> {
-        read(path?).map_err(|what| self.problem::<()>(setting, what)).ok()
     }
 
     fn idempotency(
