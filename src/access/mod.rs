@@ -145,9 +145,9 @@ impl Access {
     }
 
     /// Every name by which the caller is known. Each credential is looked at, so that a bad one is refused.
-    fn identities(&self, headers: &HeaderMap, peer: &Peer) -> Result<Vec<String>, Refusal> {
+    fn identities(&self, headers: &HeaderMap, peer: &Peer) -> Result<Arc<[String]>, Refusal> {
         let forwarded = match self.is_proxy(peer) {
-            true => xfcc::identities(headers).map_err(Refusal::Unknown)?,
+            true => xfcc::identities(headers).map_err(Refusal::Unknown)?.map(Arc::from),
             false => None,
         };
         let certified = match (&self.certificates, &peer.certificate) {
@@ -155,12 +155,12 @@ impl Access {
                 if !certificate.is_trusted(&tls.get()) {
                     return Err(Refusal::Unknown("the client certificate is no longer trusted"));
                 }
-                Some(certificate.names().to_vec())
+                Some(Arc::clone(certificate.names()))
             }
             _ => None,
         };
         let token = match (self.tokens.is_some() || self.jwt.is_some(), bearer(headers)?) {
-            (true, Some(token)) => Some(vec![self.identity_of(token)?]),
+            (true, Some(token)) => Some(self.bearer_of(token)?),
             _ => None,
         };
         // The certificate of a proxy's own connection says nothing of who called the proxy.
@@ -177,13 +177,15 @@ impl Access {
         })
     }
 
-    fn identity_of(&self, token: &str) -> Result<String, Refusal> {
-        let tokens = self.tokens.as_ref().map(Reloaded::get);
-        if let Some(name) = tokens.as_ref().and_then(|tokens| tokens.name(token)) {
-            return Ok(format!("token:{name}"));
+    /// Who bears a token, which is one of the file's or else a JWT.
+    fn bearer_of(&self, token: &str) -> Result<Arc<[String]>, Refusal> {
+        if let Some(bearer) = self.tokens.as_ref().and_then(|tokens| tokens.get().bearer_of(token))
+        {
+            return Ok(bearer);
         }
         let jwt = self.jwt.as_ref().ok_or(Refusal::Unknown("the token is not known"))?;
-        jwt.subject(token).map(|subject| format!("jwt:{subject}")).map_err(Refusal::Unknown)
+        let subject = jwt.subject(token).map_err(Refusal::Unknown)?;
+        Ok(Arc::new([format!("jwt:{subject}")]))
     }
 }
 

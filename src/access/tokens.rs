@@ -3,7 +3,7 @@
 //! A file has a line for each: the name of whom it is for, and the hash in hexadecimal. A name may have several
 //! lines, which is how a token is rotated. Tokens are random, so that a plain hash cannot be reversed.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use aws_lc_rs::{
     constant_time::verify_slices_are_equal,
@@ -21,6 +21,8 @@ pub struct Tokens(Vec<Token>);
 #[derive(Debug)]
 struct Token {
     name: String,
+    /// `token:NAME`, by which a policy knows it.
+    bearer: Arc<[String]>,
     hash: Vec<u8>,
 }
 
@@ -55,18 +57,19 @@ impl Tokens {
         if tokens.is_empty() { Err("holds no token".into()) } else { Ok(Self(tokens)) }
     }
 
-    /// The name of whom `token` is for.
+    /// The identity of whom `token` is for.
     ///
     /// Hashes are compared, each in constant time and all of them always: what time it takes says neither
     /// which byte of the token is wrong nor whose it is.
-    pub fn name(&self, token: &str) -> Option<&str> {
+    pub fn bearer_of(&self, token: &str) -> Option<Arc<[String]>> {
         let hash = digest(&SHA256, token.as_bytes());
-        self.0.iter().fold(None, |found, token| {
+        let found = self.0.iter().fold(None, |found, token| {
             match verify_slices_are_equal(&token.hash, hash.as_ref()) {
-                Ok(()) => Some(token.name.as_str()),
+                Ok(()) => Some(&token.bearer),
                 Err(_) => found,
             }
-        })
+        });
+        found.cloned()
     }
 
     /// The names that have a token.
@@ -79,7 +82,8 @@ fn token(line: &str) -> Option<Token> {
     let mut words = line.split_whitespace();
     let (name, hash) = (words.next()?, words.next()?);
     let hash = HEXLOWER_PERMISSIVE.decode(hash.as_bytes()).ok().filter(|hash| hash.len() == 32)?;
-    words.next().is_none().then(|| Token { name: name.to_owned(), hash })
+    let bearer = Arc::new([format!("token:{name}")]);
+    words.next().is_none().then(|| Token { name: name.to_owned(), bearer, hash })
 }
 
 /// A new token, and the line for it.
@@ -97,15 +101,23 @@ mod tests {
 
     use super::*;
 
+    fn name(tokens: &Tokens, token: &str) -> Option<String> {
+        tokens.bearer_of(token).map(|bearer| bearer.concat())
+    }
+
+    fn named(name: &str) -> Option<String> {
+        Some(format!("token:{name}"))
+    }
+
     #[test]
     fn a_new_token_is_known_by_its_line_and_by_nothing_else() {
         let ((one, first), (two, second)) = (line("login"), line("admin"));
         let tokens = Tokens::parse(&format!("# ours\n\n{first}\n  {second}  \n")).unwrap();
 
-        assert_eq!(tokens.name(&one), Some("login"));
-        assert_eq!(tokens.name(&two), Some("admin"));
+        assert_eq!(name(&tokens, &one), named("login"));
+        assert_eq!(name(&tokens, &two), named("admin"));
         for wrong in ["", " ", "login", &one[1..], &format!("{}x", *one), &first] {
-            assert_eq!(tokens.name(wrong), None, "{wrong}");
+            assert_eq!(name(&tokens, wrong), None, "{wrong}");
         }
         assert_ne!(*one, *two);
         assert!(one.len() >= 43, "256 bits");
@@ -117,8 +129,8 @@ mod tests {
         let both = Tokens::parse(&format!("{first}\n{second}")).unwrap();
         let after = Tokens::parse(&second).unwrap();
 
-        assert_eq!((both.name(&old), both.name(&new)), (Some("login"), Some("login")));
-        assert_eq!((after.name(&old), after.name(&new)), (None, Some("login")));
+        assert_eq!((name(&both, &old), name(&both, &new)), (named("login"), named("login")));
+        assert_eq!((name(&after, &old), name(&after, &new)), (None, named("login")));
     }
 
     #[test]
@@ -142,7 +154,7 @@ mod tests {
             for (shortest, token) in shortest.iter_mut().zip(given) {
                 let start = Instant::now();
                 for _ in 0..CALLS {
-                    black_box(tokens.name(black_box(token)));
+                    black_box(tokens.bearer_of(black_box(token)));
                 }
                 *shortest = shortest.min(start.elapsed().as_secs_f64());
             }
@@ -168,8 +180,8 @@ mod tests {
             hash(last)
         );
         let tokens = Tokens::parse(&text).unwrap();
-        assert_eq!((tokens.name(first), tokens.name(last)), (Some("first"), Some("last")));
-        assert_eq!(tokens.name(&wrong(0)), None);
+        assert_eq!((name(&tokens, first), name(&tokens, last)), (named("first"), named("last")));
+        assert_eq!(name(&tokens, &wrong(0)), None);
 
         let [at_once, in_the_middle, at_the_end, not_at_all] =
             times(&tokens, [&wrong(0), &wrong(8 * 1024), &wrong(16 * 1024 - 1), &good]);

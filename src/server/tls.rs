@@ -121,7 +121,7 @@ fn client_verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, String> {
 #[derive(Debug)]
 pub struct ClientCertificate {
     chain: Vec<CertificateDer<'static>>,
-    names: Vec<String>,
+    names: Arc<[String]>,
     not_after: SystemTime,
     /// The last load of the authorities by which it was found good.
     trusted_by: AtomicU64,
@@ -132,7 +132,7 @@ impl ClientCertificate {
     pub(super) fn new(chain: &[CertificateDer<'_>], tls: &Tls) -> Option<Self> {
         let leaf = chain.first()?;
         Some(Self {
-            names: names(leaf),
+            names: names(leaf).into(),
             not_after: validity_end(leaf)?,
             chain: chain.iter().map(|it| it.clone().into_owned()).collect(),
             trusted_by: AtomicU64::new(tls.generation),
@@ -140,7 +140,7 @@ impl ClientCertificate {
     }
 
     /// Its identities: SPIFFE ids, then `dns:` names.
-    pub fn names(&self) -> &[String] {
+    pub fn names(&self) -> &Arc<[String]> {
         &self.names
     }
 
