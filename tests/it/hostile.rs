@@ -355,7 +355,10 @@ async fn whoever_is_slow_is_cut_off_or_makes_way() {
         drop(slow);
     };
 
-    victim.bears("600 slow connections", 32 * MIB, attack).await;
+    // Nor does a handshake last for ever.
+    let tls = Victim::with_tls().await;
+    let handshake = async { closed(tls.connect().await).await };
+    tokio::join!(victim.bears("600 slow connections", 32 * MIB, attack), handshake);
 }
 
 #[tokio::test(flavor = "multi_thread")]
