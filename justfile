@@ -43,6 +43,10 @@ examples:
 mesh:
     python3 .ci/mesh.py
 
+# Who is let in by docs/callers.md: grpcurl, gRPC's C core, and through Envoy.
+callers:
+    python3 .ci/callers.py
+
 # Ten minutes of one of fuzz/fuzz_targets; needs cargo-fuzz and a nightly toolchain, or RUSTC_BOOTSTRAP=1.
 fuzz TARGET:
     mkdir -p fuzz/corpus/{{TARGET}} fuzz/seeds/{{TARGET}}

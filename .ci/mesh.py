@@ -13,21 +13,19 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-import urllib.error
 import urllib.request
 import uuid
 from contextlib import contextmanager
-from pathlib import Path
 
 import grpc
 import yaml
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from envoy import envoy
+from expect import PATIENCE, check, wait_until
 from facade import ROOT, facade
 
-PATIENCE = 60  # seconds
 DEADLINE = 20  # seconds
 
 sys.path.append(str(ROOT / "proto"))
@@ -38,14 +36,6 @@ codes, codes_grpc = grpc.protos_and_services("stytch/b2b/recovery_codes/v1/recov
 def blocks(language):
     text = (ROOT / "docs/retries.md").read_text()
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
-
-
-def wait_until(condition, what):
-    start = time.monotonic()
-    while not condition():
-        if time.monotonic() - start > PATIENCE:
-            sys.exit(f"waited in vain until {what}")
-        time.sleep(0.01)
 
 
 class Proxy:
@@ -191,12 +181,6 @@ def replayed(call):
     return ("idempotent-replayed", "true") in call.initial_metadata()
 
 
-def check(what, found, expected):
-    if found != expected:
-        sys.exit(f"{what}: {found}, but expected {expected}")
-    print(f"ok: {what}: {found}", flush=True)
-
-
 def new_key():
     return str(uuid.uuid4())
 
@@ -243,91 +227,21 @@ def service_configs():
         check("  attempts, executions", (log.calls("Create") - 3, sandbox.asked()), (1, 1))
 
 
-@contextmanager
-def envoy(upstream):
-    """An Envoy with the routes of the document in front of `upstream`; with its address."""
+def mesh(upstream):
+    """An Envoy with the routes of the document."""
     (routes, _) = blocks("yaml")
-    host, port = upstream.split(":")
-    socket_address = lambda port: {"socket_address": {"address": "127.0.0.1", "port_value": port}}
-    manager = {
-        "@type": "type.googleapis.com/envoy.extensions.filters.network."
-        "http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "grpc",
-        "codec_type": "HTTP2",
-        "route_config": {
-            "virtual_hosts": [
-                {"name": "all", "domains": ["*"], "routes": yaml.safe_load(routes)},
-            ]
-        },
-        "http_filters": [
-            {
-                "name": "router",
-                "typed_config": {
-                    "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
-                },
-            }
-        ],
-    }
-    http2 = {
-        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-        "explicit_http_config": {"http2_protocol_options": {}},
-    }
-    cluster = {
-        "name": "totp-facade",
-        "type": "STATIC",
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2
-        },
-        "load_assignment": {
-            "cluster_name": "totp-facade",
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket_address(int(port))}}]}],
-        },
-    }
-    free = socket.create_server(("127.0.0.1", 0))
-    listen = free.getsockname()[1]
-    free.close()
-    bootstrap = {
-        "static_resources": {
-            "listeners": [
-                {
-                    "address": socket_address(listen),
-                    "filter_chains": [
-                        {"filters": [{"name": "grpc", "typed_config": manager}]}
-                    ],
-                }
-            ],
-            "clusters": [cluster],
-        }
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        config, log = Path(folder, "envoy.json"), Path(folder, "envoy.log")
-        config.write_text(json.dumps(bootstrap))
-        command = ["envoy", "-c", str(config), "--use-dynamic-base-id", "--concurrency", "1"]
-        with open(log, "w") as stderr:
-            process = subprocess.Popen([*command, "--log-level", "warn"], stderr=stderr)
-        try:
-            def listens():
-                if process.poll() is not None:
-                    sys.exit(f"Envoy does not start:\n{log.read_text()}")
-                with socket.socket() as probe:
-                    return probe.connect_ex(("127.0.0.1", listen)) == 0
-
-            wait_until(listens, "Envoy listens")
-            yield f"127.0.0.1:{listen}"
-        finally:
-            process.terminate()
-            process.wait(timeout=60)
+    return envoy(upstream, yaml.safe_load(routes))
 
 
 def meshes():
     for key, attempts in [(None, 3), (new_key(), 4)]:
         which = "a key" if key else "no key"
-        with dead() as (addr, log), envoy(addr) as front:
+        with dead() as (addr, log), mesh(addr) as front:
             call = Client(front).create(key)
             check(f"Envoy, Stytch away, {which}", outcome(call), ("UNAVAILABLE", "not_sent"))
             check("  attempts", log.calls("Create"), attempts)
 
-        with alive() as (addr, log, sandbox), envoy(addr) as front:
+        with alive() as (addr, log, sandbox), mesh(addr) as front:
             sandbox.rule({"cut": "before_answer"})
             call = Client(front).create(key)
             check(f"Envoy, an unknown outcome, {which}", outcome(call), ("UNKNOWN", "unknown"))
@@ -335,7 +249,7 @@ def meshes():
 
     with alive() as (addr, log, sandbox):
         proxy = Proxy(addr)
-        with envoy(proxy.addr) as front:
+        with mesh(proxy.addr) as front:
             call = break_the_connection(Client(front), None, proxy, sandbox)
             check("Envoy, a broken connection, no key", outcome(call), ("UNAVAILABLE", None))
             wait_until(lambda: log.calls("Create") == 1, "the call ends")

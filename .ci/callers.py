@@ -1,0 +1,234 @@
+#!/usr/bin/env python3
+"""Lets clients of other kinds in, and keeps them out, by docs/callers.md: grpcurl and gRPC's C core with client
+certificates and tokens, and an Envoy that forwards what it has verified. The policy and Envoy's settings are those of
+the document.
+
+Takes its tools from PATH: a Python with examples/python/requirements.txt, cryptography and PyYAML; buf, grpcurl and
+Envoy.
+"""
+
+import datetime
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from ipaddress import ip_address
+from pathlib import Path
+
+# It reports a refused certificate as corruption.
+os.environ["GRPC_VERBOSITY"] = "NONE"
+
+import grpc
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from envoy import envoy
+from expect import PATIENCE, check
+from facade import ROOT, facade
+
+sys.path.append(str(ROOT / "proto"))
+totp, totp_grpc = grpc.protos_and_services("stytch/b2b/totp/v1/totp.proto")
+
+LOGIN = x509.UniformResourceIdentifier("spiffe://example.org/ns/web/sa/login")
+SUPPORT = x509.DNSName("support.internal")
+NOBODY = x509.DNSName("nobody.internal")
+CREATE = "stytch.b2b.totp.v1.TotpService/Create"
+GET = "stytch.b2b.recovery_codes.v1.RecoveryCodesService/Get"
+
+
+def block(language):
+    text = (ROOT / "docs/callers.md").read_text()
+    return re.search(rf"^```{language}\n(.*?)^```", text, re.M | re.S)[1]
+
+
+class Authority:
+    """Certifies, into files of a folder."""
+
+    def __init__(self, folder, name):
+        self.folder, self.key = folder, ec.generate_private_key(ec.SECP256R1())
+        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        constraints = x509.BasicConstraints(ca=True, path_length=None)
+        self.certificate = self.sign(self.name, self.key, constraints)
+        self.file = self.write(f"{name}.pem", self.certificate)
+
+    def sign(self, subject, key, *extensions):
+        now = datetime.datetime.now(datetime.timezone.utc)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self.name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(minutes=1))
+            .not_valid_after(now + datetime.timedelta(hours=1))
+        )
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=False)
+        return builder.sign(self.key, hashes.SHA256())
+
+    def write(self, name, certificate):
+        path = self.folder / name
+        path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        return path
+
+    def certify(self, name, *names):
+        """A certificate for these names; with its file and its key's."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = self.sign(x509.Name([]), key, x509.SubjectAlternativeName(names))
+        path = self.folder / f"{name}.key"
+        path.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        return self.write(f"{name}.crt", certificate), path
+
+
+def program(*arguments):
+    command = ["cargo", "run", "--release", "--quiet", "--", *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=PATIENCE)
+    if done.returncode != 0:
+        sys.exit(f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def grpcurl(addr, ca, method, identity=None, token=None, contract=None):
+    """How a call ends: OK or a code. Without a contract it asks for it."""
+    command = ["grpcurl", "-cacert", ca, "-connect-timeout", "5"]
+    if contract:
+        command += ["-protoset", contract]
+    if identity:
+        command += ["-cert", identity[0], "-key", identity[1]]
+    if token:
+        command += ["-expand-headers", "-H", "authorization: Bearer ${TOKEN}"]
+    member = "enrolled" if method == GET else "fresh"
+    ids = {"organization_id": "example-works", "member_id": member}
+    command += ["-d", json.dumps(ids), addr, method]
+    env = os.environ | ({"TOKEN": token} if token else {})
+    done = subprocess.run(
+        list(map(str, command)), text=True, capture_output=True, timeout=PATIENCE, env=env
+    )
+    code = re.search(r"^\s*Code: (\w+)$", done.stderr, re.M)
+    if done.returncode != 0 and not code:
+        sys.exit(f"{command} ended with {done.returncode}:\n{done.stderr}")
+    return code[1] if code else "OK"
+
+
+def grpcio(addr, ca, identity=None, token=None, **headers):
+    """The same by gRPC's C core."""
+    certificate, key = (path.read_bytes() for path in identity) if identity else (None, None)
+    credentials = grpc.ssl_channel_credentials(ca.read_bytes(), key, certificate)
+    if token:
+        bearer = grpc.access_token_call_credentials(token)
+        credentials = grpc.composite_channel_credentials(credentials, bearer)
+    metadata = [(name.replace("_", "-"), value) for name, value in headers.items()]
+    with grpc.secure_channel(addr, credentials) as channel:
+        request = totp.CreateRequest(organization_id="example-works", member_id="fresh")
+        stub = totp_grpc.TotpServiceStub(channel)
+        call = stub.Create.future(request, timeout=PATIENCE, metadata=metadata)
+        return call.code().name if call.exception() else "OK"
+
+
+def over_tls(folder, ours, theirs, policy):
+    token, line = (it.split(": ")[1] for it in program("token", "login").splitlines()[:2])
+    tokens = folder / "tokens"
+    tokens.write_text(line + "\n")
+    localhost = x509.IPAddress(ip_address("127.0.0.1"))
+    server = ours.certify("server", localhost)
+    login, support = ours.certify("login", LOGIN), ours.certify("support", SUPPORT)
+    nobody, stranger = ours.certify("nobody", NOBODY), theirs.certify("stranger", LOGIN)
+    # That of grpcurl's own compiler is too old for this contract.
+    contract = folder / "contract.binpb"
+    subprocess.run(["buf", "build", "--output", contract], cwd=ROOT, check=True)
+    flags = ["--tls-cert-file", server[0], "--tls-key-file", server[1]]
+    flags += ["--tls-client-ca-file", ours.file, "--tokens-file", tokens, "--callers-file", policy]
+
+    with facade("dev", *map(str, flags), "--log", "warn,audit=off", lines=3) as addrs:
+        addr, ca = addrs["grpc"], ours.file
+        for what, method, credentials, expected in [
+            ("a certificate", CREATE, {"identity": login}, "OK"),
+            ("a token", CREATE, {"token": token}, "OK"),
+            ("nothing", CREATE, {}, "Unauthenticated"),
+            ("a wrong token", CREATE, {"token": token[1:]}, "Unauthenticated"),
+            ("a certificate of nobody", CREATE, {"identity": nobody}, "Unauthenticated"),
+            # Go does not present what the server will not take.
+            ("one of another authority", CREATE, {"identity": stranger}, "Unauthenticated"),
+            ("one who may not", CREATE, {"identity": support}, "PermissionDenied"),
+            ("one who may", GET, {"identity": support}, "OK"),
+        ]:
+            found = grpcurl(addr, ca, method, contract=contract, **credentials)
+            check(f"grpcurl with {what}", found, expected)
+        found = grpcurl(addr, ca, GET, identity=support)
+        check("grpcurl with one who may ask for the contract", found, "OK")
+        for what, credentials, expected in [
+            ("a certificate", {"identity": login}, "OK"),
+            ("a token", {"token": token}, "OK"),
+            ("nothing", {}, "UNAUTHENTICATED"),
+            ("one who may not", {"identity": support}, "PERMISSION_DENIED"),
+            ("one of another authority", {"identity": stranger}, "UNAVAILABLE"),
+        ]:
+            check(f"gRPC with {what}", grpcio(addr, ca, **credentials), expected)
+        program("healthcheck", "--addr", f"https://{addr}", "--ca-file", ca)
+        print("ok: healthcheck with nothing", flush=True)
+
+
+def behind_envoy(ours, policy):
+    localhost = x509.IPAddress(ip_address("127.0.0.1"))
+    front = ours.certify("front", localhost)
+    login, support = ours.certify("login", LOGIN), ours.certify("support", SUPPORT)
+    file = lambda path: {"filename": str(path)}
+    tls = {
+        "common_tls_context": {
+            "alpn_protocols": ["h2"],
+            "tls_certificates": [
+                {"certificate_chain": file(front[0]), "private_key": file(front[1])}
+            ],
+            "validation_context": {"trusted_ca": file(ours.file)},
+        }
+    }
+    routes = [{"match": {"prefix": "/"}, "route": {"cluster": "totp-facade"}}]
+    details = yaml.safe_load(block("yaml"))
+    made_up = f"URI={LOGIN.value}"
+    for what, trusted, credentials, expected in [
+        ("a certificate", "127.0.0.1", {"identity": login}, "OK"),
+        ("one who may not", "127.0.0.1", {"identity": support}, "PERMISSION_DENIED"),
+        ("nothing", "127.0.0.1", {}, "UNAUTHENTICATED"),
+        (
+            "one who may not, and says otherwise",
+            "127.0.0.1",
+            {"identity": support, "x_forwarded_client_cert": made_up},
+            "PERMISSION_DENIED",
+        ),
+        (
+            "nothing, and says otherwise",
+            "127.0.0.1",
+            {"x_forwarded_client_cert": made_up},
+            "UNAUTHENTICATED",
+        ),
+        ("a certificate, and is not listed", "10.0.0.1", {"identity": login}, "UNAUTHENTICATED"),
+    ]:
+        flags = ["--trust-xfcc-from", trusted, "--callers-file", str(policy)]
+        with facade("dev", *flags, "--log", "warn,audit=off", lines=3) as addrs:
+            with envoy(addrs["grpc"], routes, details, tls) as addr:
+                check(f"Envoy with {what}", grpcio(addr, ours.file, **credentials), expected)
+
+
+def main():
+    subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=ROOT, check=True)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ours, theirs = Authority(folder, "ours"), Authority(folder, "theirs")
+        policy = folder / "callers.toml"
+        policy.write_text(block("toml"))
+        over_tls(folder, ours, theirs, policy)
+        behind_envoy(ours, policy)
+
+
+main()
