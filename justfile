@@ -1,4 +1,4 @@
-# What CI runs, but for deny; .ci/run installs what it takes.
+# What CI runs; .ci/run installs what it takes.
 
 default: format buf lint doc test
 
@@ -23,9 +23,13 @@ buf:
     buf lint
     buf format --diff --exit-code
 
-# Licences, sources and known vulnerabilities of the dependencies; needs cargo-deny and the internet.
+# Licences, sources and doubled versions of the dependencies; needs cargo-deny.
 deny:
-    cargo deny check
+    cargo deny --locked check bans licenses sources
+
+# Known vulnerabilities of the dependencies; needs cargo-deny and the internet.
+advisories:
+    cargo deny --locked check advisories
 
 # Prints the tables of docs/errors.md and docs/retries.md anew.
 docs:
