@@ -362,6 +362,26 @@ async fn whoever_is_slow_is_cut_off_or_makes_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_does_not_read_the_answers_is_borne() {
+    let victim = Victim::new(&[]).await;
+    let mut asking = frames::start();
+    for number in 0..500 {
+        asking.extend(frames::headers(2 * number + 1, "no.such.Service/Method"));
+    }
+    let attack = async {
+        let mut silent = Vec::new();
+        for _ in 0..50 {
+            let mut stream = victim.connect().await;
+            stream.write_all(&asking).await.unwrap();
+            silent.push(stream);
+        }
+        victim.honest_call(&victim.channel().await).await;
+    };
+
+    victim.bears("25,000 calls whose answers nobody reads", 64 * MIB, attack).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn watchers_of_health_are_borne_and_no_more_than_32_on_a_connection() {
     let victim = Victim::new(&[]).await;
     let attack = async {
