@@ -10,15 +10,18 @@ use reqwest::Url;
 use serde::Deserialize;
 use tokio::{
     sync::Notify,
-    time::{Instant, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 
+use super::Refusal;
 use crate::reload::Reloaded;
 
 /// How often the keys behind a URL are fetched.
 const REFRESH: Duration = Duration::from_secs(300);
-/// How soon again, when a token names a key that is not known.
+/// How soon again, when a token names a key that is not known, or when that failed.
 const SOONEST: Duration = Duration::from_secs(10);
+/// How soon again, as long as it has never succeeded.
+const FIRST: Duration = Duration::from_secs(1);
 /// How long a fetch may take, and how large its answer may be.
 const FETCH: Duration = Duration::from_secs(5);
 const LARGEST: usize = 256 * 1024;
@@ -127,16 +130,20 @@ impl Verifier {
     }
 
     /// The subject of a token that is good.
-    pub(super) fn subject(&self, token: &str) -> Result<String, &'static str> {
-        let header = decode_header(token).map_err(|_| "the token is not known, and no JWT")?;
+    pub(super) fn subject(&self, token: &str) -> Result<String, Refusal> {
+        let header = decode_header(token)
+            .map_err(|_| Refusal::Unknown("the token is not known, and no JWT"))?;
         if !ALGORITHMS.contains(&header.alg) {
-            return Err("the JWT's algorithm is not taken");
+            return Err(Refusal::Unknown("the JWT's algorithm is not taken"));
         }
-        let id = header.kid.ok_or("the JWT names no key")?;
+        let id = header.kid.ok_or(Refusal::Unknown("the JWT names no key"))?;
         let keys = self.keys.get();
+        if keys.0.is_empty() {
+            return Err(Refusal::Untold);
+        }
         let Some(key) = keys.0.get(&id) else {
             self.unknown_key.notify_one();
-            return Err("the JWT's key is not known");
+            return Err(Refusal::Unknown("the JWT's key is not known"));
         };
         let mut validation = Validation::new(header.alg);
         validation.set_issuer(&[&self.settings.issuer]);
@@ -144,8 +151,9 @@ impl Verifier {
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         validation.validate_nbf = true;
         validation.leeway = LEEWAY;
-        let claims = decode::<Claims>(token, key, &validation)
-            .map_err(|_| "the JWT is not valid, not for this service, or no longer good")?;
+        let claims = decode::<Claims>(token, key, &validation).map_err(|_| {
+            Refusal::Unknown("the JWT is not valid, not for this service, or no longer good")
+        })?;
         Ok(claims.claims.sub)
     }
 }
@@ -171,18 +179,24 @@ async fn fetch_for_ever(url: Url, keys: Reloaded<Keys>, unknown_key: Arc<Notify>
     };
     loop {
         let start = Instant::now();
-        let wait = match fetch(&client, &url).await {
+        let fetched = fetch(&client, &url).await;
+        let again = match fetched {
             Ok(new) => {
                 keys.set(new);
                 REFRESH
+            }
+            Err(error) if keys.get().0.is_empty() => {
+                tracing::warn!(%error, "the JWKS is not fetched: calls with a JWT are refused");
+                sleep_until(start + FIRST).await;
+                continue;
             }
             Err(error) => {
                 tracing::warn!(%error, "the JWKS is not fetched: the keys of before stay in force");
                 SOONEST
             }
         };
-        let _ = timeout(wait, unknown_key.notified()).await;
-        tokio::time::sleep_until(start + SOONEST).await;
+        let _ = timeout(again, unknown_key.notified()).await;
+        sleep_until(start + SOONEST).await;
     }
 }
 

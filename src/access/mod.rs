@@ -58,6 +58,8 @@ impl Settings {
 pub enum Refusal {
     /// Nobody knows who calls.
     Unknown(&'static str),
+    /// Who calls cannot be told yet: the keys of JWTs have not been fetched.
+    Untold,
     /// The caller may not do this.
     NotAllowed,
     /// The caller may do this, but less often.
@@ -184,7 +186,7 @@ impl Access {
             return Ok(bearer);
         }
         let jwt = self.jwt.as_ref().ok_or(Refusal::Unknown("the token is not known"))?;
-        let subject = jwt.subject(token).map_err(Refusal::Unknown)?;
+        let subject = jwt.subject(token)?;
         Ok(Arc::new([format!("jwt:{subject}")]))
     }
 }

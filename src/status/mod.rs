@@ -35,6 +35,7 @@ const UNREACHABLE_WAIT: Duration = Duration::from_millis(500);
 #[allow(missing_docs)] // Row::cause says what each is.
 pub enum Case {
     CallerUnknown,
+    CallerUntold,
     CallerNotAllowed,
     CallerTooFast,
     InvalidRequest,
@@ -115,8 +116,9 @@ pub enum Detail {
 
 impl Case {
     /// Every row, in the order in which they are published.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::CallerUnknown,
+        Self::CallerUntold,
         Self::CallerNotAllowed,
         Self::CallerTooFast,
         Self::InvalidRequest,
@@ -205,6 +207,9 @@ impl Case {
             Self::CallerUnknown => row(Unauthenticated, Some("CALLER_UNKNOWN"), NotSent, Pushback::None, Detail::None,
                 "This service does not know the caller: no good client certificate or token",
                 "who calls is not known"),
+            Self::CallerUntold => row(Unavailable, Some("CALLER_KEYS_UNAVAILABLE"), NotSent, After(UNREACHABLE_WAIT), Detail::None,
+                "The call has a JWT, and the URL of the issuer's keys has not answered yet; nothing was sent",
+                "the issuer's keys are not at hand; nothing was sent"),
             Self::CallerNotAllowed => row(PermissionDenied, Some("CALLER_NOT_ALLOWED"), NotSent, Pushback::None, Detail::None,
                 "The caller may not call this method, or not for this organization",
                 "the caller may not do this"),
@@ -451,6 +456,7 @@ pub fn refused(refusal: &Refusal) -> Status {
             draft.add(why);
             draft.finish()
         }
+        Refusal::Untold => Draft::new(Case::CallerUntold).finish(),
         Refusal::NotAllowed => Draft::new(Case::CallerNotAllowed).finish(),
         Refusal::TooFast(wait) => {
             let mut draft = Draft::new(Case::CallerTooFast);

@@ -24,7 +24,7 @@ use totp_facade::{
 };
 
 use crate::support::{
-    Facade, PATIENCE, Setup,
+    Closed, Facade, PATIENCE, Setup,
     credentials::{AUDIENCE, Authority, ISSUER, Issuing, jwks},
     door::{DoorFiles, LOGIN, POLICY, becomes, create, is},
     info,
@@ -420,14 +420,26 @@ async fn a_jwt_is_taken_from_its_issuer_for_this_service_and_while_it_lasts() {
 #[tokio::test]
 async fn the_keys_of_jwts_may_be_behind_a_url() {
     let folder = DoorFiles::new(&[&Authority::new()]);
-    let key = Issuing::new("one");
-    let peer = Peer::answering(peer::json(200, &jwks(&[&key]))).await;
-    let url = format!("http://{}/keys", peer.addr).parse().unwrap();
-
+    let (key, closed) = (Issuing::new("one"), Closed::new());
+    let url = format!("http://{}/keys", closed.addr).parse().unwrap();
     let facade = taking_jwts(&folder, jwt::Source::Url(url)).await;
+    let (channel, token) = (facade.channel().await, key.sign(&json!({})));
 
-    let channel = facade.channel().await;
-    becomes(&channel, Some(&key.sign(&json!({}))), Code::Ok).await;
+    let status = create(&channel, Some(&token)).await.expect_err("nobody has the keys");
+    assert_eq!(status.code(), Code::Unavailable);
+    assert_eq!(info(&status).reason, "CALLER_KEYS_UNAVAILABLE");
+    is(create(&channel, None).await, Code::Unauthenticated, "without a JWT that is no matter");
+
+    let answer = peer::json(200, &jwks(&[&key]));
+    let peer = Peer::on(closed.open(), move |mut connection| {
+        let answer = answer.clone();
+        async move {
+            while connection.request().await {
+                connection.send(&answer).await;
+            }
+        }
+    });
+    becomes(&channel, Some(&token), Code::Ok).await;
     assert_eq!(peer.pending(), 1, "asked once, and not for each call");
 }
 
