@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{Stream, StreamExt as _};
+use futures_util::StreamExt as _;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -77,7 +77,7 @@ pub(super) fn connections(
 
 /// The next connection, however long `accept` fails.
 async fn accept(
-    incoming: &mut (impl Stream<Item = io::Result<TcpStream>> + Unpin),
+    incoming: &mut (impl futures_util::Stream<Item = io::Result<TcpStream>> + Unpin),
 ) -> Option<TcpStream> {
     let mut pause = SHORTEST_PAUSE;
     loop {
@@ -117,11 +117,13 @@ pub struct Peer {
 
 /// A connection that is ready for HTTP/2, which holds its slot until it is closed.
 pub(super) struct Connection {
-    stream: Either<TcpStream, Box<TlsStream<TcpStream>>>,
+    stream: Stream,
     peer: Peer,
     closing: Pin<Box<dyn Future<Output = ()> + Send>>,
-    _slot: Slot,
+    slot: Slot,
 }
+
+type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 impl Connection {
     /// Where it comes from.
@@ -147,7 +149,7 @@ impl Connection {
         };
         let activity = Some(Arc::clone(&slot.activity));
         let closing = Box::pin(Arc::clone(&slot.activity).closing());
-        Some(Self { stream, peer: Peer { addr, certificate, activity }, closing, _slot: slot })
+        Some(Self { stream, peer: Peer { addr, certificate, activity }, closing, slot })
     }
 }
 
@@ -173,16 +175,31 @@ impl Connected for Connection {
     }
 }
 
+impl Connection {
+    /// Does `io`, or ends it when the connection is to make way. Also a write is ended, which waits for as long as
+    /// the client does not read.
+    fn unless_evicted<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        io: impl FnOnce(Pin<&mut Stream>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if !self.slot.activity.is_evicted() {
+            match io(Pin::new(&mut self.stream), context) {
+                Poll::Pending if self.closing.as_mut().poll(context).is_ready() => {}
+                polled => return polled,
+            }
+        }
+        Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
+    }
+}
+
 impl AsyncRead for Connection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.closing.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-        }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        self.unless_evicted(context, |stream, context| stream.poll_read(context, buffer))
     }
 }
 
@@ -192,7 +209,7 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        self.unless_evicted(context, |stream, context| stream.poll_write(context, bytes))
     }
 
     fn poll_write_vectored(
@@ -200,7 +217,7 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        self.unless_evicted(context, |stream, context| stream.poll_write_vectored(context, slices))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -208,17 +225,18 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        self.unless_evicted(context, |stream, context| stream.poll_flush(context))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        self.unless_evicted(context, |stream, context| stream.poll_shutdown(context))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use futures_util::stream;
+    use tokio::io::AsyncWriteExt as _;
 
     use super::*;
 
@@ -237,5 +255,28 @@ mod tests {
 
         assert!(accepted.is_none(), "the stream of connections is over");
         assert_eq!(start.elapsed(), Duration::from_millis(10 + 20 + 40));
+    }
+
+    #[tokio::test]
+    async fn a_connection_whose_client_does_not_read_makes_way_too() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let addr = listener.local_addr().expect("an address");
+        let client = TcpStream::connect(addr).await.expect("a connection");
+        let (server, _) = listener.accept().await.expect("its other end");
+        let slots = Slots::new(1);
+        let slot = slots.take().await;
+        let mut connection = Connection::new(server, slot, None).await.expect("no handshake");
+        let writing = tokio::spawn(async move {
+            loop {
+                if let Err(error) = connection.write_all(&[0; 64 * 1024]).await {
+                    return error.kind();
+                }
+            }
+        });
+
+        let _next = slots.take().await;
+
+        assert_eq!(writing.await.expect("no panic"), io::ErrorKind::ConnectionAborted);
+        drop(client);
     }
 }

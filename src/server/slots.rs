@@ -7,7 +7,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -43,6 +43,7 @@ pub struct Activity {
     watches: AtomicUsize,
     /// Since when it is as it is, in milliseconds.
     since: AtomicU64,
+    evicted: AtomicBool,
     close: Notify,
 }
 
@@ -86,6 +87,7 @@ impl Slots {
             calls: AtomicUsize::new(0),
             watches: AtomicUsize::new(0),
             since: AtomicU64::new(0),
+            evicted: AtomicBool::new(false),
             close: Notify::new(),
         });
         activity.touch();
@@ -109,6 +111,7 @@ impl Slots {
         if let Some(idle) = idle.filter(|it| it.idle_for() >= SHORTEST) {
             // Not chosen again while it closes.
             idle.touch();
+            idle.evicted.store(true, Ordering::Release);
             idle.close.notify_one();
             tracing::debug!("an idle connection makes way for another");
         }
@@ -141,6 +144,11 @@ impl Activity {
         let before = self.watches.fetch_add(1, Ordering::AcqRel);
         self.touch();
         (before < MAX_WATCHES).then_some(watch)
+    }
+
+    /// Whether the connection is to close.
+    pub(super) fn is_evicted(&self) -> bool {
+        self.evicted.load(Ordering::Acquire)
     }
 
     /// Waits until the connection is to close.
