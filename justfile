@@ -51,6 +51,10 @@ mesh:
 callers:
     python3 .ci/callers.py
 
+# The fuzz targets compile; needs a C++ compiler.
+fuzz-check:
+    CARGO_TARGET_DIR=target cargo check --locked --manifest-path fuzz/Cargo.toml
+
 # Ten minutes of one of fuzz/fuzz_targets; needs cargo-fuzz and a nightly toolchain, or RUSTC_BOOTSTRAP=1.
 fuzz TARGET:
     mkdir -p fuzz/corpus/{{TARGET}} fuzz/seeds/{{TARGET}}
