@@ -2,10 +2,20 @@
 //!
 //! Issuer, audience and expiry are mandatory: a token that was made for somebody else is none. The keys are those
 //! of a JWKS, from a file or a URL; symmetric ones are not taken.
+//!
+//! A caller sends one token with many calls, and a signature costs as much as the rest of a call. So what was found
+//! good is remembered, by the token's hash, until the token ends or the keys are read anew.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Weak},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
+use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, jwk::JwkSet};
+use moka::sync::Cache;
 use reqwest::Url;
 use serde::Deserialize;
 use tokio::{
@@ -27,6 +37,9 @@ const FETCH: Duration = Duration::from_secs(5);
 const LARGEST: usize = 256 * 1024;
 /// By how much clocks may differ, in seconds.
 const LEEWAY: u64 = 30;
+
+/// How many tokens are remembered.
+const REMEMBERED: u64 = 10_000;
 
 const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::RS256,
@@ -105,11 +118,31 @@ pub(super) struct Verifier {
     settings: Settings,
     keys: Reloaded<Keys>,
     unknown_key: Arc<Notify>,
+    good: Cache<Hash, Arc<Good>>,
+}
+
+type Hash = [u8; SHA256_OUTPUT_LEN];
+
+/// A token that was found good.
+#[derive(Debug)]
+struct Good {
+    /// `jwt:SUBJECT`, by which a policy knows it.
+    bearer: Arc<[String]>,
+    ends: SystemTime,
+    /// Those of then.
+    keys: Weak<Keys>,
+}
+
+impl Good {
+    fn still_is(&self, keys: &Arc<Keys>) -> bool {
+        std::ptr::eq(self.keys.as_ptr(), Arc::as_ptr(keys)) && SystemTime::now() < self.ends
+    }
 }
 
 #[derive(Deserialize)]
 struct Claims {
     sub: String,
+    exp: f64,
 }
 
 impl Verifier {
@@ -126,18 +159,31 @@ impl Verifier {
                 keys
             }
         };
-        Ok(Self { settings: settings.clone(), keys, unknown_key })
+        let good = Cache::builder().max_capacity(REMEMBERED).time_to_idle(REFRESH).build();
+        Ok(Self { settings: settings.clone(), keys, unknown_key, good })
     }
 
-    /// The subject of a token that is good.
-    pub(super) fn subject(&self, token: &str) -> Result<String, Refusal> {
+    /// The identity of whom `token` is for, if it is good.
+    pub(super) fn bearer_of(&self, token: &str) -> Result<Arc<[String]>, Refusal> {
+        let keys = self.keys.get();
+        let mut hash = Hash::default();
+        hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+        if let Some(good) = self.good.get(&hash).filter(|good| good.still_is(&keys)) {
+            return Ok(Arc::clone(&good.bearer));
+        }
+        let good = self.verify(token, &keys)?;
+        let bearer = Arc::clone(&good.bearer);
+        self.good.insert(hash, Arc::new(good));
+        Ok(bearer)
+    }
+
+    fn verify(&self, token: &str, keys: &Arc<Keys>) -> Result<Good, Refusal> {
         let header = decode_header(token)
             .map_err(|_| Refusal::Unknown("the token is not known, and no JWT"))?;
         if !ALGORITHMS.contains(&header.alg) {
             return Err(Refusal::Unknown("the JWT's algorithm is not taken"));
         }
         let id = header.kid.ok_or(Refusal::Unknown("the JWT names no key"))?;
-        let keys = self.keys.get();
         if keys.0.is_empty() {
             return Err(Refusal::Untold);
         }
@@ -151,10 +197,17 @@ impl Verifier {
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         validation.validate_nbf = true;
         validation.leeway = LEEWAY;
-        let claims = decode::<Claims>(token, key, &validation).map_err(|_| {
-            Refusal::Unknown("the JWT is not valid, not for this service, or no longer good")
-        })?;
-        Ok(claims.claims.sub)
+        let Claims { sub, exp } = decode(token, key, &validation)
+            .map_err(|_| {
+                Refusal::Unknown("the JWT is not valid, not for this service, or no longer good")
+            })?
+            .claims;
+        // An end that no clock can show is looked at again in a while.
+        let ends = Duration::try_from_secs_f64(exp)
+            .ok()
+            .and_then(|exp| UNIX_EPOCH.checked_add(exp))
+            .unwrap_or(SystemTime::now() + REFRESH);
+        Ok(Good { bearer: Arc::new([format!("jwt:{sub}")]), ends, keys: Arc::downgrade(keys) })
     }
 }
 
@@ -214,4 +267,22 @@ async fn fetch(client: &reqwest::Client, url: &Url) -> Result<Keys, String> {
         }
     }
     Keys::parse(&body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_found_good_holds_until_the_token_ends_or_the_keys_are_read_anew() {
+        let keys = || Arc::new(Keys(HashMap::new()));
+        let (then, now) = (keys(), keys());
+        let soon = SystemTime::now() + Duration::from_secs(60);
+        let past = SystemTime::now() - Duration::from_secs(1);
+        let good = |ends| Good { bearer: Arc::new([]), ends, keys: Arc::downgrade(&then) };
+
+        assert!(good(soon).still_is(&then));
+        assert!(!good(past).still_is(&then), "it has ended");
+        assert!(!good(soon).still_is(&now), "its key may be gone");
+    }
 }

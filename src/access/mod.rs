@@ -186,8 +186,7 @@ impl Access {
             return Ok(bearer);
         }
         let jwt = self.jwt.as_ref().ok_or(Refusal::Unknown("the token is not known"))?;
-        let subject = jwt.subject(token)?;
-        Ok(Arc::new([format!("jwt:{subject}")]))
+        jwt.bearer_of(token)
     }
 }
 

@@ -411,9 +411,14 @@ async fn a_jwt_is_taken_from_its_issuer_for_this_service_and_while_it_lasts() {
         is(create(&channel, Some(&token)).await, code, why);
     }
 
-    // Revoked by a reload.
+    // Revoked by a reload, also when it was good before.
+    let used = ours.sign(&json!({}));
+    for _ in 0..2 {
+        is(create(&channel, Some(&used)).await, Code::Ok, "before");
+    }
     folder.write("jwks.json", &jwks(&[&unknown]));
     becomes(&channel, Some(&unknown.sign(&json!({}))), Code::Ok).await;
+    is(create(&channel, Some(&used)).await, Code::Unauthenticated, "revoked");
     is(create(&channel, Some(&ours.sign(&json!({})))).await, Code::Unauthenticated, "revoked");
 }
 
