@@ -45,6 +45,7 @@ struct Victim {
     endpoint: Endpoint,
     /// What it took before the attack.
     before: usize,
+    _files: Folder,
 }
 
 impl Victim {
@@ -77,7 +78,7 @@ impl Victim {
                 Endpoint::from_shared(format!("https://{addr}")).unwrap().tls_config(tls).unwrap()
             }
         };
-        let mut victim = Self { server, addr, endpoint, before: 0 };
+        let mut victim = Self { server, addr, endpoint, before: 0, _files: folder };
         victim.honest_call(&victim.channel().await).await;
         victim.before = victim.memory("VmRSS");
         victim

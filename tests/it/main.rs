@@ -19,6 +19,7 @@ mod docs;
 mod drain;
 mod faults;
 mod flows;
+#[cfg(target_os = "linux")] // memory is read from /proc
 mod hostile;
 mod idempotency;
 mod idempotency_redis;

@@ -3,6 +3,7 @@
 pub mod credentials;
 pub mod door;
 pub mod folder;
+#[cfg(target_os = "linux")]
 pub mod frames;
 pub mod peer;
 pub mod process;
