@@ -103,6 +103,9 @@ impl InFlight {
             self.warn();
             return None;
         }
+        if let Some(open) = &open {
+            open.admitted();
+        }
         let permit = Permit { counter: Arc::clone(&self.0), _open: open };
         Some(Call {
             sent: Sent::default(),

@@ -2,7 +2,8 @@
 //!
 //! Whoever opens connections and says nothing could otherwise keep everybody else out. So when there is no room, the
 //! connection that has had no call open for the longest time is closed, once that is [`SHORTEST`]: one in its
-//! handshake, one that dribbles, one that is idle. Clients of gRPC connect again when they have something to say.
+//! handshake, one that dribbles, one that is idle. Those on which no call was ever admitted go first. Clients of gRPC
+//! connect again when they have something to say.
 
 use std::{
     sync::{
@@ -41,6 +42,8 @@ pub struct Activity {
     calls: AtomicUsize,
     /// Streams of gRPC's own services that are open.
     watches: AtomicUsize,
+    /// Whether a call has been admitted on it.
+    served: AtomicBool,
     /// Since when it is as it is, in milliseconds.
     since: AtomicU64,
     evicted: AtomicBool,
@@ -86,6 +89,7 @@ impl Slots {
             started: self.started,
             calls: AtomicUsize::new(0),
             watches: AtomicUsize::new(0),
+            served: AtomicBool::new(false),
             since: AtomicU64::new(0),
             evicted: AtomicBool::new(false),
             close: Notify::new(),
@@ -99,16 +103,17 @@ impl Slots {
         Slot { activity, _permit: permit }
     }
 
-    /// Closes the connection that has been idle for the longest time, if that is long enough.
+    /// Closes the connection that has been idle for the longest time, if one has for long enough: first of those that
+    /// were never of use.
     fn evict(&self) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|it| it.strong_count() > 0);
         let idle = open
             .iter()
             .filter_map(Weak::upgrade)
-            .filter(|it| it.calls.load(Ordering::Acquire) == 0)
-            .min_by_key(|it| it.since.load(Ordering::Relaxed));
-        if let Some(idle) = idle.filter(|it| it.idle_for() >= SHORTEST) {
+            .filter(|it| it.calls.load(Ordering::Acquire) == 0 && it.idle_for() >= SHORTEST)
+            .min_by_key(|it| (it.served.load(Ordering::Relaxed), it.since.load(Ordering::Relaxed)));
+        if let Some(idle) = idle {
             // Not chosen again while it closes.
             idle.touch();
             idle.evicted.store(true, Ordering::Release);
@@ -164,6 +169,11 @@ impl Drop for Watch {
 }
 
 impl OpenCall {
+    /// The call is admitted, so its connection is of use.
+    pub fn admitted(&self) {
+        self.0.served.store(true, Ordering::Relaxed);
+    }
+
     /// How many there are on its connection, itself included.
     pub fn on_its_connection(&self) -> usize {
         self.0.calls.load(Ordering::Acquire)
@@ -208,6 +218,20 @@ mod tests {
             timeout(soon, busy_closes).await.is_err() && timeout(soon, young_closes).await.is_err()
         );
         drop(call);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_was_of_use_outlives_those_that_never_were() {
+        let slots = Slots::new(2);
+        let useful = slots.take().await;
+        useful.activity.begin().admitted();
+        advance(SHORTEST).await;
+        let silent = slots.take().await;
+        advance(SHORTEST * 2).await;
+
+        slots.evict();
+
+        assert!(silent.activity.is_evicted() && !useful.activity.is_evicted());
     }
 
     #[tokio::test(start_paused = true)]
