@@ -6,7 +6,7 @@
 use std::{
     io,
     net::SocketAddr,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -133,11 +133,11 @@ impl Connection {
 
     async fn new(stream: TcpStream, slot: Slot, tls: Option<&Reloaded<Tls>>) -> Option<Self> {
         let addr = stream.peer_addr().ok();
+        let mut closing = Box::pin(Arc::clone(&slot.activity).closing());
         let (stream, certificate) = match tls {
             None => (Either::Left(stream), None),
             Some(tls) => {
                 let tls = tls.get();
-                let mut closing = pin!(Arc::clone(&slot.activity).closing());
                 let stream = tokio::select! {
                     stream = handshake(stream, &tls) => stream?,
                     () = &mut closing => return None,
@@ -148,7 +148,6 @@ impl Connection {
             }
         };
         let activity = Some(Arc::clone(&slot.activity));
-        let closing = Box::pin(Arc::clone(&slot.activity).closing());
         Some(Self { stream, peer: Peer { addr, certificate, activity }, closing, slot })
     }
 }
