@@ -9,11 +9,10 @@ use clap::Args;
 use ipnet::IpNet;
 use reqwest::Url;
 
-use super::{Check, ServerConfig};
+use super::{Check, ServerConfig, is_confidential};
 use crate::{
     access::{self, Policy, Tokens},
     server::tls,
-    stytch,
 };
 
 /// Who may come in, unchecked.
@@ -69,7 +68,7 @@ pub struct DoorArgs {
     pub allow_unauthenticated: bool,
 
     /// Answer reflection, by which tools learn the contract; by default on loopback only
-    #[arg(long, env = "TOTP_FACADE_REFLECTION", hide_env_values = true, value_name = "BOOL")]
+    #[arg(long, env = REFLECTION, hide_env_values = true, value_name = "BOOL")]
     pub reflection: Option<bool>,
 }
 
@@ -82,6 +81,7 @@ const JWT_AUDIENCE: &str = "TOTP_FACADE_JWT_AUDIENCE";
 const JWT_KEYS: &str = "TOTP_FACADE_JWT_KEYS";
 const TRUST_XFCC: &str = "TOTP_FACADE_TRUST_XFCC_FROM";
 const CALLERS: &str = "TOTP_FACADE_CALLERS_FILE";
+const REFLECTION: &str = "TOTP_FACADE_REFLECTION";
 
 /// What a message may propose where callers have to be known.
 const WAYS: &str = "TOTP_FACADE_TLS_CLIENT_CA_FILE, TOTP_FACADE_TOKENS_FILE, TOTP_FACADE_JWT_KEYS or \
@@ -110,7 +110,7 @@ impl ServerConfig {
                 ),
             ),
             (CALLERS, path(access.policy.as_ref())),
-            ("TOTP_FACADE_REFLECTION", settings.reflection.to_string()),
+            (REFLECTION, settings.reflection.to_string()),
         ] {
             text += &format!("{name}={value}\n");
         }
@@ -193,12 +193,7 @@ impl Check {
             Some(value) => Some(value.to_owned()),
         });
         let keys = match Url::parse(keys.as_deref()?) {
-            Ok(url)
-                if url.scheme() == "https"
-                    || (url.scheme() == "http" && stytch::is_loopback(&url)) =>
-            {
-                access::jwt::Source::Url(url)
-            }
+            Ok(url) if is_confidential(&url) => access::jwt::Source::Url(url),
             Ok(url) if url.scheme() == "http" => {
                 return self.problem(JWT_KEYS, "must be https (http only on loopback), or a file");
             }

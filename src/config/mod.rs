@@ -398,7 +398,7 @@ impl Check {
             self.problem(SETTING, "must not hold credentials")
         } else if url.query().is_some() || url.fragment().is_some() {
             self.problem(SETTING, "must not have a query or a fragment")
-        } else if url.scheme() == "https" || (url.scheme() == "http" && stytch::is_loopback(&url)) {
+        } else if is_confidential(&url) {
             Some(url)
         } else {
             self.problem(SETTING, "must be https (http only on loopback)")
@@ -530,6 +530,11 @@ fn without_credentials(url: &SecretString) -> String {
 }
 
 /// Stytch has one API for live projects and one for all others.
+/// Whether nobody on the way can read what is exchanged with this URL.
+fn is_confidential(url: &Url) -> bool {
+    url.scheme() == "https" || (url.scheme() == "http" && stytch::is_loopback(url))
+}
+
 fn default_base_url(project_id: &str) -> Url {
     let url = match project_id.starts_with("project-live-") {
         true => "https://api.stytch.com",
