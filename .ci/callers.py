@@ -36,6 +36,7 @@ totp, totp_grpc = grpc.protos_and_services("stytch/b2b/totp/v1/totp.proto")
 
 LOGIN = x509.UniformResourceIdentifier("spiffe://example.org/ns/web/sa/login")
 SUPPORT = x509.DNSName("support.internal")
+LOCALHOST = x509.IPAddress(ip_address("127.0.0.1"))
 NOBODY = x509.DNSName("nobody.internal")
 CREATE = "stytch.b2b.totp.v1.TotpService/Create"
 GET = "stytch.b2b.recovery_codes.v1.RecoveryCodesService/Get"
@@ -140,8 +141,7 @@ def over_tls(folder, ours, theirs, policy):
     token, line = (it.split(": ")[1] for it in program("token", "login").splitlines()[:2])
     tokens = folder / "tokens"
     tokens.write_text(line + "\n")
-    localhost = x509.IPAddress(ip_address("127.0.0.1"))
-    server = ours.certify("server", localhost)
+    server = ours.certify("server", LOCALHOST)
     login, support = ours.certify("login", LOGIN), ours.certify("support", SUPPORT)
     nobody, stranger = ours.certify("nobody", NOBODY), theirs.certify("stranger", LOGIN)
     # That of grpcurl's own compiler is too old for this contract.
@@ -180,8 +180,7 @@ def over_tls(folder, ours, theirs, policy):
 
 
 def behind_envoy(ours, policy):
-    localhost = x509.IPAddress(ip_address("127.0.0.1"))
-    front = ours.certify("front", localhost)
+    front = ours.certify("front", LOCALHOST)
     login, support = ours.certify("login", LOGIN), ours.certify("support", SUPPORT)
     file = lambda path: {"filename": str(path)}
     tls = {

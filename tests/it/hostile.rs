@@ -23,7 +23,7 @@ use tokio::{
     net::TcpStream,
     time::{interval, timeout},
 };
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Channel, Endpoint};
 use tonic_types::StatusExt as _;
 
 use crate::support::{
@@ -76,11 +76,7 @@ impl Victim {
         let addr = server.addr("grpc");
         let endpoint = match authority {
             None => Endpoint::from_shared(format!("http://{addr}")).unwrap(),
-            Some(authority) => {
-                let authority = Certificate::from_pem(authority.certificate.pem());
-                let tls = ClientTlsConfig::new().ca_certificate(authority).domain_name("localhost");
-                Endpoint::from_shared(format!("https://{addr}")).unwrap().tls_config(tls).unwrap()
-            }
+            Some(authority) => authority.endpoint(addr, None),
         };
         let mut victim =
             Self { server, addr, endpoint, before: 0, cut: AtomicUsize::new(0), _files: folder };

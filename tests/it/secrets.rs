@@ -1,7 +1,6 @@
 //! Secrets appear in answers to the caller and nowhere else.
 
 use serde_json::{Value, json};
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 use totp_facade::{
     access::token_line,
     metrics::Metrics,
@@ -167,15 +166,7 @@ async fn no_credential_of_a_caller_good_or_bad_is_in_a_log_or_a_status() {
         .arg(folder.write("jwks.json", &jwks(&[&signer])));
     let mut server = Server::start(command);
     let addr = server.addr("grpc");
-    let connect = async |identity: Option<Identity>| {
-        let ca = Certificate::from_pem(authority.certificate.pem());
-        let mut tls = ClientTlsConfig::new().ca_certificate(ca).domain_name("localhost");
-        if let Some(identity) = identity {
-            tls = tls.identity(identity);
-        }
-        let endpoint = Endpoint::from_shared(format!("https://{addr}")).unwrap();
-        endpoint.tls_config(tls).unwrap().connect().await.unwrap()
-    };
+    let connect = async |identity| authority.endpoint(addr, identity).connect().await.unwrap();
     let (plain, certified) =
         (connect(None).await, connect(Some(authority.identity(&["dns:login"]))).await);
     (Rpc::CREATE.try_for(certified, "fresh")).await.expect("the certificate is good");

@@ -1,13 +1,16 @@
 //! Certificates for servers and clients, and JWTs.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    net::SocketAddr,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair, SanType, date_time_ymd,
 };
 use serde_json::{Value, json};
-use tonic::transport::Identity;
+use tonic::transport::{self, ClientTlsConfig, Endpoint, Identity};
 
 /// An authority that certifies servers and clients.
 pub struct Authority {
@@ -39,6 +42,16 @@ impl Authority {
         }
         let key = KeyPair::generate().unwrap();
         (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+
+    /// A client of a server at `addr` that this authority has certified as localhost.
+    pub fn endpoint(&self, addr: SocketAddr, identity: Option<Identity>) -> Endpoint {
+        let authority = transport::Certificate::from_pem(self.certificate.pem());
+        let mut tls = ClientTlsConfig::new().ca_certificate(authority).domain_name("localhost");
+        if let Some(identity) = identity {
+            tls = tls.identity(identity);
+        }
+        Endpoint::from_shared(format!("https://{addr}")).unwrap().tls_config(tls).unwrap()
     }
 
     pub fn identity(&self, names: &[&str]) -> Identity {

@@ -9,7 +9,7 @@ use std::{
 use ipnet::IpNet;
 use tonic::{
     Code, Request, Status,
-    transport::{Channel, ClientTlsConfig, Endpoint, Identity},
+    transport::{Channel, Identity},
 };
 use totp_facade::{
     access::{self, Access, jwt},
@@ -113,13 +113,7 @@ impl DoorFiles {
         facade: &Facade,
         identity: Option<Identity>,
     ) -> Result<Channel, tonic::transport::Error> {
-        let authority = tonic::transport::Certificate::from_pem(self.servers.certificate.pem());
-        let mut tls = ClientTlsConfig::new().ca_certificate(authority).domain_name("localhost");
-        if let Some(identity) = identity {
-            tls = tls.identity(identity);
-        }
-        let endpoint = Endpoint::from_shared(format!("https://{}", facade.addr)).unwrap();
-        endpoint.tls_config(tls).unwrap().connect().await
+        self.servers.endpoint(facade.addr, identity).connect().await
     }
 }
 
