@@ -15,6 +15,7 @@ pub mod audit;
 pub mod call;
 pub mod cli;
 pub mod config;
+mod http_client;
 pub mod idempotency;
 pub mod metrics;
 pub mod proto;

@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use super::Refusal;
-use crate::reload::Reloaded;
+use crate::{http_client, reload::Reloaded};
 
 /// How often the keys behind a URL are fetched.
 const REFRESH: Duration = Duration::from_secs(300);
@@ -222,13 +222,11 @@ pub fn read(path: &std::path::Path) -> Result<Keys, String> {
 
 /// Keeps the keys behind a URL at hand. Those of before stay in force while it does not answer.
 async fn fetch_for_ever(url: Url, keys: Reloaded<Keys>, unknown_key: Arc<Notify>) {
-    let client = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(FETCH)
-        .build();
-    let Ok(client) = client else {
-        tracing::error!("the JWKS cannot be fetched: no HTTP client");
-        return;
+    let client = http_client::builder(&url, None)
+        .and_then(|builder| builder.timeout(FETCH).build().map_err(|error| error.to_string()));
+    let client = match client {
+        Ok(client) => client,
+        Err(error) => return tracing::error!(%error, "the JWKS cannot be fetched"),
     };
     loop {
         let start = Instant::now();

@@ -9,9 +9,10 @@ use clap::Args;
 use ipnet::IpNet;
 use reqwest::Url;
 
-use super::{Check, ServerConfig, is_confidential};
+use super::{Check, ServerConfig};
 use crate::{
     access::{self, Policy, Tokens},
+    http_client::is_confidential,
     server::tls,
 };
 

@@ -13,6 +13,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
     access,
+    http_client::is_confidential,
     idempotency::{self, StoreSettings},
     server::{self, tls},
     stytch,
@@ -530,11 +531,6 @@ fn without_credentials(url: &SecretString) -> String {
 }
 
 /// Stytch has one API for live projects and one for all others.
-/// Whether nobody on the way can read what is exchanged with this URL.
-fn is_confidential(url: &Url) -> bool {
-    url.scheme() == "https" || (url.scheme() == "http" && stytch::is_loopback(url))
-}
-
 fn default_base_url(project_id: &str) -> Url {
     let url = match project_id.starts_with("project-live-") {
         true => "https://api.stytch.com",

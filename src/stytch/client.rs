@@ -9,7 +9,7 @@ use http::{
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::{Body, Response, Url, redirect::Policy};
+use reqwest::{Body, Response, Url};
 use secrecy::SecretString;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, timeout_at};
@@ -24,6 +24,7 @@ use super::{
     retry::{Budget, delays, may_repeat},
 };
 use crate::{
+    http_client,
     metrics::Metrics,
     proto::{StytchRequest, StytchResponse},
     reload::Reloaded,
@@ -34,8 +35,6 @@ const MAX_ANSWER: usize = 1024 * 1024;
 
 /// What is encoded in a segment of a path: all but RFC 3986's unreserved characters.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-const USER_AGENT: &str = concat!("totp-facade/", env!("CARGO_PKG_VERSION"));
 
 /// How to reach Stytch, and as whom.
 #[derive(Clone, Debug)]
@@ -67,6 +66,9 @@ pub enum SetupError {
     /// The file of the secret.
     #[error("the Stytch secret: {0}")]
     Secret(String),
+    /// The file of private authorities.
+    #[error("the authorities of Stytch: {0}")]
+    Authorities(String),
 }
 
 #[derive(Debug)]
@@ -86,22 +88,14 @@ impl Client {
     ///
     /// When the machine's certificate store or the file of the secret cannot be read.
     pub fn new(settings: &Settings, metrics: &Metrics) -> Result<Self, SetupError> {
-        let mut builder = reqwest::Client::builder()
-            .user_agent(USER_AGENT)
+        let builder = http_client::builder(&settings.base_url, None)
+            .map_err(SetupError::Authorities)?
             .default_headers(headers())
             .connect_timeout(settings.connect_timeout)
-            // A redirected POST would carry the credentials elsewhere, or be sent twice.
-            .redirect(Policy::none())
-            // What may be sent again is decided where the effect of the call is known.
-            .retry(reqwest::retry::never())
             // Below the usual 60 s of load balancers, so that it is we who close first.
             .pool_idle_timeout(Duration::from_secs(50))
-            .tcp_nodelay(true)
             .http2_keep_alive_interval(Duration::from_secs(30))
             .http2_keep_alive_timeout(Duration::from_secs(10));
-        if is_loopback(&settings.base_url) {
-            builder = builder.no_proxy();
-        }
         Ok(Self(Arc::new(Inner {
             http: builder.build()?,
             credentials: credentials(settings)?,
@@ -293,16 +287,6 @@ fn session_headers<Req>(headers: &[Header<Req>], request: &Req) -> HeaderMap {
         map.insert(*name, value);
     }
     map
-}
-
-/// Whether the URL names this machine, where plain http leaves nothing on a wire.
-pub(crate) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }
 
 fn headers() -> HeaderMap {

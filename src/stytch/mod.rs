@@ -14,7 +14,6 @@ mod retry;
 mod sent;
 
 pub use breaker::OPEN_FOR;
-pub(crate) use client::is_loopback;
 pub use client::{Client, Settings, SetupError};
 pub use credentials::{Credentials, check_secret, read_secret};
 pub use decode::decode;
