@@ -1,6 +1,6 @@
 //! `serve`, `dev` and `sandbox`: processes that run until they are told to stop.
 
-use std::{io, net::SocketAddr, path::PathBuf};
+use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use secrecy::SecretString;
@@ -111,7 +111,8 @@ pub(super) fn dev(args: &DevArgs) -> Result<(), Failure> {
         let stop = stop_signal()?;
         let listeners = listen(&config).await?;
         let listener = bind("sandbox", sandbox_addr).await?;
-        let stytch = sandboxed(addr_of(&listener)?, &seed, timeouts);
+        let mut stytch = sandboxed(addr_of(&listener)?, &seed, timeouts);
+        stytch.max_connection_age = config.settings.max_connection_age;
         let grpc_addr = addr_of(&listeners.grpc)?;
         print(&dev_hints(&seed, grpc_addr));
         tokio::select! {
@@ -194,6 +195,8 @@ fn sandboxed(addr: SocketAddr, seed: &Seed, timeouts: Timeouts) -> stytch::Setti
         secret_file: None,
         timeout: timeouts.total,
         connect_timeout: timeouts.connect,
+        // The server's, where there is one.
+        max_connection_age: Duration::ZERO,
     }
 }
 

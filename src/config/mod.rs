@@ -134,6 +134,17 @@ pub struct ServerArgs {
     )]
     pub max_connections: String,
 
+    /// How long a connection is used, those of callers and those to Stytch. A tenth is added or taken at
+    /// random; 0s: for as long as it lasts
+    #[arg(
+        long,
+        env = "TOTP_FACADE_MAX_CONNECTION_AGE",
+        hide_env_values = true,
+        default_value = "10m",
+        value_name = "TIME"
+    )]
+    pub max_connection_age: String,
+
     /// How long a call with an idempotency key is remembered, from its end
     #[arg(
         long,
@@ -234,7 +245,11 @@ impl Config {
         let mut check = Check::default();
         let stytch = check.upstream(upstream, secrets.stytch);
         let server = check.server(server, secrets.idempotency_url);
-        check.end(|| Some(Self { stytch: stytch?, server: server? }))
+        check.end(|| {
+            let (mut stytch, server) = (stytch?, server?);
+            stytch.max_connection_age = server.settings.max_connection_age;
+            Some(Self { stytch, server })
+        })
     }
 
     /// The effective settings, one `NAME=value` a line, without secrets.
@@ -247,7 +262,7 @@ impl Config {
             }
             StoreSettings::Redis { url } => (without_credentials(url), "(not used)".to_owned()),
         };
-        let lines: [(&str, &dyn fmt::Display); 14] = [
+        let lines: [(&str, &dyn fmt::Display); 15] = [
             ("STYTCH_PROJECT_ID", &stytch.project_id),
             ("STYTCH_SECRET", &"(set, not shown)"),
             ("STYTCH_BASE_URL", &stytch.base_url),
@@ -257,6 +272,10 @@ impl Config {
             ("TOTP_FACADE_ADMIN_ADDR", admin_addr),
             ("TOTP_FACADE_MAX_IN_FLIGHT", &settings.max_in_flight),
             ("TOTP_FACADE_MAX_CONNECTIONS", &settings.max_connections),
+            (
+                "TOTP_FACADE_MAX_CONNECTION_AGE",
+                &humantime::format_duration(settings.max_connection_age),
+            ),
             (IDEMPOTENCY_URL, &url),
             ("TOTP_FACADE_IDEMPOTENCY_MAX_BYTES", &max_bytes),
             ("TOTP_FACADE_IDEMPOTENCY_TTL", &humantime::format_duration(idempotency.ttl)),
@@ -354,6 +373,8 @@ impl Check {
             secret_file: args.stytch_secret_file.clone(),
             timeout: total,
             connect_timeout: connect,
+            // The server's, once that is checked.
+            max_connection_age: Duration::ZERO,
         })
     }
 
@@ -426,6 +447,8 @@ impl Check {
         let admin_addr = self.addr("TOTP_FACADE_ADMIN_ADDR", &args.admin_addr);
         let max_in_flight = self.count("TOTP_FACADE_MAX_IN_FLIGHT", &args.max_in_flight);
         let max_connections = self.count("TOTP_FACADE_MAX_CONNECTIONS", &args.max_connections);
+        let max_connection_age =
+            self.duration("TOTP_FACADE_MAX_CONNECTION_AGE", &args.max_connection_age);
         let drain_delay = self.duration("TOTP_FACADE_DRAIN_DELAY", &args.drain_delay);
         let drain_timeout = self.duration("TOTP_FACADE_DRAIN_TIMEOUT", &args.drain_timeout);
         let idempotency = self.idempotency(args, idempotency_url);
@@ -435,6 +458,7 @@ impl Check {
             reflection: args.door.reflection.unwrap_or(is_local),
             max_in_flight: max_in_flight?,
             max_connections: max_connections?,
+            max_connection_age: max_connection_age?,
             drain_delay: drain_delay?,
             drain_timeout: drain_timeout?,
         };

@@ -37,6 +37,8 @@ pub struct Settings {
     pub max_in_flight: usize,
     /// Open connections; for more, idle ones make way.
     pub max_connections: usize,
+    /// How long a connection is used, a tenth more or less; 0: for as long as it lasts.
+    pub max_connection_age: Duration,
     /// How long calls are still welcome after the stop signal, for load balancers to notice.
     pub drain_delay: Duration,
     /// How long open calls may take after that.

@@ -51,6 +51,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// For connecting, within `timeout`.
     pub connect_timeout: Duration,
+    /// How long a connection is used, a tenth more or less; 0: for as long as it lasts.
+    pub max_connection_age: Duration,
 }
 
 /// A pool of connections to Stytch. Clones share it.

@@ -54,6 +54,7 @@ fn every_configuration_problem_is_reported_in_one_go() {
             .env("TOTP_FACADE_ADMIN_ADDR", "127.0.0.1")
             .env("TOTP_FACADE_MAX_IN_FLIGHT", "0")
             .env("TOTP_FACADE_MAX_CONNECTIONS", "99999999999999999999")
+            .env("TOTP_FACADE_MAX_CONNECTION_AGE", "10")
             .env("TOTP_FACADE_DRAIN_TIMEOUT", "-1s")
             .env("TOTP_FACADE_IDEMPOTENCY_URL", "http://:pass-word@localhost")
             .env("TOTP_FACADE_IDEMPOTENCY_TTL", "0s")
@@ -80,6 +81,7 @@ fn every_configuration_problem_is_reported_in_one_go() {
             "TOTP_FACADE_ADMIN_ADDR",
             "TOTP_FACADE_MAX_IN_FLIGHT",
             "TOTP_FACADE_MAX_CONNECTIONS",
+            "TOTP_FACADE_MAX_CONNECTION_AGE",
             "TOTP_FACADE_DRAIN_DELAY",
             "TOTP_FACADE_DRAIN_TIMEOUT",
             "TOTP_FACADE_IDEMPOTENCY_URL",
@@ -96,7 +98,7 @@ fn every_configuration_problem_is_reported_in_one_go() {
             let found = problems.iter().filter(|line| line.starts_with(&prefix)).count();
             assert_eq!(found, 1, "{setting} in {problems:#?}");
         }
-        assert_eq!(problems.len(), 21, "{problems:#?}");
+        assert_eq!(problems.len(), 22, "{problems:#?}");
         assert!(!stderr(&output).contains("one two") && !stderr(&output).contains("pass-word"));
     }
 }

@@ -64,11 +64,13 @@ impl Setup {
                 secret_file: None,
                 timeout: Duration::from_secs(10),
                 connect_timeout: Duration::from_secs(2),
+                max_connection_age: Duration::ZERO,
             },
             server: server::Settings {
                 reflection: true,
                 max_in_flight: 64,
                 max_connections: 64,
+                max_connection_age: Duration::ZERO,
                 drain_delay: Duration::ZERO,
                 drain_timeout: Duration::from_secs(10),
             },
