@@ -10,7 +10,6 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::uri::PathAndQuery;
 use tokio::{sync::Notify, time::Instant};
 use tonic::Status;
 
@@ -25,20 +24,25 @@ pub struct Call {
     pub deadline: Option<Instant>,
     /// When it was admitted.
     pub start: Instant,
-    method: Option<PathAndQuery>,
+    method: &'static str,
     caller: Arc<Caller>,
-    _permit: Arc<Permit>,
+    permit: Arc<Permit>,
 }
 
 impl Call {
     /// The method's full name, as in `stytch.b2b.totp.v1.TotpService/Create`.
-    pub fn method(&self) -> &str {
-        self.method.as_ref().map_or("", |method| method.path().trim_start_matches('/'))
+    pub fn method(&self) -> &'static str {
+        self.method
     }
 
     /// Who calls.
     pub fn caller(&self) -> &Caller {
         &self.caller
+    }
+
+    /// The call is valid and allowed, and is let through to Stytch: its connection is of use.
+    pub fn let_through(&self) {
+        self.permit.open.count_as_use();
     }
 
     /// The same call for work that goes on whatever its caller does: without the caller's deadline, and with
@@ -85,16 +89,16 @@ impl InFlight {
         self.0.share
     }
 
-    /// Admits a call, unless the process is full, or its connection has its share. `open` is its place on that
-    /// connection.
+    /// Admits a call of `method`, unless the process is full, or its connection has its share. `open` is the call on
+    /// that connection.
     pub fn admit(
         &self,
-        method: Option<PathAndQuery>,
+        method: &'static str,
         caller: Arc<Caller>,
         deadline: Option<Instant>,
-        open: Option<OpenCall>,
+        open: OpenCall,
     ) -> Option<Call> {
-        if open.as_ref().is_some_and(|open| open.on_its_connection() > self.0.share) {
+        if open.on_its_connection() > self.0.share {
             self.warn();
             return None;
         }
@@ -103,17 +107,14 @@ impl InFlight {
             self.warn();
             return None;
         }
-        if let Some(open) = &open {
-            open.admitted();
-        }
-        let permit = Permit { counter: Arc::clone(&self.0), _open: open };
+        let permit = Permit { counter: Arc::clone(&self.0), open };
         Some(Call {
             sent: Sent::default(),
             deadline,
             start: Instant::now(),
             method,
             caller,
-            _permit: Arc::new(permit),
+            permit: Arc::new(permit),
         })
     }
 
@@ -150,7 +151,7 @@ impl InFlight {
 #[derive(Debug)]
 struct Permit {
     counter: Arc<Counter>,
-    _open: Option<OpenCall>,
+    open: OpenCall,
 }
 
 impl Drop for Permit {

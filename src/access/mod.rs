@@ -172,7 +172,8 @@ impl Access {
             .ok_or(Refusal::Unknown("neither a client certificate nor a token"))
     }
 
-    fn is_proxy(&self, peer: &Peer) -> bool {
+    /// Whether the peer is a listed proxy, behind which there are many callers.
+    pub fn is_proxy(&self, peer: &Peer) -> bool {
         peer.addr.is_some_and(|addr| {
             let ip = addr.ip().to_canonical();
             self.proxies.iter().any(|proxies| proxies.contains(&ip))

@@ -124,7 +124,7 @@ pub struct ServerArgs {
     )]
     pub max_in_flight: String,
 
-    /// Open connections; for more, idle ones make way
+    /// Open connections; for more, others are evicted, first those that never made a good call
     #[arg(
         long,
         env = "TOTP_FACADE_MAX_CONNECTIONS",

@@ -5,7 +5,7 @@
 
 pub mod json;
 
-use std::fmt;
+use std::{collections::HashSet, fmt, sync::LazyLock};
 
 #[allow(missing_docs, unreachable_pub, clippy::all, rustdoc::all)]
 mod generated {
@@ -17,6 +17,12 @@ pub use generated::stytch;
 
 /// The compiled contract with its comments, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// The full name of an RPC, if there is one of this name. What is not the contract's is not passed on.
+pub fn method(name: &str) -> Option<&'static str> {
+    static METHODS: LazyLock<HashSet<String>> = LazyLock::new(|| methods().into_iter().collect());
+    METHODS.get(name).map(String::as_str)
+}
 
 /// The full name of every RPC, as in `stytch.b2b.totp.v1.TotpService/Create`.
 pub fn methods() -> Vec<String> {

@@ -1,33 +1,31 @@
 //! The admin port: plain HTTP for probes and for Prometheus.
 
-use std::{future::pending, io, net::SocketAddr};
-
 use axum::{
     Router,
     http::{StatusCode, header::CONTENT_TYPE},
     routing::get,
-    serve::Listener,
 };
-use tokio::{
-    net::TcpListener,
-    sync::{mpsc, watch},
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
 };
+use tokio::{net::TcpListener, sync::watch};
+use tokio_util::sync::CancellationToken;
 
-use super::listener::{Connection, connections};
+use super::{connection, listener::Accepting};
 use crate::metrics::{self, Metrics};
 
-/// Room for the probes of a node and a few scrapers. For more, idle connections make way.
+/// Room for the probes of a node and a few scrapers. For more, the oldest connections are evicted.
 const MAX_CONNECTIONS: usize = 64;
 
-/// Whether new calls are welcome.
-pub(super) type Ready = watch::Receiver<bool>;
-
-/// Serves `/livez` (the process answers), `/readyz` (send it calls) and `/metrics` for ever.
-pub(super) async fn serve(
+/// Serves `/livez` (the process answers), `/readyz` (send it calls) and `/metrics` until `closing` is cancelled.
+pub(super) fn start(
     listener: TcpListener,
-    ready: Ready,
+    ready: watch::Receiver<bool>,
     metrics: Metrics,
-) -> std::io::Result<()> {
+    closing: CancellationToken,
+) {
     let readiness = async move || match *ready.borrow() {
         true => (StatusCode::OK, "ready\n"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
@@ -37,38 +35,12 @@ pub(super) async fn serve(
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(readiness))
         .route("/metrics", get(metrics));
-    axum::serve(Bounded::new(listener)?, router).await
-}
-
-/// The connections of the port, no more than its limit at a time.
-struct Bounded {
-    addr: SocketAddr,
-    connections: mpsc::Receiver<Connection>,
-}
-
-impl Bounded {
-    fn new(listener: TcpListener) -> io::Result<Self> {
-        let addr = listener.local_addr()?;
-        Ok(Self { addr, connections: connections(listener, MAX_CONNECTIONS, None) })
-    }
-}
-
-impl Listener for Bounded {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        match self.connections.recv().await {
-            Some(connection) => {
-                let addr = connection.addr().unwrap_or(self.addr);
-                (connection, addr)
-            }
-            // The runtime is ending.
-            None => pending().await,
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.addr)
-    }
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new());
+    let accepting = Accepting { limit: MAX_CONNECTIONS, tls: None, closing };
+    accepting.start(listener, move |stream, _, activity| {
+        let service = TowerToHyperService::new(router.clone());
+        let connection = Box::pin(http.serve_connection(TokioIo::new(stream), service));
+        async move { connection::serve(connection, &activity, None).await }
+    });
 }

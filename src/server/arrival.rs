@@ -1,7 +1,7 @@
-//! How long a request may take to arrive.
+//! How a request arrives: as one message, and in time.
 //!
-//! A call has its place from its headers on, and without a deadline a message that never comes whole would hold
-//! that place for ever.
+//! A call has its permit from its headers on, and without a deadline a message that never comes whole would hold
+//! that permit for ever. tonic reads the first message of a unary call and ignores those that follow.
 
 use std::{
     pin::Pin,
@@ -19,15 +19,41 @@ use crate::status;
 /// Ample for the few kilobytes of a request, on any line.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// `body`, which fails when it has not come whole in time.
-pub(super) fn in_time(body: Body) -> Body {
-    if body.is_end_stream() { body } else { Body::new(Arriving { body, limit: None }) }
+/// `body`, which fails when it has not come whole in time, or holds more than one message.
+pub(super) fn one_message_in_time(body: Body) -> Body {
+    if body.is_end_stream() {
+        return body;
+    }
+    Body::new(Arriving { body, limit: None, message: Message::default() })
 }
 
 struct Arriving {
     body: Body,
     /// Begins with the first wait: most messages come with their headers.
     limit: Option<Pin<Box<Sleep>>>,
+    message: Message,
+}
+
+/// How much of a message has come: a byte of flags, four of length, and so many more.
+#[derive(Default)]
+struct Message {
+    prefix: [u8; Self::PREFIX],
+    read: usize,
+}
+
+impl Message {
+    const PREFIX: usize = 5;
+
+    /// Reads more of it. Says whether there is something after it.
+    fn is_exceeded_by(&mut self, bytes: &[u8]) -> bool {
+        for (slot, byte) in self.prefix.iter_mut().skip(self.read).zip(bytes) {
+            *slot = *byte;
+        }
+        self.read = self.read.saturating_add(bytes.len());
+        let [_, length @ ..] = self.prefix;
+        let length = u32::from_be_bytes(length) as usize;
+        self.read >= Self::PREFIX && self.read - Self::PREFIX > length
+    }
 }
 
 impl HttpBody for Arriving {
@@ -38,12 +64,20 @@ impl HttpBody for Arriving {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        if polled.is_ready() {
-            return polled;
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => {
+                let data = frame.data_ref();
+                match data.is_some_and(|data| self.message.is_exceeded_by(data)) {
+                    true => Poll::Ready(Some(Err(status::more_than_one_message()))),
+                    false => Poll::Ready(Some(Ok(frame))),
+                }
+            }
+            Poll::Pending => {
+                let limit = self.limit.get_or_insert_with(|| Box::pin(sleep(LIMIT)));
+                limit.as_mut().poll(context).map(|()| Some(Err(status::deadline_exceeded(false))))
+            }
+            ended => ended,
         }
-        let limit = self.limit.get_or_insert_with(|| Box::pin(sleep(LIMIT)));
-        limit.as_mut().poll(context).map(|()| Some(Err(status::deadline_exceeded(false))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -85,6 +119,7 @@ mod tests {
             self.frames -= 1;
             let next = Instant::now() + self.pause;
             self.next.as_mut().reset(next);
+            // Of a message that is longer than what comes of it.
             Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"x")))))
         }
     }
@@ -94,7 +129,7 @@ mod tests {
         for frames in [0, 1, 1000] {
             let pause = Duration::from_millis(700);
             let body = Body::new(Dripping { frames, pause, next: Box::pin(sleep(pause)) });
-            let mut body = in_time(body);
+            let mut body = one_message_in_time(body);
             let start = Instant::now();
 
             let error = loop {
@@ -107,6 +142,29 @@ mod tests {
 
             assert_eq!(error.code(), Code::DeadlineExceeded, "{frames}");
             assert_eq!(start.elapsed(), LIMIT, "{frames}");
+        }
+    }
+
+    #[test]
+    fn a_second_message_is_found_however_the_bytes_are_cut() {
+        let one = b"\0\0\0\0\x03abc";
+        for (bytes, exceeds) in [
+            (&one[..], false),
+            (&one[..6], false),
+            (b"", false),
+            (b"\0\0\0\0\0", false),
+            (b"\0\0\0\0\0\0", true),
+            (&[&one[..], one].concat(), true),
+            (&[&one[..], b"\0"].concat(), true),
+        ] {
+            for size in [1, 2, 4, 5, 7, 100] {
+                let mut message = Message::default();
+
+                let exceeded =
+                    bytes.chunks(size).fold(false, |_, chunk| message.is_exceeded_by(chunk));
+
+                assert_eq!(exceeded, exceeds, "{bytes:?} in pieces of {size}");
+            }
         }
     }
 }

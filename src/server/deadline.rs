@@ -1,13 +1,13 @@
 //! The caller's deadline, from `grpc-timeout`.
 //!
-//! tonic answers `CANCELLED` when it runs out, which meshes retry, and ignores values it cannot read.
-//! So it is read and enforced here, a little earlier.
+//! tonic's server answers `CANCELLED` when it runs out, which meshes retry, and ignores values it cannot read.
+//! So it is read and enforced here, a little earlier than the caller gives up.
 
 use std::time::Duration;
 
 use http::HeaderMap;
 
-/// By how much we are early at least: tonic's own timer starts before ours, and both tick in
+/// By how much we are early at least: the caller's timer starts before ours, and both tick in
 /// milliseconds.
 const SHORTEST_LEAD: Duration = Duration::from_millis(2);
 /// By how much at most: enough for the answer to reach the caller before it gives up.

@@ -1,118 +1,157 @@
-//! The layer around every call: its caller, admission, deadline, panics, the record of its end.
+//! What stands around every call on a connection: protocol, caller, admission, deadline, panics, the record of its end.
 //!
-//! One layer rather than four, for they share one future and one allocation. Health and reflection
+//! One service rather than a layer for each, for they share one future and one allocation. Health and reflection
 //! pass without admission and deadline, because a full server must still answer its probes; their
-//! streams end when the server drains, which an open `Health.Watch` would otherwise hold up for ever.
+//! streams end when the connection closes, which an open `Health.Watch` would otherwise hold up for ever.
 
-use std::{
-    convert::Infallible,
-    panic::AssertUnwindSafe,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{convert::Infallible, panic::AssertUnwindSafe, pin::Pin, sync::Arc};
 
 use futures_util::FutureExt as _;
-use http::{Request, Response, uri::PathAndQuery};
+use http::{Request, Response};
+use hyper::{body::Incoming, service::Service};
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status, body::Body, service::Routes};
-use tower::{Layer, Service, ServiceExt as _};
+use tower::ServiceExt as _;
 
-use super::{
-    arrival, deadline,
-    drain::Closing,
-    listener::Peer,
-    slots::{Activity, OpenCall},
-};
+use super::{arrival, deadline, listener::Peer, protocol, slots::Activity, streams};
 use crate::{
     access::{Access, Caller, REFLECTION},
     call::InFlight,
+    proto,
     status::{self, Violation},
 };
 
-#[derive(Clone, Debug)]
-pub(super) struct GuardLayer {
+/// What all connections share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) routes: Routes,
     pub(super) access: Access,
     pub(super) in_flight: InFlight,
-    pub(super) closing: Closing,
 }
 
-impl Layer<Routes> for GuardLayer {
-    type Service = Guard;
+/// Serves the calls of one connection.
+#[derive(Clone, Debug)]
+pub(super) struct Guard {
+    shared: Arc<Shared>,
+    peer: Arc<Peer>,
+    activity: Arc<Activity>,
+}
 
-    fn layer(&self, routes: Routes) -> Guard {
-        Guard { routes, layer: Arc::new(self.clone()) }
+impl Guard {
+    pub(super) fn new(shared: Arc<Shared>, peer: Peer, activity: Arc<Activity>) -> Self {
+        Self { shared, peer: Arc::new(peer), activity }
     }
 }
 
-#[derive(Clone, Debug)]
-pub(super) struct Guard {
-    routes: Routes,
-    layer: Arc<GuardLayer>,
-}
-
-impl Service<Request<Body>> for Guard {
+impl Service<Request<Incoming>> for Guard {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let Self { routes, layer } = self.clone();
-        let mut record = Record::start(&request);
-        let activity =
-            request.extensions().get::<Peer>().and_then(|peer| peer.activity.as_ref()).cloned();
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let guard = self.clone();
         Box::pin(async move {
-            let answer = if request.uri().path().starts_with("/grpc.") {
-                layer.own(routes, request, activity.as_ref()).await
-            } else {
-                let open = activity.as_ref().map(Activity::begin);
-                layer.admitted(routes, request, open).await.map(complete)
-            };
-            let response = answer.unwrap_or_else(Status::into_http);
+            let method = Method::of(&request);
+            let mut record = Record::start(method.name());
+            if let Some(response) = protocol::refusal(&request) {
+                record.end(Code::Unknown);
+                return Ok(response);
+            }
+            let response = guard.respond(method, request.map(Body::new)).await;
+            let response = complete(response.unwrap_or_else(Status::into_http));
             record.end(code_of(&response));
             Ok(response)
         })
     }
 }
 
-impl GuardLayer {
-    /// Who makes the call, if they may call `method`.
-    fn caller(&self, request: &Request<Body>, method: &str) -> Result<Arc<Caller>, Status> {
-        let nobody = Peer::default();
-        let peer = request.extensions().get().unwrap_or(&nobody);
-        self.access
-            .caller(method, request.headers(), peer)
-            .map_err(|refusal| status::refused(&refusal))
-    }
+/// What a call asks for. A name is one of the contract's and not what the caller wrote, which may be anything.
+#[derive(Clone, Copy, Debug)]
+enum Method {
+    Health(&'static str),
+    Reflection(&'static str),
+    Ours(&'static str),
+    /// Whether it is of the health service, which is open to all.
+    Unknown {
+        of_health: bool,
+    },
+}
 
-    /// A call of gRPC's own services: grpc.health.v1 is open to all, grpc.reflection.* is not.
-    async fn own(
-        &self,
-        routes: Routes,
-        request: Request<Body>,
-        activity: Option<&Arc<Activity>>,
-    ) -> Result<Response<Body>, Status> {
-        let watch = activity.map(|it| it.watch().ok_or_else(status::overloaded)).transpose()?;
-        let request = if request.uri().path().starts_with("/grpc.health.") {
-            request.map(arrival::in_time)
+const HEALTH_METHODS: [&str; 2] = ["grpc.health.v1.Health/Check", "grpc.health.v1.Health/Watch"];
+
+const REFLECTION_METHODS: [&str; 2] = [
+    "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
+
+/// Stands for every method that there is not.
+const OTHER: &str = "_OTHER";
+
+impl Method {
+    fn of<B>(request: &Request<B>) -> Self {
+        let name = request.uri().path().strip_prefix('/').unwrap_or_default();
+        let known = |names: [&'static str; 2]| names.into_iter().find(|known| *known == name);
+        if let Some(name) = proto::method(name) {
+            Self::Ours(name)
+        } else if let Some(name) = known(HEALTH_METHODS) {
+            Self::Health(name)
+        } else if let Some(name) = known(REFLECTION_METHODS) {
+            Self::Reflection(name)
         } else {
-            self.caller(&request, REFLECTION)?;
-            request
-        };
-        let response = caught(routes.oneshot(request)).await?;
-        Ok(response.map(|body| self.closing.ends(body, watch)))
+            Self::Unknown { of_health: name.starts_with("grpc.health.v1.Health/") }
+        }
     }
 
-    /// A call of ours, if there is a place for it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Health(name) | Self::Reflection(name) | Self::Ours(name) => name,
+            Self::Unknown { .. } => OTHER,
+        }
+    }
+}
+
+impl Guard {
+    async fn respond(
+        &self,
+        method: Method,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, Status> {
+        if protocol::is_too_large(&request) {
+            return Err(status::metadata_too_large());
+        }
+        match method {
+            Method::Ours(name) => self.admitted(name, request).await,
+            Method::Health(_) => self.of_grpc(request.map(arrival::one_message_in_time)).await,
+            Method::Reflection(_) => {
+                self.caller(REFLECTION, &request)?;
+                self.of_grpc(request).await
+            }
+            Method::Unknown { of_health: true } => Err(status::unimplemented()),
+            Method::Unknown { of_health: false } => {
+                self.caller(OTHER, &request)?;
+                Err(status::unimplemented())
+            }
+        }
+    }
+
+    /// Who makes the call, if they may call `method`.
+    fn caller(&self, method: &str, request: &Request<Body>) -> Result<Arc<Caller>, Status> {
+        let caller = self.shared.access.caller(method, request.headers(), &self.peer);
+        caller.map_err(|refusal| status::refused(&refusal))
+    }
+
+    /// A call of gRPC's own services.
+    async fn of_grpc(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
+        let watch = self.activity.watch().ok_or_else(status::overloaded)?;
+        let response = caught(self.shared.routes.clone().oneshot(request)).await?;
+        Ok(response.map(|body| streams::ended_by(self.activity.closing(), body, watch)))
+    }
+
+    /// A call of ours, if there is a permit for it.
     async fn admitted(
         &self,
-        routes: Routes,
+        method: &'static str,
         mut request: Request<Body>,
-        open: Option<OpenCall>,
     ) -> Result<Response<Body>, Status> {
         let time_left = deadline::time_left(request.headers()).map_err(|deadline::Malformed| {
             status::invalid(vec![Violation::new(
@@ -123,19 +162,19 @@ impl GuardLayer {
         if time_left.is_some_and(|time_left| time_left.is_zero()) {
             return Err(status::deadline_exceeded(false));
         }
-        let path = request.uri().path();
-        let caller = self.caller(&request, path.strip_prefix('/').unwrap_or(path))?;
+        let caller = self.caller(method, &request)?;
         let deadline = time_left.and_then(|time_left| Instant::now().checked_add(time_left));
-        let method = request.uri().path_and_query().cloned();
-        let call =
-            self.in_flight.admit(method, caller, deadline, open).ok_or_else(status::overloaded)?;
+        let in_flight = &self.shared.in_flight;
+        let call = in_flight
+            .admit(method, caller, deadline, self.activity.begin())
+            .ok_or_else(status::overloaded)?;
         let sent = call.sent.clone();
         request.extensions_mut().insert(call);
-        let request = request.map(arrival::in_time);
-        let answer = caught(routes.oneshot(request));
+        let request = request.map(arrival::one_message_in_time);
+        let response = caught(self.shared.routes.clone().oneshot(request));
         match deadline {
-            None => answer.await,
-            Some(deadline) => timeout_at(deadline, answer)
+            None => response.await,
+            Some(deadline) => timeout_at(deadline, response)
                 .await
                 .unwrap_or_else(|_| Err(status::deadline_exceeded(sent.get()))),
         }
@@ -144,25 +183,29 @@ impl GuardLayer {
 
 /// Turns a panic into a status. Left alone it would reset the stream, which callers see as `CANCELLED`.
 async fn caught(
-    answer: impl Future<Output = Result<Response<Body>, Infallible>>,
+    response: impl Future<Output = Result<Response<Body>, Infallible>>,
 ) -> Result<Response<Body>, Status> {
-    match AssertUnwindSafe(answer).catch_unwind().await {
+    match AssertUnwindSafe(response).catch_unwind().await {
         Ok(Ok(response)) => Ok(response),
         Err(_) => Err(status::panicked()),
     }
 }
 
-/// Gives the errors that tonic makes by itself the details that every error of ours has.
+/// Gives the errors that tonic makes by itself the details that every error of ours has. What else tonic says stays,
+/// such as the compressions that it knows.
 fn complete(response: Response<Body>) -> Response<Body> {
-    match Status::from_header_map(response.headers()) {
-        Some(status) if status.code() != Code::Ok && status.details().is_empty() => {
-            status::of_transport(&status).into_http()
-        }
-        _ => response,
+    let status = match Status::from_header_map(response.headers()) {
+        Some(status) if status.code() != Code::Ok && status.details().is_empty() => status,
+        _ => return response,
+    };
+    let mut completed: Response<Body> = status::of_transport(&status).into_http();
+    for (name, value) in response.headers() {
+        completed.headers_mut().entry(name).or_insert_with(|| value.clone());
     }
+    completed
 }
 
-/// The code of an answer. One that is not an error up front has its code in the trailers: for our
+/// The code of a response. One that is not an error up front has its code in the trailers: for our
 /// unary calls that is `OK`.
 fn code_of(response: &Response<Body>) -> Code {
     Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code())
@@ -170,18 +213,14 @@ fn code_of(response: &Response<Body>) -> Code {
 
 /// Writes one line when a call ends, also when its caller goes away first.
 struct Record {
-    method: Option<PathAndQuery>,
+    method: &'static str,
     start: Instant,
     code: Code,
 }
 
 impl Record {
-    fn start(request: &Request<Body>) -> Self {
-        Self {
-            method: request.uri().path_and_query().cloned(),
-            start: Instant::now(),
-            code: Code::Cancelled,
-        }
+    fn start(method: &'static str) -> Self {
+        Self { method, start: Instant::now(), code: Code::Cancelled }
     }
 
     fn end(&mut self, code: Code) {
@@ -192,7 +231,7 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         tracing::debug!(
-            method = self.method.as_ref().map(PathAndQuery::path),
+            method = self.method,
             code = ?self.code,
             elapsed = ?self.start.elapsed(),
             "call ended"

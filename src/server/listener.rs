@@ -1,30 +1,21 @@
 //! Accepts connections, no more than a limit at a time, and brings them through TLS.
 //!
-//! With all file descriptors taken, `accept` fails at once and for as long as that lasts; tonic's own
-//! loop would spin on it. At the limit idle connections make way, as `slots.rs` says.
+//! With all file descriptors taken, `accept` fails at once and for as long as that lasts; tonic's own loop would spin
+//! on it. At the limit connections are evicted, as `slots.rs` says.
 
-use std::{
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::StreamExt as _;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::mpsc,
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use tokio_util::either::Either;
-use tonic::transport::server::{Connected, TcpIncoming};
+use tokio_util::{either::Either, sync::CancellationToken, task::TaskTracker};
+use tonic::transport::server::TcpIncoming;
 
 use super::{
-    slots::{Activity, Slot, Slots},
+    slots::{Activity, Slots},
     tls::{ClientCertificate, Tls},
 };
 use crate::reload::Reloaded;
@@ -35,44 +26,77 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long a client may take for the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// The connections of `listener`, at most `limit` of them open, those in the handshake included; one more waits,
-/// and the rest in the kernel's backlog. Handshakes go on side by side; one that fails or takes too long ends that
-/// connection alone. Nothing is accepted once the receiver is dropped.
-pub(super) fn connections(
-    listener: TcpListener,
-    limit: usize,
-    tls: Option<Reloaded<Tls>>,
-) -> mpsc::Receiver<Connection> {
-    let mut incoming = TcpIncoming::from(listener)
-        .with_nodelay(Some(true))
-        .with_keepalive(Some(Duration::from_secs(60)));
-    let slots = Slots::new(limit);
-    let (sender, receiver) = mpsc::channel(1);
-    tokio::spawn(async move {
+/// The bytes of a connection.
+pub(super) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug, Default)]
+pub struct Peer {
+    /// Where it connects from.
+    pub addr: Option<SocketAddr>,
+    /// The client's certificate, if it gave one that is trusted.
+    pub certificate: Option<Arc<ClientCertificate>>,
+}
+
+/// How connections are accepted.
+pub(super) struct Accepting {
+    /// How many may be open, those in the handshake included; one more waits, and the rest in the kernel's backlog.
+    pub(super) limit: usize,
+    pub(super) tls: Option<Reloaded<Tls>>,
+    /// Cancelled when nothing is accepted any more and all connections are to end.
+    pub(super) closing: CancellationToken,
+}
+
+impl Accepting {
+    /// Serves each connection of `listener` by `serve`, in tasks that the tracker returned knows. Handshakes go on side
+    /// by side; one that fails or takes too long ends that connection alone.
+    pub(super) fn start<S>(
+        self,
+        listener: TcpListener,
+        serve: impl Fn(Stream, Peer, Arc<Activity>) -> S + Clone + Send + 'static,
+    ) -> TaskTracker
+    where
+        S: Future<Output = ()> + Send + 'static,
+    {
+        let tasks = TaskTracker::new();
+        tokio::spawn(self.accept_all(listener, serve, tasks.clone()));
+        tasks
+    }
+
+    async fn accept_all<S>(
+        self,
+        listener: TcpListener,
+        serve: impl Fn(Stream, Peer, Arc<Activity>) -> S + Clone + Send + 'static,
+        tasks: TaskTracker,
+    ) where
+        S: Future<Output = ()> + Send + 'static,
+    {
+        let Self { limit, tls, closing } = self;
+        let mut incoming = TcpIncoming::from(listener)
+            .with_nodelay(Some(true))
+            .with_keepalive(Some(Duration::from_secs(60)));
+        let slots = Slots::new(limit, closing.clone());
         loop {
-            // First the connection, so that nobody makes way for one that does not come.
+            // First the connection, so that nobody is evicted for one that does not come.
             let accepted = async {
                 let stream = accept(&mut incoming).await?;
                 Some((stream, slots.take().await))
             };
-            let (stream, slot) = tokio::select! {
-                accepted = accepted => match accepted {
-                    Some(accepted) => accepted,
-                    None => return,
-                },
-                // The server closes, and takes no more.
-                () = sender.closed() => return,
+            let Some(Some((stream, slot))) = closing.run_until_cancelled(accepted).await else {
+                return;
             };
-            let (sender, tls) = (sender.clone(), tls.clone());
-            let ready = async move {
-                if let Some(connection) = Connection::new(stream, slot, tls.as_ref()).await {
-                    let _ = sender.send(connection).await;
+            let (serve, tls) = (serve.clone(), tls.clone());
+            tasks.spawn(async move {
+                let ready = ready(stream, tls.as_ref());
+                let ready = slot.activity.closing().run_until_cancelled(ready).await;
+                if let Some(Some((stream, peer))) = ready {
+                    serve(stream, peer, Arc::clone(&slot.activity)).await;
                 }
-            };
-            tokio::spawn(ready);
+                // The whole of it moves in here, its permit too.
+                drop(slot);
+            });
         }
-    });
-    receiver
+    }
 }
 
 /// The next connection, however long `accept` fails.
@@ -104,52 +128,17 @@ fn is_about_the_peer(error: &io::Error) -> bool {
     )
 }
 
-/// Who is at the other end of a connection. In the extensions of each of its requests.
-#[derive(Clone, Debug, Default)]
-pub struct Peer {
-    /// Where it connects from.
-    pub addr: Option<SocketAddr>,
-    /// The client's certificate, if it gave one that is trusted.
-    pub certificate: Option<Arc<ClientCertificate>>,
-    /// What the connection does.
-    pub activity: Option<Arc<Activity>>,
-}
-
-/// A connection that is ready for HTTP/2, which holds its slot until it is closed.
-pub(super) struct Connection {
-    stream: Stream,
-    peer: Peer,
-    closing: Pin<Box<dyn Future<Output = ()> + Send>>,
-    slot: Slot,
-}
-
-type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
-
-impl Connection {
-    /// Where it comes from.
-    pub(super) fn addr(&self) -> Option<SocketAddr> {
-        self.peer.addr
-    }
-
-    async fn new(stream: TcpStream, slot: Slot, tls: Option<&Reloaded<Tls>>) -> Option<Self> {
-        let addr = stream.peer_addr().ok();
-        let mut closing = Box::pin(Arc::clone(&slot.activity).closing());
-        let (stream, certificate) = match tls {
-            None => (Either::Left(stream), None),
-            Some(tls) => {
-                let tls = tls.get();
-                let stream = tokio::select! {
-                    stream = handshake(stream, &tls) => stream?,
-                    () = &mut closing => return None,
-                };
-                let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-                let certificate = ClientCertificate::new(chain, &tls).map(Arc::new);
-                (Either::Right(Box::new(stream)), certificate)
-            }
-        };
-        let activity = Some(Arc::clone(&slot.activity));
-        Some(Self { stream, peer: Peer { addr, certificate, activity }, closing, slot })
-    }
+/// The connection once it is ready for HTTP, with who is at its other end.
+async fn ready(stream: TcpStream, tls: Option<&Reloaded<Tls>>) -> Option<(Stream, Peer)> {
+    let addr = stream.peer_addr().ok();
+    let Some(tls) = tls else {
+        return Some((Either::Left(stream), Peer { addr, certificate: None }));
+    };
+    let tls = tls.get();
+    let stream = handshake(stream, &tls).await?;
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let certificate = ClientCertificate::new(chain, &tls).map(Arc::new);
+    Some((Either::Right(Box::new(stream)), Peer { addr, certificate }))
 }
 
 async fn handshake(stream: TcpStream, tls: &Tls) -> Option<TlsStream<TcpStream>> {
@@ -166,76 +155,9 @@ async fn handshake(stream: TcpStream, tls: &Tls) -> Option<TlsStream<TcpStream>>
     }
 }
 
-impl Connected for Connection {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.peer.clone()
-    }
-}
-
-impl Connection {
-    /// Does `io`, or ends it when the connection is to make way. Also a write is ended, which waits for as long as
-    /// the client does not read.
-    fn unless_evicted<T>(
-        &mut self,
-        context: &mut Context<'_>,
-        io: impl FnOnce(Pin<&mut Stream>, &mut Context<'_>) -> Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if !self.slot.activity.is_evicted() {
-            match io(Pin::new(&mut self.stream), context) {
-                Poll::Pending if self.closing.as_mut().poll(context).is_ready() => {}
-                polled => return polled,
-            }
-        }
-        Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.unless_evicted(context, |stream, context| stream.poll_read(context, buffer))
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.unless_evicted(context, |stream, context| stream.poll_write(context, bytes))
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.unless_evicted(context, |stream, context| stream.poll_write_vectored(context, slices))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.unless_evicted(context, |stream, context| stream.poll_flush(context))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.unless_evicted(context, |stream, context| stream.poll_shutdown(context))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use futures_util::stream;
-    use tokio::io::AsyncWriteExt as _;
 
     use super::*;
 
@@ -254,28 +176,5 @@ mod tests {
 
         assert!(accepted.is_none(), "the stream of connections is over");
         assert_eq!(start.elapsed(), Duration::from_millis(10 + 20 + 40));
-    }
-
-    #[tokio::test]
-    async fn a_connection_whose_client_does_not_read_makes_way_too() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let addr = listener.local_addr().expect("an address");
-        let client = TcpStream::connect(addr).await.expect("a connection");
-        let (server, _) = listener.accept().await.expect("its other end");
-        let slots = Slots::new(1);
-        let slot = slots.take().await;
-        let mut connection = Connection::new(server, slot, None).await.expect("no handshake");
-        let writing = tokio::spawn(async move {
-            loop {
-                if let Err(error) = connection.write_all(&[0; 64 * 1024]).await {
-                    return error.kind();
-                }
-            }
-        });
-
-        let _next = slots.take().await;
-
-        assert_eq!(writing.await.expect("no panic"), io::ErrorKind::ConnectionAborted);
-        drop(client);
     }
 }

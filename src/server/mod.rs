@@ -1,30 +1,42 @@
-//! Serves the façade: listeners, layers, health, reflection, and the drain at the end.
+//! Serves the façade: listeners, connections, calls, health, reflection, and the drain at the end.
+//!
+//! Each connection is served by hyper's own builder rather than by tonic's server, which hides it: eviction, maximum
+//! age and drain all end a connection in the same graceful way ([`connection`]).
 //!
 //! [`run`] takes its sockets and its stop signal from the caller, so that the binary and every test
 //! run the same code. It knows nothing of TOTP.
 
 mod admin;
 mod arrival;
+mod connection;
 mod deadline;
-mod drain;
 mod guard;
+mod health;
 mod listener;
+mod protocol;
+mod resets;
 mod slots;
+mod streams;
 pub mod tls;
 
-use std::{io, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use futures_util::stream::poll_fn;
-use tokio::{net::TcpListener, sync::watch, time::sleep};
-use tonic::transport::Server;
-use tonic_health::{ServingStatus, server::HealthReporter};
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::Access, call::InFlight, metrics::Metrics, proto, reload::Reloaded, service::Services,
 };
-use drain::Close;
-use guard::GuardLayer;
+use guard::{Guard, Shared};
+use listener::Accepting;
 pub use listener::Peer;
+use resets::Counted;
 pub use slots::OpenCall;
 use tls::Tls;
 
@@ -35,9 +47,9 @@ pub struct Settings {
     pub reflection: bool,
     /// Calls in the process; more are shed at once.
     pub max_in_flight: usize,
-    /// Open connections; for more, idle ones make way.
+    /// Open connections; for more, others are evicted.
     pub max_connections: usize,
-    /// How long a connection is used, a tenth more or less; 0: for as long as it lasts.
+    /// How long a connection is used, give or take a tenth; zero for as long as it lasts.
     pub max_connection_age: Duration,
     /// How long calls are still welcome after the stop signal, for load balancers to notice.
     pub drain_delay: Duration,
@@ -73,12 +85,6 @@ pub struct Listeners {
 /// Why a server ended other than by a clean drain.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A listener failed for good.
-    #[error("the server failed")]
-    Server(#[from] tonic::transport::Error),
-    /// The admin listener failed for good.
-    #[error("the admin port failed")]
-    Admin(#[from] io::Error),
     /// The descriptors of the contract cannot be served.
     #[error("reflection cannot be served")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -90,12 +96,12 @@ pub enum Error {
     },
 }
 
-/// Serves until `stop`, then drains: says `NOT_SERVING`, waits for that to be noticed, sends GOAWAY,
+/// Serves until `stop`, which is first polled when calls are answered, then drains: says `NOT_SERVING`, waits for that to be noticed, sends GOAWAY,
 /// and lets open calls finish, those included whose caller has gone.
 ///
 /// # Errors
 ///
-/// When a listener fails, or when the drain runs out of time.
+/// When reflection cannot be served, or when the drain runs out of time.
 pub async fn run(
     listeners: Listeners,
     settings: &Settings,
@@ -105,72 +111,70 @@ pub async fn run(
     stop: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     let in_flight = InFlight::new(settings.max_in_flight);
-    let (close, closing) = Close::new();
-    let (ready, is_ready) = watch::channel(true);
-    let (health, health_service) = tonic_health::server::health_reporter();
+    let (serving, is_serving) = watch::channel(true);
     let Services { routes, names } = services;
-    report(&health, &names, ServingStatus::Serving).await;
-
-    let mut routes = routes.add_service(health_service);
+    let mut routes = routes.add_service(health::service(names, is_serving.clone()));
     if settings.reflection {
         routes =
             routes.add_service(reflection().build_v1()?).add_service(reflection().build_v1alpha()?);
     }
-    let routes = routes.prepare();
     let Door { tls, access } = door;
-    let guard = GuardLayer { access, in_flight: in_flight.clone(), closing: closing.clone() };
-    let goaway = async {
-        stop.await;
-        tracing::info!(in_flight = in_flight.count(), "draining");
-        ready.send_replace(false);
-        report(&health, &names, ServingStatus::NotServing).await;
-        sleep(settings.drain_delay).await;
-        close.now();
-    };
-    let mut connections = listener::connections(listeners.grpc, settings.max_connections, tls);
-    let calls =
-        poll_fn(move |context| connections.poll_recv(context).map(|it| it.map(Ok::<_, io::Error>)));
-    let served = async {
-        transport(in_flight.share())
-            .layer(guard)
-            .add_routes(routes)
-            .serve_with_incoming_shutdown(calls, goaway)
-            .await?;
+    let routes = routes.prepare();
+    let shared = Arc::new(Shared { routes, access, in_flight: in_flight.clone() });
+
+    let closing = CancellationToken::new();
+    let over = CancellationToken::new();
+    let _over = over.clone().drop_guard();
+    admin::start(listeners.admin, is_serving, metrics, over);
+    let accepting = Accepting { limit: settings.max_connections, tls, closing: closing.clone() };
+    let http = transport(in_flight.share());
+    let max_age = Some(settings.max_connection_age).filter(|age| !age.is_zero());
+    let connections = accepting.start(listeners.grpc, move |stream, peer, activity| {
+        let is_proxy = shared.access.is_proxy(&peer);
+        let stream = Counted::new(stream, Arc::clone(&activity), is_proxy);
+        let guard = Guard::new(Arc::clone(&shared), peer, Arc::clone(&activity));
+        let connection = Box::pin(http.serve_connection(TokioIo::new(stream), guard));
+        async move { connection::serve(connection, &activity, max_age).await }
+    });
+
+    stop.await;
+    tracing::info!(in_flight = in_flight.count(), "draining");
+    serving.send_replace(false);
+    sleep(settings.drain_delay).await;
+    closing.cancel();
+    connections.close();
+    let drained = async {
+        connections.wait().await;
         in_flight.idle().await;
-        Ok(())
     };
-    let limit = async {
-        closing.wait().await;
-        sleep(settings.drain_timeout).await;
-    };
-    tokio::select! {
-        result = served => result,
-        result = admin::serve(listeners.admin, is_ready, metrics) => Ok(result?),
-        () = limit => match in_flight.count() {
-            0 => {
-                tracing::warn!("some idle connections would not close");
-                Ok(())
-            }
-            in_flight => Err(Error::DrainTimeout { in_flight }),
-        },
+    match (timeout(settings.drain_timeout, drained).await, in_flight.count()) {
+        (Ok(()), _) => Ok(()),
+        (Err(_), 0) => {
+            tracing::warn!("some idle connections would not close");
+            Ok(())
+        }
+        (Err(_), in_flight) => Err(Error::DrainTimeout { in_flight }),
     }
 }
 
-/// HTTP/2 as we want it; tonic's defaults are made for larger messages and trusted peers.
-fn transport(streams: usize) -> Server {
-    Server::builder()
-        .accept_http1(false)
+/// HTTP/2 as we want it; the defaults are made for larger messages and trusted peers.
+fn transport(streams: usize) -> http2::Builder<TokioExecutor> {
+    let mut http = http2::Builder::new(TokioExecutor::new());
+    http.timer(TokioTimer::new())
         // Finds peers that vanished without closing.
-        .http2_keepalive_interval(Some(Duration::from_secs(60)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
+        .keep_alive_interval(Some(Duration::from_secs(60)))
+        .keep_alive_timeout(Duration::from_secs(20))
         // Requests are small, so a stream needs room for one and a connection for some.
         .initial_stream_window_size(64 * 1024)
         .initial_connection_window_size(1024 * 1024)
         .max_concurrent_streams(u32::try_from(streams).unwrap_or(u32::MAX))
-        .http2_max_header_list_size(16 * 1024)
-        // Rapid reset (CVE-2023-44487) and its kin end the connection.
-        .http2_max_pending_accept_reset_streams(Some(20))
-        .http2_max_local_error_reset_streams(Some(100))
+        // More than is taken, so that what is too large can be refused with a status.
+        .max_header_list_size(u32::try_from(4 * protocol::MAX_METADATA).unwrap_or(u32::MAX))
+        // Those that nobody has looked at, each as large as one that is open.
+        .max_pending_accept_reset_streams(streams)
+        // What is reset is counted in resets.rs.
+        .max_local_error_reset_streams(None);
+    http
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {
@@ -182,10 +186,4 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
         .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
         .include_reflection_service(false)
-}
-
-async fn report(health: &HealthReporter, names: &[&'static str], status: ServingStatus) {
-    for name in names.iter().copied().chain([""]) {
-        health.set_service_status(name, status).await;
-    }
 }

@@ -1,9 +1,10 @@
-//! Room for connections: no more than a limit are open, and those that do nothing make way.
+//! Room for connections: no more than a limit are open, and who is evicted for whom.
 //!
-//! Whoever opens connections and says nothing could otherwise keep everybody else out. So when there is no room, the
-//! connection that has had no call open for the longest time is closed, once that is [`SHORTEST`]: one in its
-//! handshake, one that dribbles, one that is idle. Those on which no call was ever admitted go first. Clients of gRPC
-//! connect again when they have something to say.
+//! Whoever opens connections and does nothing of use could otherwise keep everybody else out. So a connection is a
+//! *stranger* until a call on it was let through to Stytch; health checks, reflection and refused calls do not count.
+//! For a newcomer the oldest stranger is evicted, whatever it chatters. A connection that has been of use is evicted,
+//! the longest idle first, only when another becomes of use and together they would leave no room for newcomers.
+//! Clients of gRPC connect again when they have something to say.
 
 use std::{
     sync::{
@@ -15,42 +16,58 @@ use std::{
 
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
-/// How long a connection may be idle, whatever happens.
-const SHORTEST: Duration = Duration::from_millis(500);
-/// How often it is looked whether one makes way.
-const LOOK: Duration = Duration::from_millis(20);
+/// How long a connection may be idle, or a stranger, whatever happens.
+const MIN_IDLE: Duration = Duration::from_millis(500);
+/// How often to check for a free slot.
+const EVICTION_POLL: Duration = Duration::from_millis(20);
+/// How long the client of a closing connection has to answer the GOAWAY, and to read what it was sent.
+const GRACE: Duration = Duration::from_secs(2);
+/// The same for a stranger that is evicted: others wait for its slot, or it has done harm.
+const STRANGERS_GRACE: Duration = Duration::from_millis(20);
 /// Streams of gRPC's own services on a connection: anybody may watch the health of this one.
 const MAX_WATCHES: usize = 32;
+/// One slot in so many is evicted at a time.
+const EVICTED_AT_ONCE: usize = 64;
+/// One slot in so many is left to newcomers.
+const NEWCOMERS: usize = 8;
 
+/// The slots of a port.
 #[derive(Debug)]
 pub(super) struct Slots {
-    room: Arc<Semaphore>,
+    free: Arc<Semaphore>,
     limit: usize,
     started: Instant,
     /// In the order of arrival; those that have closed are swept out now and then.
     open: Mutex<Vec<Weak<Activity>>>,
+    closing: CancellationToken,
 }
 
 /// What a connection does.
 #[derive(Debug)]
-pub struct Activity {
-    started: Instant,
-    /// Calls that are open.
+pub(super) struct Activity {
+    slots: Arc<Slots>,
+    /// When it was accepted, in milliseconds after the slots' start.
+    accepted: u64,
+    /// When the last call of use began or ended, likewise.
+    last_active: AtomicU64,
+    /// Calls that are admitted and open.
     calls: AtomicUsize,
+    idle: Notify,
+    /// Calls that were let through to Stytch, ever.
+    useful: AtomicU64,
     /// Streams of gRPC's own services that are open.
     watches: AtomicUsize,
-    /// Whether a call has been admitted on it.
-    served: AtomicBool,
-    /// Since when it is as it is, in milliseconds.
-    since: AtomicU64,
+    /// Streams that either side has reset.
+    resets: AtomicU64,
     evicted: AtomicBool,
-    close: Notify,
+    closing: CancellationToken,
 }
 
-/// A place, held until it is dropped.
+/// A slot, held until it is dropped.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) activity: Arc<Activity>,
@@ -66,35 +83,42 @@ pub struct OpenCall(Arc<Activity>);
 pub(super) struct Watch(Arc<Activity>);
 
 impl Slots {
-    pub(super) fn new(limit: usize) -> Self {
-        let room = Arc::new(Semaphore::new(limit));
-        Self { room, limit, started: Instant::now(), open: Mutex::new(Vec::new()) }
+    /// `limit` of them. All connections are to close once `closing` is cancelled.
+    pub(super) fn new(limit: usize, closing: CancellationToken) -> Arc<Self> {
+        let free = Arc::new(Semaphore::new(limit));
+        Arc::new(Self { free, limit, started: Instant::now(), open: Mutex::default(), closing })
     }
 
-    /// Waits for a place, and makes an idle connection give its own.
-    pub(super) async fn take(&self) -> Slot {
+    /// Waits for a slot, and evicts a stranger for it where there is none.
+    pub(super) async fn take(self: &Arc<Self>) -> Slot {
         loop {
-            if let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {
+            if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
                 return self.occupy(permit);
             }
-            self.evict();
-            if let Ok(Ok(permit)) = timeout(LOOK, Arc::clone(&self.room).acquire_owned()).await {
+            // Where there are many slots many may wait for one, and an eviction takes a while.
+            for _ in 0..self.limit.div_ceil(EVICTED_AT_ONCE) {
+                self.evict();
+            }
+            let free = Arc::clone(&self.free).acquire_owned();
+            if let Ok(Ok(permit)) = timeout(EVICTION_POLL, free).await {
                 return self.occupy(permit);
             }
         }
     }
 
-    fn occupy(&self, permit: OwnedSemaphorePermit) -> Slot {
+    fn occupy(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Slot {
         let activity = Arc::new(Activity {
-            started: self.started,
+            slots: Arc::clone(self),
+            accepted: self.now(),
+            last_active: AtomicU64::new(self.now()),
             calls: AtomicUsize::new(0),
+            idle: Notify::new(),
+            useful: AtomicU64::new(0),
             watches: AtomicUsize::new(0),
-            served: AtomicBool::new(false),
-            since: AtomicU64::new(0),
+            resets: AtomicU64::new(0),
             evicted: AtomicBool::new(false),
-            close: Notify::new(),
+            closing: self.closing.child_token(),
         });
-        activity.touch();
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.len() >= self.limit.saturating_mul(2) {
             open.retain(|it| it.strong_count() > 0);
@@ -103,37 +127,61 @@ impl Slots {
         Slot { activity, _permit: permit }
     }
 
-    /// Closes the connection that has been idle for the longest time, if one has for long enough: first of those that
-    /// were never of use.
+    /// How many connections of use there may be, which leaves some slots to newcomers.
+    fn max_useful(&self) -> usize {
+        self.limit.saturating_sub(self.limit.div_ceil(NEWCOMERS)).max(1)
+    }
+
+    /// Evicts one connection: one of use where there are too many of them, else the oldest stranger.
     fn evict(&self) {
+        let open = self.open();
+        let (useful, strangers): (Vec<_>, Vec<_>) = open.iter().partition(|it| it.is_of_use());
+        let evicted = if useful.len() > self.max_useful() {
+            let idle = useful.into_iter().filter(|it| it.is_idle());
+            idle.min_by_key(|it| it.last_active.load(Ordering::Relaxed))
+        } else {
+            let old = strangers.into_iter().filter(|it| it.age() >= MIN_IDLE);
+            old.min_by_key(|it| it.accepted)
+        };
+        if let Some(evicted) = evicted {
+            tracing::debug!(of_use = evicted.is_of_use(), "a connection is evicted for another");
+            evicted.evict();
+        }
+    }
+
+    /// The connections that are not about to close.
+    fn open(&self) -> Vec<Arc<Activity>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|it| it.strong_count() > 0);
-        let idle = open
-            .iter()
-            .filter_map(Weak::upgrade)
-            .filter(|it| it.calls.load(Ordering::Acquire) == 0 && it.idle_for() >= SHORTEST)
-            .min_by_key(|it| (it.served.load(Ordering::Relaxed), it.since.load(Ordering::Relaxed)));
-        if let Some(idle) = idle {
-            // Not chosen again while it closes.
-            idle.touch();
-            idle.evicted.store(true, Ordering::Release);
-            idle.close.notify_one();
-            tracing::debug!("an idle connection makes way for another");
-        }
+        open.iter().filter_map(Weak::upgrade).filter(|it| !it.closing.is_cancelled()).collect()
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
 impl Activity {
-    fn now(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    fn since(&self, then: u64) -> Duration {
+        Duration::from_millis(self.slots.now().saturating_sub(then))
+    }
+
+    fn age(&self) -> Duration {
+        self.since(self.accepted)
     }
 
     fn touch(&self) {
-        self.since.store(self.now(), Ordering::Relaxed);
+        self.last_active.store(self.slots.now(), Ordering::Relaxed);
     }
 
-    fn idle_for(&self) -> Duration {
-        Duration::from_millis(self.now().saturating_sub(self.since.load(Ordering::Relaxed)))
+    /// Whether a call on it was ever let through to Stytch.
+    fn is_of_use(&self) -> bool {
+        self.useful.load(Ordering::Acquire) > 0
+    }
+
+    fn is_idle(&self) -> bool {
+        let last_active = self.last_active.load(Ordering::Relaxed);
+        self.calls.load(Ordering::Acquire) == 0 && self.since(last_active) >= MIN_IDLE
     }
 
     /// Counts a call until the value is dropped.
@@ -142,36 +190,75 @@ impl Activity {
         OpenCall(Arc::clone(self))
     }
 
-    /// Counts a stream of gRPC's own services until the value is dropped, unless there are too many. It does not
-    /// keep the connection from making way.
+    /// Counts a stream of gRPC's own services until the value is dropped, unless there are too many.
     pub(super) fn watch(self: &Arc<Self>) -> Option<Watch> {
         let watch = Watch(Arc::clone(self));
         let before = self.watches.fetch_add(1, Ordering::AcqRel);
-        self.touch();
         (before < MAX_WATCHES).then_some(watch)
     }
 
-    /// Whether the connection is to close.
-    pub(super) fn is_evicted(&self) -> bool {
-        self.evicted.load(Ordering::Acquire)
+    /// Counts streams that were reset, and closes the connection when there are more than `allowed`, and ten more
+    /// for each call of use.
+    pub(super) fn reset(&self, streams: u64, allowed: u64) {
+        let resets = self.resets.fetch_add(streams, Ordering::Relaxed) + streams;
+        let useful = self.useful.load(Ordering::Relaxed);
+        if resets > useful.saturating_mul(10).saturating_add(allowed)
+            && !self.closing.is_cancelled()
+        {
+            tracing::warn!(resets, useful, "a connection is closed: too many streams were reset");
+            self.evict();
+        }
     }
 
-    /// Waits until the connection is to close.
-    pub(super) async fn closing(self: Arc<Self>) {
-        self.close.notified().await;
+    /// Asks the connection to end, a stranger at once.
+    fn evict(&self) {
+        self.evicted.store(true, Ordering::Release);
+        self.close();
     }
-}
 
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.0.watches.fetch_sub(1, Ordering::AcqRel);
+    /// Asks the connection to end gracefully.
+    pub(super) fn close(&self) {
+        self.closing.cancel();
+    }
+
+    /// Cancelled when the connection is to end.
+    pub(super) fn closing(&self) -> &CancellationToken {
+        &self.closing
+    }
+
+    /// Waits until a connection that is to end may be cut, should its client not close it: its calls have ended, and
+    /// the client has had time to learn so.
+    pub(super) async fn may_be_cut(&self) {
+        loop {
+            let is_of_use = self.is_of_use();
+            let idle = self.idle.notified();
+            if is_of_use && self.calls.load(Ordering::Acquire) > 0 {
+                idle.await;
+                continue;
+            }
+            let useful = self.useful.load(Ordering::Acquire);
+            let is_evicted = self.evicted.load(Ordering::Acquire);
+            sleep(if is_evicted && !is_of_use { STRANGERS_GRACE } else { GRACE }).await;
+            // A call that was on its way when the client was told to go is served as any other.
+            if self.useful.load(Ordering::Acquire) == useful {
+                return;
+            }
+        }
     }
 }
 
 impl OpenCall {
-    /// The call is admitted, so its connection is of use.
-    pub fn admitted(&self) {
-        self.0.served.store(true, Ordering::Relaxed);
+    /// The call is let through to Stytch, so its connection is of use.
+    pub fn count_as_use(&self) {
+        let Self(activity) = self;
+        activity.touch();
+        if activity.useful.fetch_add(1, Ordering::AcqRel) == 0 {
+            let slots = &activity.slots;
+            let useful = slots.open().iter().filter(|it| it.is_of_use()).count();
+            if useful > slots.max_useful() {
+                slots.evict();
+            }
+        }
     }
 
     /// How many there are on its connection, itself included.
@@ -182,9 +269,19 @@ impl OpenCall {
 
 impl Drop for OpenCall {
     fn drop(&mut self) {
-        if self.0.calls.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.touch();
+        let Self(activity) = self;
+        if activity.is_of_use() {
+            activity.touch();
         }
+        if activity.calls.fetch_sub(1, Ordering::AcqRel) == 1 {
+            activity.idle.notify_waiters();
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.watches.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -194,55 +291,108 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn the_longest_idle_connection_makes_way_and_busy_ones_do_not() {
-        let slots = Arc::new(Slots::new(3));
-        let (busy, old, young) = (slots.take().await, slots.take().await, slots.take().await);
-        let call = busy.activity.begin();
-        advance(SHORTEST / 2).await;
-        drop(young.activity.begin());
-        let mut closings =
-            [&busy, &old, &young].map(|it| Box::pin(Arc::clone(&it.activity).closing()));
+    fn slots(limit: usize) -> Arc<Slots> {
+        Slots::new(limit, CancellationToken::new())
+    }
 
-        let taking = tokio::spawn({
-            let slots = Arc::clone(&slots);
-            async move { slots.take().await }
-        });
-        let [busy_closes, old_closes, young_closes] = &mut closings;
-        old_closes.await;
-        drop(old);
-        taking.await.expect("a place");
+    fn is_evicted(slot: &Slot) -> bool {
+        slot.activity.closing.is_cancelled()
+    }
 
-        let soon = Duration::from_millis(1);
-        assert!(
-            timeout(soon, busy_closes).await.is_err() && timeout(soon, young_closes).await.is_err()
-        );
-        drop(call);
+    /// A connection on which a call was let through.
+    async fn of_use(slots: &Arc<Slots>) -> Slot {
+        let slot = slots.take().await;
+        slot.activity.begin().count_as_use();
+        slot
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_that_was_of_use_outlives_those_that_never_were() {
-        let slots = Slots::new(2);
-        let useful = slots.take().await;
-        useful.activity.begin().admitted();
-        advance(SHORTEST).await;
+    async fn for_a_newcomer_the_oldest_stranger_is_evicted_whatever_it_chatters() {
+        let slots = slots(4);
+        let useful = of_use(&slots).await;
+        advance(MIN_IDLE).await;
+        let chatty = slots.take().await;
+        advance(MIN_IDLE).await;
         let silent = slots.take().await;
-        advance(SHORTEST * 2).await;
+        advance(MIN_IDLE).await;
+        let _young = slots.take().await;
+        // Calls that were refused, and one whose message does not come whole.
+        drop((chatty.activity.watch(), chatty.activity.begin()));
+        let _dripping = chatty.activity.begin();
 
         slots.evict();
 
-        assert!(silent.activity.is_evicted() && !useful.activity.is_evicted());
+        assert!(is_evicted(&chatty) && !is_evicted(&silent) && !is_evicted(&useful));
+        slots.evict();
+        assert!(is_evicted(&silent) && !is_evicted(&useful));
+        slots.evict();
+        assert!(!is_evicted(&useful), "never for a stranger, however idle");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_is_closed_while_there_is_room() {
-        let slots = Slots::new(2);
+    async fn a_connection_of_use_is_evicted_for_another_of_use_the_longest_idle_first() {
+        let slots = slots(8);
+        let mut useful = Vec::new();
+        for _ in 0..7 {
+            useful.push(of_use(&slots).await);
+            advance(MIN_IDLE).await;
+        }
+        let busy = useful[0].activity.begin();
+        let newcomer = slots.take().await;
+        assert!(!useful.iter().any(is_evicted), "a stranger evicts nobody of use");
+
+        newcomer.activity.begin().count_as_use();
+
+        let evicted: Vec<_> = useful.iter().map(is_evicted).collect();
+        assert_eq!(evicted, [false, true, false, false, false, false, false]);
+        drop(busy);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_evicted_while_there_is_room_or_before_its_time() {
+        let slots = slots(2);
         let first = slots.take().await;
-        advance(SHORTEST * 10).await;
+        advance(MIN_IDLE * 10).await;
+        let second = slots.take().await;
+        assert!(!is_evicted(&first));
+        drop(first);
 
-        let _second = slots.take().await;
+        let third = slots.take().await;
 
-        let closes = Arc::clone(&first.activity).closing();
-        assert!(timeout(SHORTEST, closes).await.is_err());
+        slots.evict();
+        assert!(!is_evicted(&second) && !is_evicted(&third), "half a second is everybody's");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_closing_connection_is_cut_when_its_calls_have_ended_and_its_client_had_time() {
+        let slots = slots(2);
+        let useful = of_use(&slots).await.activity;
+        let stranger = slots.take().await.activity;
+        let (call, dripping) = (useful.begin(), stranger.begin());
+        useful.close();
+        stranger.evict();
+        let start = Instant::now();
+
+        stranger.may_be_cut().await;
+        assert_eq!(start.elapsed(), STRANGERS_GRACE, "its call is none of use");
+        drop(dripping);
+        let mut cut = Box::pin(useful.may_be_cut());
+        assert!(timeout(GRACE * 10, &mut cut).await.is_err(), "a call is open");
+        drop(call);
+        let end = Instant::now();
+        cut.await;
+        assert_eq!(end.elapsed(), GRACE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn resets_are_weighed_against_calls_of_use() {
+        let slots = slots(1);
+        let slot = of_use(&slots).await;
+
+        slot.activity.reset(60, 50);
+        assert!(!is_evicted(&slot), "fifty, and ten for the call");
+        slot.activity.reset(1, 50);
+
+        assert!(is_evicted(&slot));
     }
 }

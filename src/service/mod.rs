@@ -101,6 +101,7 @@ impl Handler {
         if !call.caller().may_act_for(request.organization_id()) {
             return Err(status::refused(&Refusal::NotAllowed));
         }
+        call.let_through();
 
         match key {
             None => respond(self.ask(endpoint, request, call).await, Origin::Fresh),

@@ -65,6 +65,8 @@ pub enum Case {
     TooLarge,
     Malformed,
     Unimplemented,
+    ServiceUnknown,
+    ServerClosing,
 }
 
 /// What a [`Case`] becomes.
@@ -116,7 +118,7 @@ pub enum Detail {
 
 impl Case {
     /// Every row, in the order in which they are published.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::CallerUnknown,
         Self::CallerUntold,
         Self::CallerNotAllowed,
@@ -148,6 +150,8 @@ impl Case {
         Self::TooLarge,
         Self::Malformed,
         Self::Unimplemented,
+        Self::ServiceUnknown,
+        Self::ServerClosing,
     ];
 
     /// The row of an upstream error.
@@ -288,16 +292,22 @@ impl Case {
             Self::Panicked => row(Internal, Some("INTERNAL_ERROR"), Unknown, Never, Detail::None,
                 "A bug in this service",
                 "internal error; the outcome is unknown"),
-            // The messages of the last three are tonic's.
+            // Where the message is empty it is that of whoever found the fault.
             Self::TooLarge => row(OutOfRange, Some("REQUEST_TOO_LARGE"), NotSent, Pushback::None, Detail::None,
-                "The request is larger than 16 KiB",
+                "The message or its metadata is larger than 16 KiB",
                 ""),
             Self::Malformed => row(Internal, Some("MALFORMED_REQUEST"), NotSent, Pushback::None, Detail::None,
-                "The request is not a valid gRPC or protobuf message",
+                "The request is not a valid gRPC or protobuf message, or more than one",
                 ""),
             Self::Unimplemented => row(Unimplemented, Some("UNIMPLEMENTED"), NotSent, Pushback::None, Detail::None,
                 "No such service or method, or an unknown compression",
                 ""),
+            Self::ServiceUnknown => row(NotFound, Some("SERVICE_UNKNOWN"), NotSent, Pushback::None, Detail::None,
+                "A health check of a service that is not served here",
+                ""),
+            Self::ServerClosing => row(Unavailable, Some("SERVER_CLOSING"), NotSent, After(OVERLOADED_WAIT), Detail::None,
+                "The stream (a watch of health, reflection) ends with its connection; connect again",
+                "the connection is closing"),
         }
     }
 }
@@ -471,6 +481,26 @@ pub fn overloaded() -> Status {
     Draft::new(Case::Overloaded).finish()
 }
 
+/// The status of a call to a method that there is not.
+pub fn unimplemented() -> Status {
+    of_transport(&Status::unimplemented("there is no such method"))
+}
+
+/// The status of a call with more metadata than is read.
+pub fn metadata_too_large() -> Status {
+    of_transport(&Status::out_of_range("the metadata is larger than 16 KiB"))
+}
+
+/// The status of a unary call with more than one message.
+pub fn more_than_one_message() -> Status {
+    of_transport(&Status::internal("the call takes one message, and there is more than one"))
+}
+
+/// The status of a stream that ends with its connection.
+pub fn server_closing() -> Status {
+    Draft::new(Case::ServerClosing).finish()
+}
+
 /// The status of a call whose handler panicked.
 pub fn panicked() -> Status {
     Draft::new(Case::Panicked).finish()
@@ -516,6 +546,7 @@ pub fn of_transport(status: &Status) -> Status {
     let case = match status.code() {
         Code::OutOfRange => Case::TooLarge,
         Code::Unimplemented => Case::Unimplemented,
+        Code::NotFound => Case::ServiceUnknown,
         _ => Case::Malformed,
     };
     let mut draft = Draft::new(case);

@@ -1,6 +1,9 @@
 //! What the server does with calls that are late, given up, too many, or broken.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use axum::{Router, http::StatusCode, routing::post};
 use bytes::Bytes;
@@ -15,6 +18,7 @@ use totp_facade::{
 use crate::support::{
     Deaf, Facade, PATIENCE, Setup, create, info,
     peer::{Peer, json},
+    process::{Server, serve},
     pushback,
     rpc::Rpc,
     sandbox,
@@ -283,12 +287,164 @@ async fn an_unknown_method_is_unimplemented() {
     }
 }
 
+#[tokio::test]
+async fn what_is_no_grpc_is_refused_as_http_and_nothing_is_executed() {
+    let peer = Peer::answering(json(200, ANSWER)).await;
+    let facade = Facade::in_front_of(peer.addr).await;
+    let mut http2 = Http2::connect(&facade).await;
+    let create = frame(&create("fresh"));
+
+    for (method, content_type, status) in [
+        ("POST", Some("application/json"), 415),
+        ("POST", None, 415),
+        ("POST", Some("text/plain"), 415),
+        ("POST", Some("application/x-www-form-urlencoded"), 415),
+        ("POST", Some("multipart/form-data"), 415),
+        ("POST", Some("application/grpc-web"), 415),
+        ("POST", Some("application/grpc-web+proto"), 415),
+        ("POST", Some("application/grpc-web-text"), 415),
+        ("POST", Some("application/grpcs"), 415),
+        ("GET", Some("application/grpc"), 405),
+        ("PUT", Some("application/grpc"), 405),
+        ("DELETE", Some("application/grpc"), 405),
+        ("OPTIONS", None, 405),
+        ("PATCH", Some("application/grpc"), 405),
+        ("POST", Some("application/grpc"), 200),
+        ("POST", Some("application/grpc+proto"), 200),
+    ] {
+        let mut request = http::Request::builder()
+            .method(method)
+            .uri("http://facade/stytch.b2b.totp.v1.TotpService/Create")
+            .header("origin", "https://elsewhere.example");
+        if let Some(content_type) = content_type {
+            request = request.header("content-type", content_type);
+        }
+        let executed = usize::from(status == 200);
+
+        let (head, _) = http2.send(request.body(()).unwrap(), &create).await;
+
+        assert_eq!(head.status, status, "{method} {content_type:?}");
+        assert_eq!(peer.connections().min(1), executed, "{method} {content_type:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_unary_call_with_two_messages_is_refused_and_not_executed() {
+    let peer = Peer::answering(json(200, ANSWER)).await;
+    let facade = Facade::in_front_of(peer.addr).await;
+    let mut http2 = Http2::connect(&facade).await;
+    let one = frame(&create("fresh"));
+
+    for (reason, body) in [
+        ("twice the same", [&one[..], &one].concat()),
+        ("one that is empty", [&one[..], &[0; 5]].concat()),
+        ("half of one", [&one[..], &[0]].concat()),
+    ] {
+        let status = http2.create("10S", &body).await;
+
+        assert_eq!(info(&status).reason, "MALFORMED_REQUEST", "{reason}: {status:?}");
+        assert_eq!(info(&status).upstream, "not_sent", "{reason}");
+    }
+    assert_eq!(peer.connections(), 0);
+}
+
+#[tokio::test]
+async fn metadata_of_more_than_16_kib_is_refused_with_a_status() {
+    let peer = Peer::answering(json(200, ANSWER)).await;
+    let facade = Facade::in_front_of(peer.addr).await;
+    let mut client = facade.client().await;
+
+    for (size, is_refused) in [(15 * 1024, false), (17 * 1024, true), (60 * 1024, true)] {
+        let mut request = tonic::Request::new(create("fresh"));
+        request.metadata_mut().insert("x-large", "v".repeat(size).parse().unwrap());
+
+        let result = client.create(request).await;
+
+        match is_refused {
+            false => drop(result.expect("it is read")),
+            true => {
+                let status = result.expect_err("it is too large");
+                assert_eq!(status.code(), Code::OutOfRange, "{size}");
+                assert_eq!(info(&status).reason, "REQUEST_TOO_LARGE", "{size}");
+                assert_eq!(info(&status).upstream, "not_sent", "{size}");
+            }
+        }
+    }
+    assert_eq!(peer.connections(), 1);
+}
+
+#[tokio::test]
+async fn errors_that_the_libraries_make_have_details_too() {
+    let facade = Facade::in_front_of(sandbox().await).await;
+    let mut http2 = Http2::connect(&facade).await;
+
+    for (path, code, reason) in [
+        ("/grpc.health.v1.Health/List", Code::Unimplemented, "UNIMPLEMENTED"),
+        ("/grpc.health.v1.Health/Nothing", Code::Unimplemented, "UNIMPLEMENTED"),
+        ("/grpc.health.v2.Health/Check", Code::Unimplemented, "UNIMPLEMENTED"),
+        ("/grpc.reflection.v1.ServerReflection/Nothing", Code::Unimplemented, "UNIMPLEMENTED"),
+        ("/grpc.channelz.v1.Channelz/GetServers", Code::Unimplemented, "UNIMPLEMENTED"),
+        ("/nothing.Here/At", Code::Unimplemented, "UNIMPLEMENTED"),
+    ] {
+        let status = http2.call(path, "10S", &[0; 5]).await;
+
+        assert_eq!(status.code(), code, "{path}");
+        assert_eq!(info(&status).reason, reason, "{path}");
+        assert_eq!(info(&status).upstream, "not_sent", "{path}");
+    }
+    let unknown = framed(b"\x0a\x07nothing");
+    let status = http2.call("/grpc.health.v1.Health/Check", "10S", &unknown).await;
+    assert_eq!((status.code(), info(&status).reason.as_str()), (Code::NotFound, "SERVICE_UNKNOWN"));
+
+    // An unknown compression, for which a client is told those that are known.
+    let request = http::Request::post("http://facade/stytch.b2b.totp.v1.TotpService/Create")
+        .header("content-type", "application/grpc")
+        .header("grpc-encoding", "snappy");
+    let body = [&[1, 0, 0, 0, 1][..], b"x"].concat();
+    let (head, _) = http2.send(request.body(()).unwrap(), &body).await;
+    let status = Status::from_header_map(&head.headers).expect("a status");
+    assert_eq!(
+        (status.code(), info(&status).reason.as_str()),
+        (Code::Unimplemented, "UNIMPLEMENTED")
+    );
+    assert!(head.headers.contains_key("grpc-accept-encoding"), "{:?}", head.headers);
+}
+
+#[tokio::test]
+async fn what_a_caller_writes_for_a_method_is_not_logged() {
+    let stytch = Peer::answering(json(200, ANSWER)).await;
+    let mut command = serve(&format!("http://{}", stytch.addr), "secret");
+    command.args(["--drain-delay", "0s", "--log", "totp_facade=trace,audit=trace"]);
+    let mut server = Server::start(command);
+    let mut http2 = Http2::to(server.addr("grpc")).await;
+
+    for path in [
+        "/Chosen.By/Me",
+        "/stytch.b2b.totp.v1.TotpService/ChosenByMe",
+        "/grpc.health.v1.Health/ChosenByMe",
+        "/ChosenByMe",
+    ] {
+        http2.call(path, "10S", &[0; 5]).await;
+    }
+    http2.create("10S", &frame(&create("fresh"))).await;
+
+    server.signal("TERM");
+    let (code, _, log) = server.end();
+    assert_eq!(code, Some(0));
+    assert!(log.contains("_OTHER") && log.contains("TotpService/Create"), "{log}");
+    assert!(!log.contains("Chosen"), "{log}");
+}
+
 /// A client below gRPC, for what no gRPC client would send.
 struct Http2(h2::client::SendRequest<Bytes>);
 
 impl Http2 {
     async fn connect(facade: &Facade) -> Self {
-        let stream = TcpStream::connect(facade.addr).await.unwrap();
+        Self::to(facade.addr).await
+    }
+
+    async fn to(addr: SocketAddr) -> Self {
+        let stream = TcpStream::connect(addr).await.unwrap();
         let (sender, connection) = h2::client::handshake(stream).await.unwrap();
         tokio::spawn(connection);
         Self(sender)
@@ -305,16 +461,25 @@ impl Http2 {
             .header("grpc-timeout", grpc_timeout)
             .body(())
             .unwrap();
+        let (head, trailers) = self.send(request, body).await;
+        Status::from_header_map(&trailers.unwrap_or(head.headers)).expect("a status")
+    }
+
+    async fn send(
+        &mut self,
+        request: http::Request<()>,
+        body: &[u8],
+    ) -> (http::response::Parts, Option<http::HeaderMap>) {
         let exchange = async {
             let mut sender = self.0.clone().ready().await.unwrap();
             let (response, mut stream) = sender.send_request(request, false).unwrap();
-            stream.send_data(Bytes::copy_from_slice(body), true).unwrap();
+            // It may have been answered before it was whole.
+            let _ = stream.send_data(Bytes::copy_from_slice(body), true);
             let (head, mut body) = response.await.unwrap().into_parts();
             while let Some(data) = body.data().await {
                 data.unwrap();
             }
-            let trailers = body.trailers().await.unwrap();
-            Status::from_header_map(&trailers.unwrap_or(head.headers)).expect("a status")
+            (head, body.trailers().await.unwrap())
         };
         timeout(PATIENCE, exchange).await.unwrap()
     }

@@ -5,23 +5,35 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-    sync::Notify,
-    time::timeout,
-};
+use futures_util::future::join_all;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, sync::Notify, time::timeout};
 use tonic::Code;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
-use totp_facade::server;
+use totp_facade::{
+    proto::stytch::b2b::{
+        recovery_codes::v1::{
+            GetRequest, recovery_codes_service_client::RecoveryCodesServiceClient,
+        },
+        totp::v1::totp_service_client::TotpServiceClient,
+    },
+    server::{self, Door, Listeners},
+};
 
 use crate::support::{
-    PATIENCE, Setup, create,
+    Facade, PATIENCE, Setup, channel, create,
+    credentials::Authority,
+    door::DoorFiles,
+    frames, listener,
     peer::{Peer, json},
     sandbox,
 };
+
+/// A call that only reads.
+fn enrolled() -> GetRequest {
+    GetRequest { organization_id: "example-works".into(), member_id: "enrolled".into() }
+}
 
 #[tokio::test]
 async fn draining_lets_an_open_create_finish() {
@@ -120,34 +132,143 @@ async fn a_drain_that_runs_out_of_time_says_what_it_cut() {
 async fn draining_says_goodbye_with_goaway_before_it_closes_a_connection() {
     let facade = Setup::new(sandbox().await).start().await;
     let mut stream = TcpStream::connect(facade.addr).await.unwrap();
-    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
-    assert_eq!(frame(&mut stream).await.expect("its settings").0, 0x4);
+    stream.write_all(&frames::start()).await.unwrap();
+    frames::read(&mut stream).await.expect("its settings");
 
     let drained = facade.stop();
 
-    let mut goaways = Vec::new();
-    while let Some((kind, flags, payload)) = frame(&mut stream).await {
-        match (kind, flags) {
-            (0x6, 0) => {
-                // A ping, which it sends to learn that its first GOAWAY has arrived.
-                let pong = [&[0, 0, 8, 0x6, 1, 0, 0, 0, 0], &payload[..]].concat();
-                stream.write_all(&pong).await.unwrap();
-            }
-            (0x7, _) => goaways.push(u32::from_be_bytes(payload[4..8].try_into().unwrap())),
-            _ => {}
-        }
-    }
-    assert_eq!(goaways.last(), Some(&0), "NO_ERROR, and then the end");
+    assert_eq!(goaways(&mut stream).await.last(), Some(&0), "NO_ERROR, and then the end");
     timeout(PATIENCE, drained).await.unwrap().unwrap().expect("a clean drain");
 }
 
-/// The next HTTP/2 frame: type, flags, payload. None at the end of the connection.
-async fn frame(stream: &mut TcpStream) -> Option<(u8, u8, Vec<u8>)> {
-    let mut head = [0; 9];
-    stream.read_exact(&mut head).await.ok()?;
-    let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-    stream.read_exact(&mut payload).await.ok()?;
-    Some((head[3], head[4], payload))
+/// Answers pings, by which a server learns that its GOAWAY has arrived, until the connection ends. The error codes
+/// of all GOAWAYs.
+async fn goaways(stream: &mut TcpStream) -> Vec<u32> {
+    let mut codes = Vec::new();
+    while let Some(frame) = frames::read(stream).await {
+        match frame.kind {
+            frames::PING if frame.flags != frames::ACK => {
+                let _ = stream.write_all(&frames::pong(&frame.payload)).await;
+            }
+            frames::GOAWAY => {
+                codes.push(u32::from_be_bytes(frame.payload[4..8].try_into().unwrap()));
+            }
+            _ => {}
+        }
+    }
+    codes
+}
+
+#[tokio::test]
+async fn connections_without_an_open_call_do_not_hold_up_the_drain() {
+    let start = frames::start();
+    let health = frames::headers(1, "grpc.health.v1.Health/Check");
+    let create = frames::headers(1, "stytch.b2b.totp.v1.TotpService/Create");
+    let upstream = sandbox().await;
+    let files = DoorFiles::new(&[&Authority::new()]);
+    for (what, bytes, tls) in [
+        ("nothing said", vec![], false),
+        ("half a preface", start[..10].to_vec(), false),
+        ("silent once it is set up", start.clone(), false),
+        ("a health check that never comes", [start.clone(), health].concat(), false),
+        ("a call that never comes", [start.clone(), create].concat(), false),
+        ("silent in its TLS handshake", vec![], true),
+        ("half a TLS record", vec![0x16, 3, 1], true),
+    ] {
+        let facade = match tls {
+            true => files.facade(upstream).await,
+            false => Facade::in_front_of(upstream).await,
+        };
+        let mut silent = TcpStream::connect(facade.addr).await.unwrap();
+        silent.write_all(&bytes).await.unwrap();
+        if bytes.len() >= start.len() {
+            frames::read(&mut silent).await.expect("its settings");
+        }
+        let begin = Instant::now();
+
+        timeout(PATIENCE, facade.stop()).await.unwrap().unwrap().expect("a clean drain");
+
+        assert!(begin.elapsed() < Duration::from_secs(5), "{what}: {:?}", begin.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn after_its_tls_handshake_a_silent_connection_does_not_hold_up_the_drain() {
+    let files = DoorFiles::new(&[&Authority::new()]);
+    let facade = files.facade(sandbox().await).await;
+    let channel = files.channel(&facade, None).await;
+    let begin = Instant::now();
+
+    timeout(PATIENCE, facade.stop()).await.unwrap().unwrap().expect("a clean drain");
+
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    drop(channel);
+}
+
+#[tokio::test]
+async fn a_connection_is_evicted_with_goaway() {
+    let mut setup = Setup::new(sandbox().await);
+    setup.server.max_connections = 1;
+    let facade = setup.start().await;
+    let mut stranger = TcpStream::connect(facade.addr).await.unwrap();
+    stranger.write_all(&frames::start()).await.unwrap();
+
+    let mut client = facade.client().await;
+    client.create(create("fresh")).await.expect("the newcomer's call");
+
+    assert_eq!(goaways(&mut stranger).await.first(), Some(&0), "NO_ERROR");
+}
+
+#[tokio::test]
+async fn connections_end_at_their_age_and_no_call_fails() {
+    let mut setup = Setup::new(sandbox().await);
+    setup.server.max_connection_age = Duration::from_millis(100);
+    let facade = setup.start().await;
+    let mut idle = TcpStream::connect(facade.addr).await.unwrap();
+    idle.write_all(&frames::start()).await.unwrap();
+    let channel = facade.channel().await;
+    let until = Instant::now() + Duration::from_secs(2);
+
+    let calls = (0..8).map(|_| {
+        let mut client = RecoveryCodesServiceClient::new(channel.clone());
+        tokio::spawn(async move {
+            let mut calls = 0;
+            while Instant::now() < until {
+                client.get(enrolled()).await.expect("no call fails");
+                calls += 1;
+            }
+            calls
+        })
+    });
+    let calls = join_all(calls.collect::<Vec<_>>()).await;
+
+    let calls: u32 = calls.into_iter().map(Result::unwrap).sum();
+    assert!(calls > 100, "{calls} calls on some twenty connections");
+    assert_eq!(goaways(&mut idle).await.first(), Some(&0), "NO_ERROR");
+}
+
+#[tokio::test]
+async fn calls_are_answered_once_the_stop_signal_is_waited_for() {
+    let (grpc, admin) = (listener().await, listener().await);
+    let url = format!("http://{}", grpc.local_addr().unwrap());
+    let setup = Setup::new(sandbox().await);
+    let (services, metrics) = setup.services();
+    // As `serve` announces its addresses then.
+    let stop = async {
+        let mut client = TotpServiceClient::new(channel(&url).await);
+        client.create(create("fresh")).await.expect("an answer");
+    };
+
+    let run = server::run(
+        Listeners { grpc, admin },
+        &setup.server,
+        Door::open(),
+        services,
+        metrics,
+        stop,
+    );
+
+    timeout(PATIENCE, run).await.unwrap().expect("a clean drain");
 }
 
 #[tokio::test]
@@ -156,8 +277,8 @@ async fn a_connection_that_will_not_close_is_left_at_the_limit_for_no_call_is_cu
     setup.server.drain_timeout = Duration::from_millis(100);
     let facade = setup.start().await;
     let mut silent = TcpStream::connect(facade.addr).await.unwrap();
-    silent.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
-    frame(&mut silent).await.expect("its settings");
+    silent.write_all(&frames::start()).await.unwrap();
+    frames::read(&mut silent).await.expect("its settings");
 
     let drained = timeout(PATIENCE, facade.stop()).await.unwrap().unwrap();
 

@@ -25,14 +25,16 @@ use tokio::{
 };
 use tonic::transport::{Channel, Endpoint};
 use tonic_types::StatusExt as _;
+use totp_facade::access;
 
 use crate::support::{
     PATIENCE, Setup,
     credentials::Authority,
+    door,
     folder::Folder,
     frames,
     peer::{self, Peer},
-    process::{Server, serve},
+    process::{self, Server, serve},
     report,
     rpc::Rpc,
 };
@@ -185,6 +187,7 @@ fn more_files() {
 struct Client {
     requests: SendRequest<Bytes>,
     pings: h2::PingPong,
+    authorization: Option<String>,
 }
 
 /// A stream whose message has not been sent.
@@ -197,14 +200,16 @@ impl Client {
         let (requests, mut connection) = handshake(stream).await.unwrap();
         let pings = connection.ping_pong().unwrap();
         tokio::spawn(connection);
-        Self { requests, pings }
+        Self { requests, pings, authorization: None }
     }
 
     async fn open(&mut self, method: &str) -> Result<Open, h2::Error> {
         let uri = format!("http://localhost/{method}");
-        let request =
-            Request::post(uri).header("content-type", "application/grpc").body(()).unwrap();
-        self.requests.clone().ready().await?.send_request(request, false)
+        let mut request = Request::post(uri).header("content-type", "application/grpc");
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
+        }
+        self.requests.clone().ready().await?.send_request(request.body(()).unwrap(), false)
     }
 
     /// A whole call.
@@ -427,6 +432,175 @@ async fn watchers_of_health_are_borne_and_no_more_than_32_on_a_connection() {
     };
 
     victim.bears("3,200 watchers of health", 64 * MIB, attack).await;
+}
+
+/// A request of a stranger that is of no use.
+struct Chatter {
+    what: &'static str,
+    method: &'static str,
+    content_type: &'static str,
+    token: Option<&'static str>,
+    body: &'static [u8],
+}
+
+const CHATTER: [Chatter; 9] = {
+    const GRPC: &str = "application/grpc";
+    const EMPTY: &[u8] = &[0; 5];
+    const HEALTH: Chatter = Chatter {
+        what: "health",
+        method: "grpc.health.v1.Health/Check",
+        content_type: GRPC,
+        token: None,
+        body: EMPTY,
+    };
+    [
+        HEALTH,
+        Chatter { what: "watching health", method: "grpc.health.v1.Health/Watch", ..HEALTH },
+        Chatter {
+            what: "reflection",
+            method: "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+            token: Some("reader"),
+            ..HEALTH
+        },
+        Chatter { what: "unauthenticated", method: CREATE, ..HEALTH },
+        Chatter { what: "of an unknown method", method: "no.such.Service/Method", ..HEALTH },
+        Chatter { what: "no gRPC", method: CREATE, content_type: "text/plain", ..HEALTH },
+        // By callers that are known, and whose calls come to nothing all the same.
+        Chatter { what: "refused by policy", method: CREATE, token: Some("reader"), ..HEALTH },
+        Chatter {
+            what: "malformed",
+            method: CREATE,
+            token: Some("login"),
+            body: b"\0\0\0\0\x02\xff\xff",
+            ..HEALTH
+        },
+        Chatter { what: "invalid", method: CREATE, token: Some("login"), ..HEALTH },
+    ]
+};
+
+impl Chatter {
+    /// Makes the request every 300 ms, on a new connection where the one before has been closed.
+    async fn for_ever(&self, addr: SocketAddr, tokens: &[(&str, String)]) {
+        let mut pace = interval(Duration::from_millis(300));
+        loop {
+            let Ok(stream) = TcpStream::connect(addr).await else { continue };
+            let Ok((requests, connection)) = handshake(stream).await else { continue };
+            let connection = tokio::spawn(connection);
+            loop {
+                pace.tick().await;
+                let mut request = Request::post(format!("http://localhost/{}", self.method))
+                    .header("content-type", self.content_type);
+                let token = tokens.iter().find(|(name, _)| Some(*name) == self.token);
+                if let Some((_, token)) = token {
+                    request = request.header("authorization", format!("Bearer {token}"));
+                }
+                let asked = async {
+                    let mut requests = requests.clone().ready().await?;
+                    let (response, mut body) =
+                        requests.send_request(request.body(()).unwrap(), false)?;
+                    body.send_data(Bytes::from_static(self.body), true)?;
+                    response.await.map(drop)
+                };
+                // A connection that waits for its slot answers nothing.
+                let asked = timeout(Duration::from_millis(250), asked).await;
+                if matches!(asked, Ok(Err(_))) || connection.is_finished() {
+                    break;
+                }
+            }
+            connection.abort();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_that_chatter_keep_nobody_out_and_cost_no_good_caller_its_connection() {
+    let stytch = Peer::answering(peer::json(200, Rpc::CREATE.answer)).await;
+    let folder = Folder::new();
+    let tokens = ["login", "reader"].map(|name| {
+        let (token, line) = access::token_line(name);
+        ((name, token.to_string()), line)
+    });
+    let mut command = serve(&format!("http://{}", stytch.addr), "secret");
+    command
+        .args(["--max-connections", "8", "--drain-delay", "0s"])
+        .arg("--tokens-file")
+        .arg(folder.write("tokens", &tokens.clone().map(|(_, line)| line).join("\n")))
+        .arg("--callers-file")
+        .arg(folder.write("callers.toml", door::POLICY));
+    let tokens = tokens.map(|(token, _)| token);
+    let (_server, url) = process::start(command);
+    let addr: SocketAddr = url.strip_prefix("http://").unwrap().parse().unwrap();
+    for chatter in &CHATTER {
+        let good = Some(tokens[0].1.as_str());
+        // A connection of its own on which nothing is connected anew.
+        let mut idle = Client::new(addr).await;
+        idle.authorization = good.map(|token| format!("Bearer {token}"));
+        let answered = async |client: &mut Client| {
+            let (response, _stream) = client.call(Rpc::CREATE).await;
+            let answer = timeout(PATIENCE, response).await.expect("in time").expect("an answer");
+            assert_eq!(answer.status(), 200);
+            assert!(!answer.headers().contains_key("grpc-status"), "{answer:?}");
+        };
+        answered(&mut idle).await;
+        let attack = join_all((0..12).map(|_| chatter.for_ever(addr, &tokens)));
+        let good = async {
+            for _ in 0..6 {
+                let channel = crate::support::channel(&url).await;
+                door::create(&channel, good).await.unwrap_or_else(|status| {
+                    panic!("a good call among those of {}: {status:?}", chatter.what)
+                });
+            }
+            answered(&mut idle).await;
+        };
+
+        tokio::select! {
+            _ = attack => unreachable!("it goes on for ever"),
+            () = good => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn malformed_streams_end_alone_and_calls_of_others_on_their_connection_end_well() {
+    let (mut stytch, answer) = Peer::patient(peer::json(200, Rpc::CREATE.answer)).await;
+    let facade = Setup::new(stytch.addr).start().await;
+    let message = (Rpc::CREATE.encoded)((Rpc::CREATE.request)("fresh"));
+    let mut shared = TcpStream::connect(facade.addr).await.unwrap();
+    let call = [frames::start(), frames::headers(1, CREATE), frames::message(1, &message)].concat();
+    shared.write_all(&call).await.unwrap();
+    stytch.request().await;
+
+    // Many more than the connection is allowed.
+    for number in 1..=1000 {
+        let id = 2 * number + 1;
+        shared.write_all(&frames::malformed_headers(id, CREATE)).await.unwrap();
+    }
+    let (mut resets, mut is_told_to_go) = (0, false);
+    while !is_told_to_go {
+        let frame = frames::read(&mut shared).await.expect("the connection lives");
+        resets += u32::from(frame.kind == frames::RST_STREAM && frame.stream > 1);
+        is_told_to_go = frame.kind == frames::GOAWAY;
+        if is_told_to_go {
+            assert_eq!(frame.payload[4..8], [0; 4], "NO_ERROR");
+        }
+    }
+    assert!(resets >= 50, "the first ones end alone: {resets}");
+    answer.notify_one();
+    let mut data = 0;
+    let ended = loop {
+        let frame = frames::read(&mut shared).await.expect("the call ends first");
+        if frame.kind == frames::PING && frame.flags != frames::ACK {
+            shared.write_all(&frames::pong(&frame.payload)).await.unwrap();
+        }
+        if frame.stream == 1 {
+            data += if frame.kind == frames::DATA { frame.payload.len() } else { 0 };
+            if frame.flags & frames::END_STREAM != 0 {
+                break frame.kind;
+            }
+        }
+    };
+    assert_eq!((ended, data > 5), (frames::HEADERS, true), "an answer, and its trailers");
+    while frames::read(&mut shared).await.is_some() {}
 }
 
 #[tokio::test]

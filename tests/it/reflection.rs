@@ -1,13 +1,16 @@
 //! What tools like grpcurl ask first: which services there are, and whether they serve.
 
+use std::time::Duration;
+
 use prost::Message as _;
+use tokio::time::timeout;
 use tokio_stream::{StreamExt as _, once};
 use tonic::Code;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use crate::support::{Facade, sandbox};
+use crate::support::{Facade, PATIENCE, info, sandbox};
 
 const SERVICES: [&str; 5] = [
     "grpc.health.v1.Health",
@@ -80,4 +83,21 @@ async fn health_serves_for_the_server_and_for_each_service() {
     }
     let unknown = HealthCheckRequest { service: "nothing.Here".into() };
     assert_eq!(health.check(unknown).await.expect_err("unknown").code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_watch_of_an_unknown_service_says_so_and_stays_open() {
+    let facade = Facade::in_front_of(sandbox().await).await;
+    let mut health = HealthClient::new(facade.channel().await);
+    let unknown = HealthCheckRequest { service: "nothing.Here".into() };
+
+    let mut watch = health.watch(unknown).await.expect("a stream").into_inner();
+
+    let first = watch.message().await.unwrap().unwrap();
+    assert_eq!(first.status(), ServingStatus::ServiceUnknown);
+    let mut next = Box::pin(watch.message());
+    assert!(timeout(Duration::from_millis(100), &mut next).await.is_err(), "it stays open");
+    let _drained = facade.stop();
+    let end = timeout(PATIENCE, next).await.unwrap().expect_err("the server closes");
+    assert_eq!((end.code(), info(&end).reason.as_str()), (Code::Unavailable, "SERVER_CLOSING"));
 }

@@ -87,11 +87,15 @@ impl Setup {
         self
     }
 
-    pub async fn start(self) -> Facade {
+    pub fn services(&self) -> (Services, Metrics) {
         let metrics = Metrics::default();
         let client = Client::new(&self.stytch, &metrics).unwrap();
         let idempotency = Idempotency::new(&self.idempotency, &client, &metrics).unwrap();
-        let services = Services::new(Handler::new(client, idempotency));
+        (Services::new(Handler::new(client, idempotency)), metrics)
+    }
+
+    pub async fn start(self) -> Facade {
+        let (services, metrics) = self.services();
         self.start_with(services, metrics).await
     }
 

@@ -1,4 +1,4 @@
-//! The end of the server: what to tell whom, in which order.
+//! Streams that have no end of their own, as an open `Health.Watch`: they end when their connection closes.
 
 use std::{
     pin::Pin,
@@ -7,49 +7,24 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame};
-use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Status, body::Body};
 
 use super::slots::Watch;
+use crate::status;
 
-/// Tells open streams that the server closes. Clones hear the same.
-#[derive(Clone, Debug)]
-pub(super) struct Closing(watch::Receiver<bool>);
-
-/// The other end of [`Closing`].
-#[derive(Debug)]
-pub(super) struct Close(watch::Sender<bool>);
-
-impl Close {
-    pub(super) fn new() -> (Self, Closing) {
-        let (sender, receiver) = watch::channel(false);
-        (Self(sender), Closing(receiver))
-    }
-
-    pub(super) fn now(&self) {
-        self.0.send_replace(true);
-    }
-}
-
-impl Closing {
-    pub(super) async fn wait(mut self) {
-        // An error means that the server is gone, which is closed enough.
-        let _ = self.0.wait_for(|closing| *closing).await;
-    }
-
-    /// `body`, ended with `UNAVAILABLE` when the server closes, so that a watcher goes elsewhere. It counts as
-    /// `watch` as long as it lasts.
-    pub(super) fn ends(&self, body: Body, watch: Option<Watch>) -> Body {
-        let closing = Box::pin(self.clone().wait());
-        Body::new(EndedBody { body, closing, state: State::Open, _watch: watch })
-    }
+/// `body`, ended with `UNAVAILABLE` once `closing` is cancelled, so that a watcher goes elsewhere. It counts as
+/// `watch` as long as it lasts.
+pub(super) fn ended_by(closing: &CancellationToken, body: Body, watch: Watch) -> Body {
+    let closing = Box::pin(closing.clone().cancelled_owned());
+    Body::new(EndedBody { body, closing, state: State::Open, _watch: watch })
 }
 
 struct EndedBody {
     body: Body,
-    closing: Pin<Box<dyn Future<Output = ()> + Send>>,
+    closing: Pin<Box<WaitForCancellationFutureOwned>>,
     state: State,
-    _watch: Option<Watch>,
+    _watch: Watch,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,7 +55,7 @@ impl HttpBody for EndedBody {
         }
         self.state = State::Ended;
         let mut trailers = http::HeaderMap::new();
-        Status::unavailable("the server is closing").add_header(&mut trailers)?;
+        status::server_closing().add_header(&mut trailers)?;
         Poll::Ready(Some(Ok(Frame::trailers(trailers))))
     }
 

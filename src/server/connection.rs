@@ -1,0 +1,79 @@
+//! The life of one connection: served until it closes, or until it is to end, and then gracefully.
+//!
+//! Whatever ends it (eviction, its age, too many resets, the drain of the server), its client is told to go elsewhere
+//! (`GOAWAY`), calls that are open finish, and one that will not close is cut when that harms no call.
+
+use std::{pin::Pin, time::Duration};
+
+use hyper_util::server::graceful::GracefulConnection;
+use tokio::time::sleep;
+
+use super::slots::Activity;
+
+/// Serves `connection` to its end. It is asked to end after `max_age`, where there is one.
+///
+/// It is boxed, for a future holds what is moved through it once for each move, and a connection is some kilobytes.
+pub(super) async fn serve(
+    mut connection: Pin<Box<impl GracefulConnection<Error = hyper::Error>>>,
+    activity: &Activity,
+    max_age: Option<Duration>,
+) {
+    let aged = async {
+        match max_age {
+            Some(max_age) => sleep(with_jitter(max_age)).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        result = connection.as_mut() => return report(result),
+        () = activity.closing().cancelled() => {}
+        () = aged => activity.close(),
+    }
+    connection.as_mut().graceful_shutdown();
+    tokio::select! {
+        result = connection => report(result),
+        () = activity.may_be_cut() => tracing::debug!("a connection is cut: its client would not close it"),
+    }
+}
+
+/// A tenth more or less, so that clients that connected together do not come back together.
+fn with_jitter(age: Duration) -> Duration {
+    age.mul_f64(0.9 + 0.2 * fastrand::f64())
+}
+
+fn report(result: Result<(), hyper::Error>) {
+    if let Err(error) = result {
+        tracing::debug!(error = &error as &dyn std::error::Error, "a connection failed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use hyper::{Request, Response, body::Incoming, server::conn::http2, service::service_fn};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use tokio::{io::duplex, time::Instant};
+    use tokio_util::sync::CancellationToken;
+
+    use super::{super::slots::Slots, *};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_whose_client_does_not_read_is_cut_too() {
+        let slots = Slots::new(1, CancellationToken::new());
+        let slot = slots.take().await;
+        // Less room than the first frame takes.
+        let (_client, stream) = duplex(8);
+        let service = service_fn(async |_: Request<Incoming>| {
+            Ok::<_, Infallible>(Response::new(tonic::body::Body::empty()))
+        });
+        let http = http2::Builder::new(TokioExecutor::new());
+        let connection = Box::pin(http.serve_connection(TokioIo::new(stream), service));
+        let start = Instant::now();
+
+        serve(connection, &slot.activity, Some(Duration::from_secs(60))).await;
+
+        let took = start.elapsed().as_secs();
+        assert!((54..=69).contains(&took), "a tenth more or less, and its grace: {took} s");
+    }
+}
