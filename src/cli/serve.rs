@@ -1,6 +1,6 @@
 //! `serve`, `dev` and `sandbox`: processes that run until they are told to stop.
 
-use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf};
 
 use clap::Args;
 use secrecy::SecretString;
@@ -98,10 +98,14 @@ pub(super) fn serve(upstream: &UpstreamArgs, server: &ServerArgs) -> Result<(), 
     runtime()?.block_on(async {
         let stop = stop_signal()?;
         let listeners = listen(&config.server).await?;
-        let (version, base_url) = (env!("CARGO_PKG_VERSION"), config.stytch.base_url.as_str());
-        tracing::info!(version, base_url, "serving");
         warn_of_open_doors(&config.server);
-        facade(listeners, &config.server, &config.stytch, stop).await
+        let announce = announcement(&listeners)?;
+        let serving = || {
+            let (version, base_url) = (env!("CARGO_PKG_VERSION"), config.stytch.base_url.as_str());
+            tracing::info!(version, base_url, "serving");
+            print(&announce);
+        };
+        facade(listeners, &config.server, &config.stytch, serving, stop).await
     })
 }
 
@@ -111,15 +115,15 @@ pub(super) fn dev(args: &DevArgs) -> Result<(), Failure> {
         let stop = stop_signal()?;
         let listeners = listen(&config).await?;
         let listener = bind("sandbox", sandbox_addr).await?;
-        let mut stytch = sandboxed(addr_of(&listener)?, &seed, timeouts);
-        stytch.max_connection_age = config.settings.max_connection_age;
-        let grpc_addr = addr_of(&listeners.grpc)?;
-        print(&dev_hints(&seed, grpc_addr));
+        let stytch = sandboxed(addr_of(&listener)?, &seed, timeouts, &config);
+        let announce = announcement(&listeners)? + &listening("sandbox", &listener)?;
+        let hints = dev_hints(&seed, addr_of(&listeners.grpc)?);
+        let serving = || print(&(announce + &hints));
         tokio::select! {
             result = args.sandbox.sandbox(seed).run(listener, std::future::pending()) => {
                 result.map_err(|error| Failure::run(&error))
             }
-            result = facade(listeners, &config, &stytch, stop) => result,
+            result = facade(listeners, &config, &stytch, serving, stop) => result,
         }
     })
 }
@@ -130,7 +134,8 @@ pub(super) fn sandbox(args: &SandboxArgs) -> Result<(), Failure> {
         let stop = stop_signal()?;
         let listener = bind("sandbox", addr).await?;
         print(&format!(
-            "STYTCH_PROJECT_ID={}\nSTYTCH_SECRET={}\n{}",
+            "{}STYTCH_PROJECT_ID={}\nSTYTCH_SECRET={}\n{}",
+            listening("sandbox", &listener)?,
             seed.project.project_id,
             seed.project.secret,
             members(&seed)
@@ -139,10 +144,12 @@ pub(super) fn sandbox(args: &SandboxArgs) -> Result<(), Failure> {
     })
 }
 
+/// Serves until `stop`. `serving` is called once everything is loaded and calls are answered.
 async fn facade(
     listeners: Listeners,
     config: &ServerConfig,
     stytch: &stytch::Settings,
+    serving: impl FnOnce(),
     stop: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
     let metrics = Metrics::default();
@@ -153,6 +160,10 @@ async fn facade(
     tokio::spawn(async move { probe.probe().await });
     let services = Services::new(Handler::new(client, idempotency));
     let door = door(config, &metrics).map_err(Failure::Run)?;
+    let stop = async {
+        serving();
+        stop.await;
+    };
     server::run(listeners, &config.settings, door, services, metrics, stop)
         .await
         .map_err(|error| Failure::run(&error))
@@ -187,7 +198,12 @@ fn warn_of_open_doors(config: &ServerConfig) {
 }
 
 /// The settings by which the façade reaches the sandbox.
-fn sandboxed(addr: SocketAddr, seed: &Seed, timeouts: Timeouts) -> stytch::Settings {
+fn sandboxed(
+    addr: SocketAddr,
+    seed: &Seed,
+    timeouts: Timeouts,
+    server: &ServerConfig,
+) -> stytch::Settings {
     stytch::Settings {
         base_url: format!("http://{addr}").parse().expect("an address makes a URL"),
         project_id: seed.project.project_id.clone(),
@@ -195,8 +211,7 @@ fn sandboxed(addr: SocketAddr, seed: &Seed, timeouts: Timeouts) -> stytch::Setti
         secret_file: None,
         timeout: timeouts.total,
         connect_timeout: timeouts.connect,
-        // The server's, where there is one.
-        max_connection_age: Duration::ZERO,
+        max_connection_age: server.settings.max_connection_age,
     }
 }
 
@@ -207,13 +222,19 @@ async fn listen(config: &ServerConfig) -> Result<Listeners, Failure> {
     })
 }
 
-/// Binds, and says so in a form that a script can read.
 async fn bind(what: &str, addr: SocketAddr) -> Result<TcpListener, Failure> {
-    let listener = TcpListener::bind(addr)
+    TcpListener::bind(addr)
         .await
-        .map_err(|error| Failure::Run(format!("cannot listen for {what} on {addr}: {error}")))?;
-    print(&format!("{what} listening on {}\n", addr_of(&listener)?));
-    Ok(listener)
+        .map_err(|error| Failure::Run(format!("cannot listen for {what} on {addr}: {error}")))
+}
+
+/// Where the façade listens, in a form that a script can read.
+fn announcement(listeners: &Listeners) -> Result<String, Failure> {
+    Ok(listening("grpc", &listeners.grpc)? + &listening("admin", &listeners.admin)?)
+}
+
+fn listening(what: &str, listener: &TcpListener) -> Result<String, Failure> {
+    Ok(format!("{what} listening on {}\n", addr_of(listener)?))
 }
 
 fn addr_of(listener: &TcpListener) -> Result<SocketAddr, Failure> {
