@@ -18,6 +18,7 @@ pub(super) async fn serve(
     activity: &Activity,
     max_age: Option<Duration>,
 ) {
+    activity.is_ready();
     let aged = async {
         match max_age {
             Some(max_age) => sleep(with_jitter(max_age)).await,

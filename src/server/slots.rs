@@ -2,9 +2,10 @@
 //!
 //! Whoever opens connections and does nothing of use could otherwise keep everybody else out. So a connection is a
 //! *stranger* until a call on it was let through to Stytch; health checks, reflection and refused calls do not count.
-//! For a newcomer the oldest stranger is evicted, whatever it chatters. A connection that has been of use is evicted,
-//! the longest idle first, only when another becomes of use and together they would leave no room for newcomers.
-//! Clients of gRPC connect again when they have something to say.
+//! For a newcomer the oldest stranger is evicted, whatever it chatters: one whose first call has been admitted has a
+//! little longer, for on a busy machine that call may only be waiting for its turn. A connection that has been of use is
+//! evicted, the longest idle first, only when another becomes of use and together they would leave no room for
+//! newcomers. Clients of gRPC connect again when they have something to say.
 
 use std::{
     sync::{
@@ -22,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a connection may be idle, or a stranger, whatever happens.
 const MIN_IDLE: Duration = Duration::from_millis(500);
+/// How long a connection may be a stranger whose call is admitted.
+const MIN_ADMITTED: Duration = Duration::from_secs(3);
 /// How often to check for a free slot.
 const EVICTION_POLL: Duration = Duration::from_millis(20);
 /// How long the client of a closing connection has to answer the GOAWAY, and to read what it was sent.
@@ -50,8 +53,8 @@ pub(super) struct Slots {
 #[derive(Debug)]
 pub(super) struct Activity {
     slots: Arc<Slots>,
-    /// When it was accepted, in milliseconds after the slots' start.
-    accepted: u64,
+    /// When it was accepted and ready for calls, in milliseconds after the slots' start.
+    accepted: AtomicU64,
     /// When the last call of use began or ended, likewise.
     last_active: AtomicU64,
     /// Calls that are admitted and open.
@@ -109,7 +112,7 @@ impl Slots {
     fn occupy(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Slot {
         let activity = Arc::new(Activity {
             slots: Arc::clone(self),
-            accepted: self.now(),
+            accepted: AtomicU64::new(self.now()),
             last_active: AtomicU64::new(self.now()),
             calls: AtomicUsize::new(0),
             idle: Notify::new(),
@@ -140,8 +143,8 @@ impl Slots {
             let idle = useful.into_iter().filter(|it| it.is_idle());
             idle.min_by_key(|it| it.last_active.load(Ordering::Relaxed))
         } else {
-            let old = strangers.into_iter().filter(|it| it.age() >= MIN_IDLE);
-            old.min_by_key(|it| it.accepted)
+            let old = strangers.into_iter().filter(|it| it.age() >= it.min_age());
+            old.min_by_key(|it| it.accepted.load(Ordering::Relaxed))
         };
         if let Some(evicted) = evicted {
             tracing::debug!(of_use = evicted.is_of_use(), "a connection is evicted for another");
@@ -167,7 +170,17 @@ impl Activity {
     }
 
     fn age(&self) -> Duration {
-        self.since(self.accepted)
+        self.since(self.accepted.load(Ordering::Relaxed))
+    }
+
+    /// How long it is left alone as a stranger.
+    fn min_age(&self) -> Duration {
+        if self.calls.load(Ordering::Acquire) > 0 { MIN_ADMITTED } else { MIN_IDLE }
+    }
+
+    /// Its client can make calls from now on: what it waited for until then, a handshake or its turn, does not count.
+    pub(super) fn is_ready(&self) {
+        self.accepted.store(self.slots.now(), Ordering::Relaxed);
     }
 
     fn touch(&self) {
@@ -316,9 +329,8 @@ mod tests {
         let silent = slots.take().await;
         advance(MIN_IDLE).await;
         let _young = slots.take().await;
-        // Calls that were refused, and one whose message does not come whole.
+        // Calls that were refused.
         drop((chatty.activity.watch(), chatty.activity.begin()));
-        let _dripping = chatty.activity.begin();
 
         slots.evict();
 
@@ -327,6 +339,25 @@ mod tests {
         assert!(is_evicted(&silent) && !is_evicted(&useful));
         slots.evict();
         assert!(!is_evicted(&useful), "never for a stranger, however idle");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stranger_whose_call_is_admitted_has_longer_and_not_for_ever() {
+        let slots = slots(2);
+        let dripping = slots.take().await;
+        let call = dripping.activity.begin();
+        let silent = slots.take().await;
+        advance(MIN_IDLE).await;
+
+        slots.evict();
+
+        assert!(is_evicted(&silent) && !is_evicted(&dripping));
+        slots.evict();
+        assert!(!is_evicted(&dripping), "its time has not come");
+        advance(MIN_ADMITTED - MIN_IDLE).await;
+        slots.evict();
+        assert!(is_evicted(&dripping));
+        drop(call);
     }
 
     #[tokio::test(start_paused = true)]
