@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use http::header::AUTHORIZATION;
 use reqwest::Url;
 use serde::{Serialize, de::DeserializeOwned};
+use terminal_size::{Width, terminal_size_of};
 use tokio::time::{Instant, timeout_at};
 use tonic::{
     Code, Request, Response, Status,
@@ -117,12 +118,21 @@ pub(super) fn create(args: CallArgs<CreateRequest>) -> Result<(), Failure> {
     let answer = args.call(async |channel, request| Totp::new(channel).create(request).await)?;
     print_json(&answer)?;
     if stdout().is_terminal() {
-        match qr::draw(&answer.qr_code) {
+        match qr::draw(&answer.qr_code, columns()) {
             Ok(drawing) => print(&drawing),
-            Err(error) => print(&format!("(the QR code cannot be drawn: {error})\n")),
+            Err(error) => print(&format!(
+                "(the QR code cannot be drawn: {error}. Show the picture in `qr_code` with another program, or type \
+                 `secret` into the app)\n"
+            )),
         }
     }
     Ok(())
+}
+
+/// How wide the terminal on standard output is.
+fn columns() -> Option<usize> {
+    let (Width(columns), _) = terminal_size_of(stdout())?;
+    Some(columns.into())
 }
 
 pub(super) fn authenticate(args: CallArgs<AuthenticateRequest>) -> Result<(), Failure> {

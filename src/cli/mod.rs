@@ -122,8 +122,8 @@ enum Command {
     /// Get, rotate or spend recovery codes
     #[command(subcommand)]
     RecoveryCodes(RecoveryCodesCommand),
-    /// Print the code that an authenticator app shows now, for the answer of `create` or a base32 secret
-    /// on standard input
+    /// Print the code that an authenticator app shows now, for the answer of `create`, a base32 secret or an
+    /// otpauth:// URI on standard input
     Code,
     /// Make a bearer token for a caller, and the line for TOTP_FACADE_TOKENS_FILE
     Token {

@@ -777,22 +777,75 @@ fn a_deadline_that_is_no_time_to_wait_is_a_usage_error() {
 #[test]
 fn code_prints_what_an_authenticator_app_shows_and_refuses_what_is_no_secret() {
     let secret = "MZ77J2BROMKQ4MADZXT6WWXYNFHLEJSI";
-    let answer = format!(r#"{{"secret": "{secret}"}}"#);
-    for input in [secret, &format!(" {}\n", secret.to_lowercase()), &answer] {
+    for input in [
+        secret.to_owned(),
+        format!(" {}\n", secret.to_lowercase()),
+        format!("{}====\n", secret.replace("MKQ4", " mkq4 ")),
+        format!(r#"{{"secret": "{secret}"}}"#),
+        format!(
+            "otpauth://totp/ACME:ada@example.com?secret={secret}&issuer=ACME&digits=6&period=30"
+        ),
+    ] {
         let before = SystemTime::now();
-        let output = run_with_input(&["code"], input);
+        let output = run_with_input(&["code"], &input);
         let possible = [before, SystemTime::now()].map(|time| code_of(secret, time));
 
         assert_eq!(code(&output), Some(0), "{}", stderr(&output));
         assert!(possible.contains(&stdout(&output).trim().to_owned()), "{}", stdout(&output));
     }
-    for input in ["", "{}", "not base32!", "AAAA", r#"{"secret": 7}"#] {
+    for (input, reason) in [
+        ("", "is empty"),
+        ("{}", "is a JSON object without a secret"),
+        ("not base32!", "is not base32"),
+        ("AAAA", "at least 16 characters"),
+        ("otpauth://hotp/a?secret=MZ77J2BROMKQ4MAD&counter=1", "HOTP"),
+        ("otpauth://totp/a?secret=MZ77J2BROMKQ4MAD&algorithm=MD5", "algorithm"),
+    ] {
         let output = run_with_input(&["code"], input);
 
         assert_eq!(code(&output), Some(64), "{input}");
-        let said = "error: standard input: neither base32 nor an answer with a secret\n";
-        assert_eq!(stderr(&output), said, "{input}");
+        assert!(stderr(&output).starts_with("error: standard input: "), "{}", stderr(&output));
+        assert!(stderr(&output).contains(reason), "{input}: {}", stderr(&output));
+        assert!(!stderr(&output).contains("MZ77"), "{}", stderr(&output));
     }
+}
+
+/// Runs a command line on a terminal of so many columns, and gives what it prints there.
+#[cfg(target_os = "linux")]
+fn on_terminal(columns: usize, args: &[&str]) -> String {
+    let program = program(args);
+    let words: Vec<_> = std::iter::once(program.get_program()).chain(program.get_args()).collect();
+    let line: Vec<_> = words.iter().map(|word| format!("'{}'", word.to_str().unwrap())).collect();
+    let line = format!("stty rows 40 cols {columns} && {}", line.join(" "));
+    // Of util-linux, which every Linux has.
+    let output = Command::new("script").args(["-qec", &line, "/dev/null"]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn create_draws_a_code_that_fits_the_terminal_or_says_how_wide_it_would_have_to_be() {
+    let (_server, addr) = dev(&[]);
+    // With a key, so that it is the same code each time.
+    let draw = |columns| {
+        let ids = ["--organization-id", "example-works", "--member-id", "fresh"];
+        let flags = ["create", "--addr", &addr, "--idempotency-key", "key"];
+        on_terminal(columns, &[&flags[..], &ids].concat())
+    };
+    let width = |text: &str| {
+        let lines = text.lines().filter_map(|line| {
+            let blocks = line.strip_prefix("\x1b[30;107m")?.split('\x1b').next()?;
+            Some(blocks.chars().count())
+        });
+        lines.max()
+    };
+
+    let full = width(&draw(200)).expect("a drawing");
+    assert_eq!(width(&draw(full - 4)), Some(full - 4), "a smaller margin");
+    let text = draw(20);
+    assert_eq!(width(&text), None, "{text}");
+    let said = format!("it needs {} columns, and the terminal has 20", full - 6);
+    assert!(text.contains(&said), "{text}");
 }
 
 #[test]
