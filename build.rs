@@ -3,9 +3,11 @@
 //!
 //! What can be read off the descriptors is not kept by hand: a `Debug` that hides every field marked
 //! `[debug_redact = true]`, the traits `StytchRequest` and `StytchResponse` for the messages that an RPC
-//! takes and returns, and a description of the former for the command line.
+//! takes and returns, a description of the former for the command line, and the shape of the latter for
+//! answers with odd fields.
 
 use std::{
+    collections::HashMap,
     env,
     error::Error,
     fmt::Write as _,
@@ -30,10 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out_dir.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
 
     let pool = compiler.descriptor_pool();
-    let messages: Vec<_> = pool
-        .all_messages()
-        .filter(|message| message.package_name().starts_with("stytch."))
-        .collect();
+    let messages: Vec<_> = pool.all_messages().filter(is_ours).collect();
     fs::write(out_dir.join("model.rs"), model(&pool, &messages)?)?;
 
     let mut config = tonic_prost_build::configure()
@@ -48,8 +47,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             ".stytch",
             "#[derive(::serde::Serialize, ::serde::Deserialize)] #[serde(default)]",
         );
-    for field in messages.iter().flat_map(MessageDescriptor::fields) {
-        config = config.field_attribute(format!(".{}", field.full_name()), serde_attribute(&field));
+    let depths = depths(&pool);
+    for message in &messages {
+        let depth = depths.get(message.full_name()).copied().unwrap_or_default();
+        for field in message.fields() {
+            let attribute = serde_attribute(&field, depth);
+            config = config.field_attribute(format!(".{}", field.full_name()), attribute);
+        }
     }
     config.compile_fds(compiler.file_descriptor_set())?;
     Ok(())
@@ -70,14 +74,46 @@ fn proto_files(directory: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
     Ok(files)
 }
 
-/// How a field reads and writes as JSON: null and absent are the same, and an optional field that is
-/// not set is left out.
-fn serde_attribute(field: &FieldDescriptor) -> String {
+/// How deep in the messages of the RPCs each message stands: the most levels that there are above it.
+fn depths(pool: &DescriptorPool) -> HashMap<String, usize> {
+    let mut depths = HashMap::new();
+    let mut left: Vec<_> = methods(pool)
+        .iter()
+        .flat_map(|method| [method.input(), method.output()])
+        .map(|message| (message, 0))
+        .collect();
+    while let Some((message, depth)) = left.pop() {
+        let deepest = depths.entry(message.full_name().to_owned()).or_insert(0);
+        *deepest = depth.max(*deepest);
+        left.extend(message.fields().filter_map(|field| match field.kind() {
+            Kind::Message(inner) if is_ours(&inner) => Some((inner, depth + 1)),
+            _ => None,
+        }));
+    }
+    depths
+}
+
+fn is_ours(message: &MessageDescriptor) -> bool {
+    message.package_name().starts_with("stytch.")
+}
+
+/// How a field of a message at `depth` reads and writes as JSON: null and absent are the same, and an optional
+/// field that is not set is left out.
+fn serde_attribute(field: &FieldDescriptor, depth: usize) -> String {
+    let object;
     let adapter = match (field.kind(), field.is_list()) {
         (Kind::Message(_), true) => r#"deserialize_with = "crate::proto::json::messages""#,
         (Kind::Message(message), false) => match message.full_name() {
             "google.protobuf.Timestamp" => r#"with = "crate::proto::json::timestamp""#,
-            "google.protobuf.Struct" => r#"with = "crate::proto::json::object""#,
+            "google.protobuf.Struct" => {
+                let path = "crate::proto::json::object";
+                object = format!(
+                    r#"serialize_with = "{path}::serialize",
+                    deserialize_with = "{path}::deserialize::<{}, _>""#,
+                    depth + 1
+                );
+                &object
+            }
             _ => r#"deserialize_with = "crate::proto::json::message""#,
         },
         // serde's own way reads null as none.
@@ -107,7 +143,12 @@ fn model(pool: &DescriptorPool, messages: &[MessageDescriptor]) -> Result<String
             write_debug(&mut code, message)?;
         }
     }
-    let methods = methods(pool);
+    let (methods, depths) = (methods(pool), depths(pool));
+    for message in messages {
+        if let Some(depth) = depths.get(message.full_name()) {
+            write_shape(&mut code, message, *depth)?;
+        }
+    }
     for message in unique(methods.iter().map(MethodDescriptor::input)) {
         write_request(&mut code, &message)?;
         write_fields(&mut code, &message)?;
@@ -219,6 +260,38 @@ fn write_fields(code: &mut String, message: &MessageDescriptor) -> Result<(), Bo
             "        crate::proto::Field {{ name: {name:?}, flag: {flag:?}, comment: {comment:?}, \
              kind: crate::proto::Kind::{kind}, is_required: {is_required} }},"
         )?;
+    }
+    writeln!(code, "    ];\n}}")?;
+    Ok(())
+}
+
+fn write_shape(
+    code: &mut String,
+    message: &MessageDescriptor,
+    depth: usize,
+) -> Result<(), Box<dyn Error>> {
+    let path = rust_path(message);
+    writeln!(code, "impl crate::proto::Shaped for {path} {{")?;
+    writeln!(code, "    const SHAPE: &'static crate::proto::Shape = &[")?;
+    for field in message.fields() {
+        let form = match field.kind() {
+            Kind::Bool => "Bool".to_owned(),
+            Kind::Int32 => "Int32".to_owned(),
+            Kind::String => "Text".to_owned(),
+            Kind::Message(inner) => match inner.full_name() {
+                "google.protobuf.Timestamp" => "Timestamp".to_owned(),
+                "google.protobuf.Struct" => format!("Object(crate::proto::Depth({}))", depth + 1),
+                _ => {
+                    format!("Message(<{} as crate::proto::Shaped>::SHAPE)", rust_path(&inner))
+                }
+            },
+            other => return Err(format!("no JSON form of {other:?}").into()),
+        };
+        let form = match field.is_list() {
+            true => format!("List(&crate::proto::Form::{form})"),
+            false => form,
+        };
+        writeln!(code, "        ({:?}, crate::proto::Form::{form}),", field.name())?;
     }
     writeln!(code, "    ];\n}}")?;
     Ok(())

@@ -15,14 +15,20 @@ pub enum Format {
     Json,
 }
 
-/// Sends logs to standard error from now on, filtered by `filter` (`RUST_LOG`'s syntax). The audit trail is
-/// part of them unless the filter says otherwise by name.
+/// What is logged.
+pub struct Filter(EnvFilter);
+
+/// Reads a filter (`RUST_LOG`'s syntax). The audit trail is part of it unless it says otherwise by name.
 ///
 /// # Errors
 ///
-/// When the filter cannot be read.
-pub fn init(format: Option<Format>, filter: &str) -> Result<(), String> {
-    let filter = filter_of(filter)?;
+/// When it cannot be read.
+pub fn filter(text: &str) -> Result<Filter, String> {
+    filter_of(text).map(Filter)
+}
+
+/// Sends logs to standard error from now on.
+pub fn init(format: Option<Format>, Filter(filter): Filter) {
     let is_terminal = stderr().is_terminal();
     let registry = tracing_subscriber::registry().with(filter);
     match format.unwrap_or(if is_terminal { Format::Text } else { Format::Json }) {
@@ -36,7 +42,6 @@ pub fn init(format: Option<Format>, filter: &str) -> Result<(), String> {
         }
     }
     log_panics();
-    Ok(())
 }
 
 /// The filter, and the audit trail if it does not name it: an operator who asks for less noise does not mean

@@ -4,13 +4,21 @@
 
 use libfuzzer_sys::fuzz_target;
 use totp_facade::{
-    proto::stytch::b2b::{recovery_codes::v1 as codes, totp::v1 as totp},
+    proto::{
+        StytchResponse,
+        stytch::b2b::{recovery_codes::v1 as codes, totp::v1 as totp},
+    },
     stytch::decode,
 };
 
 fn read<Res>(body: &[u8])
 where
-    Res: prost::Message + Default + serde::Serialize + serde::de::DeserializeOwned + std::fmt::Debug,
+    Res: prost::Message
+        + Default
+        + serde::Serialize
+        + serde::de::DeserializeOwned
+        + StytchResponse
+        + std::fmt::Debug,
 {
     let Ok(answer) = decode::<Res>(body, |_| ()) else { return };
     let _ = format!("{answer:?}");

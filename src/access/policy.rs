@@ -217,7 +217,7 @@ fn short(name: &str) -> &str {
 
 impl Caller {
     /// Somebody who may do everything.
-    pub(super) fn unbounded(name: &str) -> Self {
+    pub fn unbounded(name: &str) -> Self {
         Self {
             name: name.to_owned(),
             identities: Vec::new(),

@@ -8,9 +8,12 @@ use std::{
 
 use clap::{Args, Subcommand};
 use http::header::AUTHORIZATION;
+use reqwest::Url;
 use serde::{Serialize, de::DeserializeOwned};
+use terminal_size::{Width, terminal_size_of};
+use tokio::time::{Instant, timeout_at};
 use tonic::{
-    Request, Response, Status,
+    Code, Request, Response, Status,
     metadata::{Ascii, MetadataValue},
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
@@ -22,7 +25,7 @@ use zeroize::Zeroizing;
 
 use super::{Failure, print, qr, request::RequestArgs, runtime, usage, with_causes};
 use crate::{
-    idempotency,
+    config, idempotency,
     proto::{
         Described,
         stytch::b2b::{
@@ -42,11 +45,14 @@ use crate::{
 /// The variable that holds the bearer token to call with.
 pub const TOKEN: &str = "TOTP_FACADE_TOKEN";
 
+/// The longest deadline.
+const MAX_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Where the façade is, and how long to wait for it.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Connection")]
 struct ConnectionArgs {
-    /// Where the façade listens
+    /// Where the façade listens: IP:PORT as it prints it, or a URL
     #[arg(
         long,
         env = "TOTP_FACADE_ADDR",
@@ -56,7 +62,7 @@ struct ConnectionArgs {
     )]
     addr: String,
 
-    /// Time for the whole call
+    /// Time for connecting and for the whole call
     #[arg(long, default_value = "15s", value_name = "TIME")]
     deadline: String,
 
@@ -112,12 +118,21 @@ pub(super) fn create(args: CallArgs<CreateRequest>) -> Result<(), Failure> {
     let answer = args.call(async |channel, request| Totp::new(channel).create(request).await)?;
     print_json(&answer)?;
     if stdout().is_terminal() {
-        match qr::draw(&answer.qr_code) {
+        match qr::draw(&answer.qr_code, columns()) {
             Ok(drawing) => print(&drawing),
-            Err(error) => print(&format!("(the QR code cannot be drawn: {error})\n")),
+            Err(error) => print(&format!(
+                "(the QR code cannot be drawn: {error}. Show the picture in `qr_code` with another program, or type \
+                 `secret` into the app)\n"
+            )),
         }
     }
     Ok(())
+}
+
+/// How wide the terminal on standard output is.
+fn columns() -> Option<usize> {
+    let (Width(columns), _) = terminal_size_of(stdout())?;
+    Some(columns.into())
 }
 
 pub(super) fn authenticate(args: CallArgs<AuthenticateRequest>) -> Result<(), Failure> {
@@ -151,12 +166,13 @@ impl<Req: Described + DeserializeOwned> CallArgs<Req> {
         self,
         rpc: impl AsyncFnOnce(Channel, Request<Req>) -> Result<Response<Res>, Status>,
     ) -> Result<Res, Failure> {
+        let connection = self.connection.check()?;
         let mut request = Request::new(self.request.read()?);
         if let Some(key) = self.idempotency_key {
             let key = key.parse().map_err(|error| usage("--idempotency-key", &error))?;
             request.metadata_mut().insert(idempotency::HEADER, key);
         }
-        let response = self.connection.call(request, rpc)?;
+        let response = connection.call(request, rpc)?;
         if response.metadata().contains_key(idempotency::REPLAYED) {
             note("this is the answer to an earlier call with the same idempotency key");
         }
@@ -174,8 +190,8 @@ impl<Req: Described + DeserializeOwned> CallArgs<Req> {
 
 pub(super) fn healthcheck(args: &HealthcheckArgs) -> Result<(), Failure> {
     let request = Request::new(HealthCheckRequest { service: args.service.clone() });
-    let answer = args
-        .connection
+    let connection = args.connection.check()?;
+    let answer = connection
         .call(request, async |channel, request| HealthClient::new(channel).check(request).await)?;
     match answer.get_ref().status() {
         ServingStatus::Serving => {
@@ -186,27 +202,87 @@ pub(super) fn healthcheck(args: &HealthcheckArgs) -> Result<(), Failure> {
     }
 }
 
-impl ConnectionArgs {
-    /// Makes one call with a deadline.
+/// A way to the façade, checked.
+struct Connection {
+    url: String,
+    endpoint: Endpoint,
+    deadline: Duration,
+}
+
+/// How long after the deadline an answer that says so itself may come in.
+const GRACE: Duration = Duration::from_millis(500);
+
+impl Connection {
+    /// Makes one call, which with connecting lasts no longer than the deadline.
     fn call<Req, Res>(
         &self,
         mut request: Request<Req>,
         rpc: impl AsyncFnOnce(Channel, Request<Req>) -> Result<Response<Res>, Status>,
     ) -> Result<Response<Res>, Failure> {
-        let deadline = humantime::parse_duration(&self.deadline)
-            .map_err(|error| usage("--deadline", &error))?;
-        let endpoint = self.endpoint()?.connect_timeout(deadline);
         if let Some(token) = token()? {
             request.metadata_mut().insert(AUTHORIZATION.as_str(), token);
         }
-        runtime()?.block_on(async {
-            let channel = endpoint.connect().await.map_err(|error| {
-                Failure::Run(format!("cannot connect to {}: {}", self.addr, with_causes(&error)))
-            })?;
-            request.set_timeout(deadline);
-            rpc(channel, request).await.map_err(|status| Failure::Run(describe(&status)))
-        })
+        let runtime = runtime()?;
+        let result = runtime.block_on(async {
+            let until = Instant::now() + self.deadline;
+            let channel = self.connect(until).await?;
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(self.ran_out("nothing was sent"));
+            }
+            request.set_timeout(left);
+            // The façade answers a little before the deadline, and knows more.
+            match timeout_at(until + GRACE, rpc(channel, request)).await {
+                Ok(Err(status)) if is_facades_word(&status, until) => {
+                    Err(self.ran_out(&describe(&status)))
+                }
+                Ok(Err(status)) if !is_cut_off(&status, until) => {
+                    Err(Failure::Run(describe(&status)))
+                }
+                Ok(Ok(response)) => Ok(response),
+                Ok(Err(_)) | Err(_) => {
+                    Err(self.ran_out("no answer came; whether the call took effect is not known"))
+                }
+            }
+        });
+        // Without waiting for a name that is still being looked up.
+        runtime.shutdown_background();
+        result
     }
+
+    async fn connect(&self, until: Instant) -> Result<Channel, Failure> {
+        let Self { url, .. } = self;
+        match timeout_at(until, self.endpoint.connect()).await {
+            Ok(Ok(channel)) => Ok(channel),
+            Ok(Err(error)) => {
+                let what = format!("cannot connect to {url}: {}", with_causes(&error));
+                Err(Failure::Run(what))
+            }
+            Err(_) => {
+                Err(self
+                    .ran_out(&format!("there was no connection to {url}, and nothing was sent")))
+            }
+        }
+    }
+
+    fn ran_out(&self, known: &str) -> Failure {
+        let deadline = humantime::format_duration(self.deadline);
+        Failure::Run(format!("your --deadline of {deadline} ran out: {known}"))
+    }
+}
+
+/// By how much the façade is early, at most, when it answers for a deadline.
+const LEAD: Duration = Duration::from_millis(50);
+
+/// Whether a status is the façade's for the deadline, and not for a timeout of its own.
+fn is_facades_word(status: &Status, until: Instant) -> bool {
+    status.code() == Code::DeadlineExceeded && Instant::now() + LEAD >= until
+}
+
+/// Whether a status is tonic's own for a deadline that ran out here, and no word of the façade's.
+fn is_cut_off(status: &Status, until: Instant) -> bool {
+    let is_word = status.get_details_error_info().is_some();
+    status.code() == Code::Cancelled && !is_word && Instant::now() >= until
 }
 
 /// Says something beside the answer, which goes to standard output.
@@ -216,10 +292,21 @@ fn note(what: &str) {
 }
 
 impl ConnectionArgs {
+    fn check(&self) -> Result<Connection, Failure> {
+        let deadline = match config::duration(&self.deadline) {
+            Ok(Duration::ZERO) => Err("must be longer than 0".to_owned()),
+            Ok(deadline) if deadline > MAX_DEADLINE => Err("is longer than a day".to_owned()),
+            deadline => deadline,
+        };
+        let deadline = deadline.map_err(|what| usage("--deadline", &what))?;
+        let url = url_of(&self.addr).map_err(|what| usage("--addr", &what))?;
+        Ok(Connection { endpoint: self.endpoint(&url)?, url, deadline })
+    }
+
     /// Where to connect to, and with which certificates.
-    fn endpoint(&self) -> Result<Endpoint, Failure> {
+    fn endpoint(&self, url: &str) -> Result<Endpoint, Failure> {
         let endpoint =
-            Endpoint::from_shared(self.addr.clone()).map_err(|error| usage("--addr", &error))?;
+            Endpoint::from_shared(url.to_owned()).map_err(|error| usage("--addr", &error))?;
         if endpoint.uri().scheme_str() != Some("https") {
             return Ok(endpoint);
         }
@@ -239,6 +326,34 @@ impl ConnectionArgs {
         }
         endpoint.tls_config(tls).map_err(|error| usage("--ca-file", &with_causes(&error)))
     }
+}
+
+/// The URL of a façade, which may be given as IP:PORT.
+fn url_of(addr: &str) -> Result<String, &'static str> {
+    const FORM: &str =
+        "is not the address of a façade: HOST:PORT, http://HOST:PORT or https://HOST[:PORT]";
+    // It may hold a password, so no message quotes it.
+    let (has_scheme, url) = match addr.split_once("://") {
+        // `Url` would take the first part of a path for the host.
+        Some((_, rest)) if rest.starts_with(['/', '\\']) => return Err(FORM),
+        Some(_) => (true, addr.to_owned()),
+        None => (false, format!("http://{addr}")),
+    };
+    let url = Url::parse(&url).map_err(|_| FORM)?;
+    // `Url` drops a port that is the scheme's own.
+    let has_port = has_scheme || url.port().is_some() || addr.ends_with(":80");
+    if !matches!(url.scheme(), "http" | "https") || !has_port {
+        return Err(FORM);
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(
+            "must not hold credentials; TOTP_FACADE_TOKEN is the bearer token to call with",
+        );
+    }
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        return Err("must end with the host and the port, without a path or a query");
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
 /// The bearer token to call with, as metadata.

@@ -2,6 +2,7 @@
 
 mod client;
 mod code;
+mod parse;
 mod qr;
 mod request;
 mod serve;
@@ -20,6 +21,7 @@ use crate::{
 };
 pub use client::TOKEN;
 use client::{CallArgs, RecoveryCodesCommand};
+use parse::Refusal;
 
 /// A bad flag or setting, after BSD's `sysexits.h`.
 const USAGE: u8 = 64;
@@ -47,22 +49,15 @@ pub struct Cli {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Logs")]
 struct LogArgs {
-    /// Form of the log on standard error; text on a terminal and json elsewhere by default
-    #[arg(
-        long,
-        global = true,
-        env = "TOTP_FACADE_LOG_FORMAT",
-        hide_env_values = true,
-        value_enum,
-        value_name = "FORM"
-    )]
-    log_format: Option<telemetry::Format>,
+    /// Form of the log on standard error, text or json; by default text on a terminal and json elsewhere
+    #[arg(long, global = true, env = LOG_FORMAT, hide_env_values = true, value_name = "FORM")]
+    log_format: Option<String>,
 
     /// What is logged, for instance `info` or `totp_facade=debug`
     #[arg(
         long,
         global = true,
-        env = "RUST_LOG",
+        env = LOG,
         hide_env_values = true,
         default_value = "info",
         value_name = "FILTER"
@@ -70,15 +65,29 @@ struct LogArgs {
     log: String,
 }
 
+const LOG_FORMAT: &str = "TOTP_FACADE_LOG_FORMAT";
+const LOG: &str = "RUST_LOG";
+
 impl LogArgs {
     /// As [`Config::summary`].
     fn summary(&self) -> String {
-        let format = self.log_format.as_ref().and_then(ValueEnum::to_possible_value);
-        let format = match &format {
-            Some(format) => format.get_name(),
-            None => "text on a terminal, else json",
-        };
-        format!("TOTP_FACADE_LOG_FORMAT={format}\nRUST_LOG={}\n", self.log)
+        let format = self.log_format.as_deref().unwrap_or("text on a terminal, else json");
+        format!("{LOG_FORMAT}={format}\n{LOG}={}\n", self.log)
+    }
+
+    fn check(&self) -> Result<(Option<telemetry::Format>, telemetry::Filter), Vec<Problem>> {
+        let format =
+            self.log_format.as_deref().map(|text| telemetry::Format::from_str(text, false));
+        let format = format.transpose().map_err(|_| {
+            let what = format!(
+                "{:?} is neither text nor json",
+                self.log_format.as_deref().unwrap_or_default()
+            );
+            vec![Problem { setting: LOG_FORMAT, what }]
+        });
+        let filter = telemetry::filter(&self.log);
+        let filter = filter.map_err(|what| vec![Problem { setting: LOG, what }]);
+        config::together(format, filter)
     }
 }
 
@@ -113,8 +122,8 @@ enum Command {
     /// Get, rotate or spend recovery codes
     #[command(subcommand)]
     RecoveryCodes(RecoveryCodesCommand),
-    /// Print the code that an authenticator app shows now, for the answer of `create` or a base32 secret
-    /// on standard input
+    /// Print the code that an authenticator app shows now, for the answer of `create`, a base32 secret or an
+    /// otpauth:// URI on standard input
     Code,
     /// Make a bearer token for a caller, and the line for TOTP_FACADE_TOKENS_FILE
     Token {
@@ -163,21 +172,41 @@ fn usage(setting: &'static str, what: &dyn std::fmt::Display) -> Failure {
 
 /// Runs the program with these arguments, its name first.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match parse::parse(args.into_iter().collect()) {
         Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
-        }
+        Err(refusal) => return refuse(refusal),
     };
-    let logging = telemetry::init(cli.log.log_format, &cli.log.log)
-        .map_err(|what| vec![Problem { setting: "RUST_LOG", what }]);
-    if logging.is_err() {
-        // All problems at once, those of the logs included.
-        let all = config::together(logging, cli.command.check());
-        return end(all.map(drop).map_err(Failure::from));
+    match cli.log.check() {
+        Ok((format, filter)) => telemetry::init(format, filter),
+        Err(_) => return end(cli.check().map_err(Failure::from)),
     }
     end(run(cli.command, &cli.log))
+}
+
+impl Cli {
+    /// Whether all settings can be used, those of the logs included.
+    fn check(&self) -> Result<(), Vec<Problem>> {
+        config::together(self.log.check().map(drop), self.command.check()).map(drop)
+    }
+}
+
+/// Says why the arguments are refused, and what else is wrong.
+#[expect(clippy::print_stderr)]
+fn refuse(refusal: Refusal) -> ExitCode {
+    match refusal {
+        Refusal::Answer(answer) => {
+            let _ = answer.print();
+            ExitCode::SUCCESS
+        }
+        Refusal::Usage { errors, rest } => {
+            for error in errors {
+                eprint!("{error}");
+            }
+            let problems = rest.map_or(Ok(()), |cli| cli.check());
+            end(problems.map_err(Failure::from));
+            ExitCode::from(USAGE)
+        }
+    }
 }
 
 impl Command {

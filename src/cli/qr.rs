@@ -5,7 +5,10 @@
 
 use data_encoding::BASE64;
 use png::{ColorType, Decoder, Transformations};
-use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
+use qrcode::{
+    EcLevel, QrCode,
+    render::{Renderer, unicode::Dense1x2},
+};
 use rqrr::PreparedImage;
 
 /// Why a picture cannot be drawn. Holds nothing of it.
@@ -15,15 +18,32 @@ pub(super) enum Error {
     NotPng,
     #[error("no QR code is found in the picture")]
     NoCode,
+    #[error("it needs {needed} columns, and the terminal has {columns}")]
+    TooWide { needed: usize, columns: usize },
 }
 
+/// The light margin, in modules. The standard asks for four; scanners do with less.
+const MARGINS: [u32; 3] = [4, 2, 1];
+
 /// `data_uri` as lines of half blocks, two modules a character, black on white whatever the terminal's
-/// colours are.
-pub(super) fn draw(data_uri: &str) -> Result<String, Error> {
+/// colours are. Where `columns` are too few for it, the margin is smaller.
+pub(super) fn draw(data_uri: &str, columns: Option<usize>) -> Result<String, Error> {
     let text = read(data_uri)?;
     let code = QrCode::with_error_correction_level(text, EcLevel::L).map_err(|_| Error::NoCode)?;
-    let blocks = code.render::<Dense1x2>().build();
+    let margin = fitting_margin(code.width(), columns)?;
+    let colors = code.to_colors();
+    let mut renderer = Renderer::<Dense1x2>::new(&colors, code.width(), margin);
+    let blocks = renderer.module_dimensions(1, 1).build();
     Ok(blocks.lines().map(|line| format!("\x1b[30;107m{line}\x1b[0m\n")).collect())
+}
+
+/// The widest margin with which a code of so many modules fits.
+fn fitting_margin(modules: usize, columns: Option<usize>) -> Result<u32, Error> {
+    let columns = columns.unwrap_or(usize::MAX);
+    let width = |margin: u32| modules + 2 * margin as usize;
+    let fitting = MARGINS.into_iter().find(|margin| width(*margin) <= columns);
+    let needed = MARGINS.into_iter().map(width).min().unwrap_or(modules);
+    fitting.ok_or(Error::TooWide { needed, columns })
 }
 
 /// The text in the picture's QR code.
@@ -82,18 +102,23 @@ mod tests {
         image.detect_grids()[0].decode().expect("a readable code").1
     }
 
+    /// The example answers of Create.
+    fn answers() -> impl Iterator<Item = serde_json::Value> {
+        let files =
+            ["totp-create.response.json", "totp-create.response.nulls-and-unknown-fields.json"];
+        files.into_iter().map(|file| {
+            let path = format!("{}/tests/it/fixtures/stytch/{file}", env!("CARGO_MANIFEST_DIR"));
+            let text = std::fs::read_to_string(path).expect("a fixture");
+            serde_json::from_str(&text).expect("JSON")
+        })
+    }
+
     #[test]
     fn the_drawing_can_be_scanned_and_says_what_the_picture_says() {
-        for file in
-            ["totp-create.response.json", "totp-create.response.nulls-and-unknown-fields.json"]
-        {
-            let path = format!("{}/tests/it/fixtures/stytch/{file}", env!("CARGO_MANIFEST_DIR"));
-            let answer: serde_json::Value =
-                serde_json::from_str(&std::fs::read_to_string(path).expect("a fixture"))
-                    .expect("JSON");
+        for answer in answers() {
             let picture = answer["qr_code"].as_str().expect("a picture");
 
-            let drawing = draw(picture).expect("a drawing");
+            let drawing = draw(picture, None).expect("a drawing");
 
             let uri = scan(&drawing);
             assert_eq!(uri, read(picture).expect("a code"));
@@ -102,11 +127,36 @@ mod tests {
     }
 
     #[test]
+    fn the_drawing_fits_the_terminal_and_can_be_scanned_as_long_as_there_is_any_margin() {
+        for answer in answers() {
+            let picture = answer["qr_code"].as_str().expect("a picture");
+            let uri = read(picture).expect("a code");
+            let width = |drawing: &str| {
+                let line = drawing.lines().next().expect("a line");
+                line.trim_start_matches("\x1b[30;107m").trim_end_matches("\x1b[0m").chars().count()
+            };
+            let full = width(&draw(picture, None).expect("a drawing"));
+
+            assert_eq!(width(&draw(picture, Some(full)).expect("a drawing")), full);
+            for columns in full - 6..full {
+                let drawing = draw(picture, Some(columns)).expect("a smaller drawing");
+                assert!(width(&drawing) <= columns);
+                assert_eq!(scan(&drawing), uri, "{columns} columns");
+            }
+            for columns in [0, 10, full - 7] {
+                let error = draw(picture, Some(columns)).expect_err("no room");
+                let said = format!("it needs {} columns, and the terminal has {columns}", full - 6);
+                assert_eq!(error.to_string(), said);
+            }
+        }
+    }
+
+    #[test]
     fn what_is_no_picture_is_not_drawn() {
         for picture in
             ["", "data:image/png;base64,", "data:image/png;base64,AAAA", "data:image/gif;base64,"]
         {
-            assert!(draw(picture).is_err(), "{picture}");
+            assert!(draw(picture, None).is_err(), "{picture}");
         }
     }
 }

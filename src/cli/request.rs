@@ -31,7 +31,8 @@ impl<Req: DeserializeOwned> RequestArgs<Req> {
             Some(path) => read_json(path),
             None => serde_json::from_value(Value::Object(self.fields))
                 .map(|FromObject(request)| request)
-                .map_err(|error| Failure::run(&error)),
+                // As claims that are nested too deep.
+                .map_err(|error| usage("the request", &error)),
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::{
 };
 
 const SANDBOX_ADDR: &str = "TOTP_FACADE_SANDBOX_ADDR";
+const SANDBOX_CONTROL: &str = "TOTP_FACADE_SANDBOX_CONTROL";
 pub(super) const SANDBOX_DEFAULT: &str = "127.0.0.1:8090";
 
 #[derive(Args, Debug)]
@@ -52,14 +53,14 @@ pub(super) struct SandboxArgs {
     /// reaches the port can use it
     #[arg(
         long,
-        env = "TOTP_FACADE_SANDBOX_CONTROL",
+        env = SANDBOX_CONTROL,
         hide_env_values = true,
         value_name = "BOOL",
         default_value = "false",
         num_args = 0..=1,
         default_missing_value = "true"
     )]
-    sandbox_control: bool,
+    sandbox_control: String,
 }
 
 impl DevArgs {
@@ -83,12 +84,14 @@ impl SandboxArgs {
             Some(path) => Seed::read(path)
                 .map_err(|error| vec![Problem { setting: "--seed", what: error.to_string() }]),
         };
-        config::together(config::listen_addr(SANDBOX_ADDR, addr), seed)
+        let control = config::switch(SANDBOX_CONTROL, &self.sandbox_control);
+        let addr = config::together(config::listen_addr(SANDBOX_ADDR, addr), control);
+        config::together(addr.map(|(addr, _)| addr), seed)
     }
 
     fn sandbox(&self, seed: Seed) -> Sandbox {
         let sandbox = Sandbox::new(seed);
-        if self.sandbox_control { sandbox.with_control() } else { sandbox }
+        if self.sandbox_control == "true" { sandbox.with_control() } else { sandbox }
     }
 }
 

@@ -59,18 +59,18 @@ pub struct DoorArgs {
     /// Serve callers that are not known, also beyond loopback
     #[arg(
         long,
-        env = "TOTP_FACADE_ALLOW_UNAUTHENTICATED",
+        env = ALLOW_UNAUTHENTICATED,
         hide_env_values = true,
         value_name = "BOOL",
         default_value = "false",
         num_args = 0..=1,
         default_missing_value = "true"
     )]
-    pub allow_unauthenticated: bool,
+    pub allow_unauthenticated: String,
 
     /// Answer reflection, by which tools learn the contract; by default on loopback only
     #[arg(long, env = REFLECTION, hide_env_values = true, value_name = "BOOL")]
-    pub reflection: Option<bool>,
+    pub reflection: Option<String>,
 }
 
 const TLS_CERT: &str = "TOTP_FACADE_TLS_CERT_FILE";
@@ -82,6 +82,7 @@ const JWT_AUDIENCE: &str = "TOTP_FACADE_JWT_AUDIENCE";
 const JWT_KEYS: &str = "TOTP_FACADE_JWT_KEYS";
 const TRUST_XFCC: &str = "TOTP_FACADE_TRUST_XFCC_FROM";
 const CALLERS: &str = "TOTP_FACADE_CALLERS_FILE";
+const ALLOW_UNAUTHENTICATED: &str = "TOTP_FACADE_ALLOW_UNAUTHENTICATED";
 const REFLECTION: &str = "TOTP_FACADE_REFLECTION";
 
 /// What a message may propose where callers have to be known.
@@ -169,7 +170,8 @@ impl Check {
             let what = format!("needs a way to know callers: {WAYS}");
             let _: Option<()> = self.problem(CALLERS, what);
         }
-        let is_open = !access.authenticates() && !args.allow_unauthenticated;
+        let is_allowed = self.boolean(ALLOW_UNAUTHENTICATED, &args.allow_unauthenticated);
+        let is_open = !access.authenticates() && is_allowed == Some(false);
         if is_open && addr.is_some_and(|addr| !addr.ip().is_loopback()) {
             let what = format!(
                 "is beyond loopback, where callers must be known: set {WAYS}, or \
@@ -178,6 +180,14 @@ impl Check {
             let _: Option<()> = self.problem("TOTP_FACADE_GRPC_ADDR", what);
         }
         (tls, access)
+    }
+
+    /// By default on loopback only.
+    pub(super) fn reflection(&mut self, args: &DoorArgs, addr: Option<SocketAddr>) -> Option<bool> {
+        match &args.reflection {
+            Some(given) => self.boolean(REFLECTION, given),
+            None => Some(addr.is_none_or(|addr| addr.ip().is_loopback())),
+        }
     }
 
     fn jwt(&mut self, args: &DoorArgs) -> Option<access::jwt::Settings> {

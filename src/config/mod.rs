@@ -25,6 +25,11 @@ pub const SECRET: &str = "STYTCH_SECRET";
 /// The variable that holds the URL of Redis, and in it a password.
 pub const IDEMPOTENCY_URL: &str = "TOTP_FACADE_IDEMPOTENCY_URL";
 
+/// How long connecting to Stytch may take by default, if a whole call may take that long.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// The longest time that a setting may be.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// The values that are no flags, unchecked.
 #[derive(Clone, Debug, Default)]
 pub struct Secrets {
@@ -79,15 +84,9 @@ pub struct TimeoutArgs {
     )]
     pub upstream_timeout: String,
 
-    /// Time for connecting, out of the above
-    #[arg(
-        long,
-        env = "TOTP_FACADE_CONNECT_TIMEOUT",
-        hide_env_values = true,
-        default_value = "2s",
-        value_name = "TIME"
-    )]
-    pub connect_timeout: String,
+    /// Time for connecting, out of the above; by default 2s, or all of it where that is less
+    #[arg(long, env = "TOTP_FACADE_CONNECT_TIMEOUT", hide_env_values = true, value_name = "TIME")]
+    pub connect_timeout: Option<String>,
 }
 
 /// How to serve, unchecked.
@@ -180,7 +179,7 @@ pub struct ServerArgs {
         long,
         env = "TOTP_FACADE_DRAIN_TIMEOUT",
         hide_env_values = true,
-        default_value = "30s",
+        default_value = "25s",
         value_name = "TIME"
     )]
     pub drain_timeout: String,
@@ -340,6 +339,30 @@ pub fn listen_addr(setting: &'static str, value: &str) -> Result<SocketAddr, Vec
     check.end(|| addr)
 }
 
+/// Checks a switch.
+///
+/// # Errors
+///
+/// When it is neither on nor off.
+pub fn switch(setting: &'static str, value: &str) -> Result<bool, Vec<Problem>> {
+    let mut check = Check::default();
+    let switch = check.boolean(setting, value);
+    check.end(|| switch)
+}
+
+/// Reads a time with its unit. A clock has room for it.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn duration(value: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(value) {
+        Ok(duration) if duration <= LONGEST => Ok(duration),
+        Ok(_) => Err(format!("{value:?} is longer than a year")),
+        Err(_) => Err(format!("{value:?} is not a time, for instance 10s")),
+    }
+}
+
 /// Collects problems. Each method returns a value, or none after reporting why.
 #[derive(Default)]
 struct Check(Vec<Problem>);
@@ -430,7 +453,11 @@ impl Check {
     fn timeouts(&mut self, args: &TimeoutArgs) -> Option<Timeouts> {
         const CONNECT: &str = "TOTP_FACADE_CONNECT_TIMEOUT";
         let total = self.timeout("TOTP_FACADE_UPSTREAM_TIMEOUT", &args.upstream_timeout);
-        let connect = self.timeout(CONNECT, &args.connect_timeout);
+        let connect = match &args.connect_timeout {
+            Some(connect) => self.timeout(CONNECT, connect),
+            // A default must not conflict with what an operator has set.
+            None => total.map(|total| total.min(CONNECT_TIMEOUT)),
+        };
         let (total, connect) = (total?, connect?);
         if connect > total {
             return self.problem(CONNECT, "must not exceed TOTP_FACADE_UPSTREAM_TIMEOUT");
@@ -453,9 +480,9 @@ impl Check {
         let drain_timeout = self.duration("TOTP_FACADE_DRAIN_TIMEOUT", &args.drain_timeout);
         let idempotency = self.idempotency(args, idempotency_url);
         let door = self.door(&args.door, grpc_addr);
-        let is_local = grpc_addr.is_none_or(|addr| addr.ip().is_loopback());
+        let reflection = self.reflection(&args.door, grpc_addr);
         let settings = server::Settings {
-            reflection: args.door.reflection.unwrap_or(is_local),
+            reflection: reflection?,
             max_in_flight: max_in_flight?,
             max_connections: max_connections?,
             max_connection_age: max_connection_age?,
@@ -538,9 +565,14 @@ impl Check {
     }
 
     fn duration(&mut self, setting: &'static str, value: &str) -> Option<Duration> {
-        humantime::parse_duration(value)
+        duration(value).map_err(|what| self.problem::<()>(setting, what)).ok()
+    }
+
+    fn boolean(&mut self, setting: &'static str, value: &str) -> Option<bool> {
+        value
+            .parse()
             .ok()
-            .or_else(|| self.problem(setting, format!("{value:?} is not a time, for instance 10s")))
+            .or_else(|| self.problem(setting, format!("{value:?} is neither true nor false")))
     }
 }
 

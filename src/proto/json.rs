@@ -7,8 +7,13 @@ use std::{fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+    de::{DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
 };
+
+/// Whether `json` reads as a `T`.
+pub(super) fn fits<T: DeserializeOwned>(json: &[u8]) -> bool {
+    serde_json::from_slice::<T>(json).is_ok()
+}
 
 /// Reads null as the default, for live bodies have nulls where the schema has none.
 pub fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
@@ -91,6 +96,12 @@ pub mod timestamp {
         deserializer.deserialize_option(OptionalTimestamp)
     }
 
+    /// Whether `json` is the text of a time.
+    pub(in crate::proto) fn fits(json: &[u8]) -> bool {
+        let time = deserialize(&mut serde_json::Deserializer::from_slice(json));
+        time.is_ok_and(|time| time.is_some())
+    }
+
     struct OptionalTimestamp;
 
     impl<'de> Visitor<'de> for OptionalTimestamp {
@@ -117,7 +128,7 @@ pub mod timestamp {
 }
 
 /// `google.protobuf.Struct` as a JSON object. Nulls survive at every depth; whole numbers up to 2^53
-/// are written as whole numbers.
+/// are written as whole numbers. What would be too deep for clients is refused.
 pub mod object {
     use std::{collections::BTreeMap, fmt};
 
@@ -126,6 +137,8 @@ pub mod object {
         Deserialize, Deserializer, Serialize, Serializer,
         de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor},
     };
+
+    use crate::proto::Depth;
 
     /// The largest whole number up to which every one is exact in a double.
     const EXACT: f64 = 9_007_199_254_740_992.0;
@@ -141,11 +154,11 @@ pub mod object {
         }
     }
 
-    /// Reads an object or null.
-    pub fn deserialize<'de, D: Deserializer<'de>>(
+    /// Reads an object or null, for a `Struct` at this depth.
+    pub fn deserialize<'de, const DEPTH: usize, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Struct>, D::Error> {
-        Ok(Option::<Object>::deserialize(deserializer)?.map(|object| object.0))
+        Ok(Option::<Object<DEPTH>>::deserialize(deserializer)?.map(|object| object.0))
     }
 
     fn members(object: &Struct) -> impl Iterator<Item = (&String, Json<'_>)> {
@@ -175,47 +188,54 @@ pub mod object {
         }
     }
 
-    struct Object(Struct);
+    struct Object<const DEPTH: usize>(Struct);
 
-    impl<'de> Deserialize<'de> for Object {
+    impl<'de, const DEPTH: usize> Deserialize<'de> for Object<DEPTH> {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
             deserializer.deserialize_map(ObjectVisitor)
         }
     }
 
-    struct ObjectVisitor;
+    struct ObjectVisitor<const DEPTH: usize>;
 
-    impl<'de> Visitor<'de> for ObjectVisitor {
-        type Value = Object;
+    impl<'de, const DEPTH: usize> Visitor<'de> for ObjectVisitor<DEPTH> {
+        type Value = Object<DEPTH>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("an object")
         }
 
-        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object, A::Error> {
-            read_members(map).map(Object)
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<DEPTH>, A::Error> {
+            read_members(map, Depth(DEPTH)).map(Object)
         }
     }
 
-    fn read_members<'de, A: MapAccess<'de>>(mut map: A) -> Result<Struct, A::Error> {
+    fn read_members<'de, A: MapAccess<'de>>(mut map: A, depth: Depth) -> Result<Struct, A::Error> {
         let mut fields = BTreeMap::new();
         while let Some(name) = map.next_key()? {
-            fields.insert(name, map.next_value_seed(AnyValue)?);
+            fields.insert(name, map.next_value_seed(AnyValue(depth.of_member()))?);
         }
         Ok(Struct { fields })
     }
 
-    struct AnyValue;
+    fn too_deep<E: Error>() -> E {
+        E::custom("too deep")
+    }
+
+    /// Reads a `Value` at this depth, if there may be one.
+    struct AnyValue(Option<Depth>);
 
     impl<'de> DeserializeSeed<'de> for AnyValue {
         type Value = Value;
 
         fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-            deserializer.deserialize_any(self)
+            deserializer.deserialize_any(AnyVisitor(self.0.ok_or_else(too_deep)?))
         }
     }
 
-    impl<'de> Visitor<'de> for AnyValue {
+    struct AnyVisitor(Depth);
+
+    impl<'de> Visitor<'de> for AnyVisitor {
         type Value = Value;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -253,15 +273,16 @@ pub mod object {
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+            let depth = self.0.of_content().ok_or_else(too_deep)?;
             let mut values = Vec::new();
-            while let Some(value) = seq.next_element_seed(AnyValue)? {
+            while let Some(value) = seq.next_element_seed(AnyValue(depth.of_entry()))? {
                 values.push(value);
             }
             Ok(Value { kind: Some(Kind::ListValue(ListValue { values })) })
         }
 
         fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Value, A::Error> {
-            let object = read_members(map)?;
+            let object = read_members(map, self.0.of_content().ok_or_else(too_deep)?)?;
             Ok(Value { kind: Some(Kind::StructValue(object)) })
         }
     }

@@ -4,8 +4,11 @@
 //! Trap: `Debug` of these messages hides secrets, `serde` does not. Print them with `{:?}` only.
 
 pub mod json;
+mod shape;
 
 use std::{collections::HashSet, fmt, sync::LazyLock};
+
+pub use shape::{Depth, Form, Shape, Shaped};
 
 #[allow(missing_docs, unreachable_pub, clippy::all, rustdoc::all)]
 mod generated {
@@ -87,7 +90,7 @@ pub enum Kind {
 }
 
 /// What every answer has, whichever RPC returns it. Implemented by `build.rs`.
-pub trait StytchResponse {
+pub trait StytchResponse: prost::Message + Shaped {
     /// Stytch's identifier of the call; empty when it sent none.
     fn request_id(&self) -> &str;
 

@@ -17,7 +17,7 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _, pb};
 use super::{Case, Detail, Pushback, Row, rule};
 use crate::{
     idempotency,
-    proto::StytchRequest,
+    proto::{StytchRequest, json::object},
     stytch::{Error, Upstream},
 };
 
@@ -223,7 +223,8 @@ impl Draft {
 /// Adds Stytch's free-form `error_details` as a `google.protobuf.Struct`, if there is room for it.
 fn with_extras(plain: &Status, extras: Map<String, Value>) -> Option<Status> {
     let mut details = pb::Status::decode(plain.details()).ok()?;
-    let extras = crate::proto::json::object::deserialize(Value::Object(extras)).ok()??;
+    // The detail is a message of its own.
+    let extras = object::deserialize::<0, _>(Value::Object(extras)).ok()??;
     details.details.push(prost_types::Any {
         type_url: "type.googleapis.com/google.protobuf.Struct".into(),
         value: extras.encode_to_vec(),

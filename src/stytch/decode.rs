@@ -1,78 +1,63 @@
 //! Reading an answer without losing it to one odd field.
 //!
 //! Stytch has done the work by the time the answer is read, and the secret in it cannot be had again.
-//! So a field of an unexpected type is left unset and reported, and only an answer without its
-//! essential part is refused.
+//! So a field that does not fit is left unset and reported, and only an answer without its essential part
+//! is refused. What is read fits into a message that every client can read.
 
 use serde::de::DeserializeOwned;
-use serde_json::Value;
-use serde_path_to_error::{Path, Segment};
 
-use super::error::Unreadable;
-use crate::proto::json::FromObject;
+use super::{
+    error::Unreadable,
+    lenient::{FreeForm, fitting},
+};
+use crate::proto::{Form, StytchResponse, json::FromObject};
 
-/// How many odd fields are left out one by one. Past that, whatever holds the next one is left out
-/// whole, so that an answer full of them is read in bounded time.
-const MAX_DROPPED: usize = 64;
+/// The longest message that gRPC clients read unless they are told otherwise.
+const MAX_MESSAGE: usize = 4 * 1024 * 1024;
+/// How much longer than its JSON a message can be, at most: a list of zeros.
+const GROWTH: usize = 6;
 
 /// Reads `body` as `T`. `dropped` is told the path of each field that had to be left unset.
 ///
 /// # Errors
 ///
 /// When it is no JSON object.
-pub fn decode<T: DeserializeOwned>(
+pub fn decode<T: DeserializeOwned + StytchResponse>(
     body: &[u8],
     mut dropped: impl FnMut(&str),
 ) -> Result<T, Unreadable> {
     // Nearly every answer fits, and is read straight from the buffer.
-    if let Ok(FromObject(answer)) = serde_json::from_slice(body) {
-        return Ok(answer);
+    let answer = match serde_json::from_slice(body) {
+        Ok(FromObject(answer)) => answer,
+        Err(_) => decode_fitting(body, FreeForm::Kept, &mut dropped)?,
+    };
+    if body.len() > MAX_MESSAGE / GROWTH && T::encoded_len(&answer) > MAX_MESSAGE {
+        return decode_fitting(body, FreeForm::LeftOut, &mut dropped);
     }
-    let mut value: Value = serde_json::from_slice(body).map_err(|_| Unreadable::NotJson)?;
-    if !value.is_object() {
-        return Err(Unreadable::NotJson);
-    }
-    for round in 0.. {
-        let path = match serde_path_to_error::deserialize(&value) {
-            Ok(FromObject(answer)) => return Ok(answer),
-            Err(error) => error.path().clone(),
-        };
-        let depth = if round < MAX_DROPPED { usize::MAX } else { 1 };
-        if !drop_at(&mut value, &path, depth) {
-            break;
-        }
-        dropped(&path.to_string());
-    }
-    Err(Unreadable::NotJson)
+    Ok(answer)
 }
 
-/// Removes what stands at the first `depth` steps of `path`. Says whether there was anything.
-fn drop_at(value: &mut Value, path: &Path, depth: usize) -> bool {
-    let segments: Vec<_> = path.iter().take(depth).collect();
-    let Some((last, parents)) = segments.split_last() else {
-        return false;
-    };
-    let parent = parents.iter().try_fold(value, |value, segment| match segment {
-        Segment::Map { key } => value.get_mut(key),
-        Segment::Seq { index } => value.get_mut(index),
-        Segment::Enum { .. } | Segment::Unknown => None,
-    });
-    match (parent, last) {
-        (Some(Value::Object(object)), Segment::Map { key }) => object.remove(key).is_some(),
-        (Some(Value::Array(array)), Segment::Seq { index }) if *index < array.len() => {
-            array.remove(*index);
-            true
-        }
-        _ => false,
+/// Reads what of `body` fits.
+fn decode_fitting<T: DeserializeOwned + StytchResponse>(
+    body: &[u8],
+    free_form: FreeForm,
+    dropped: &mut dyn FnMut(&str),
+) -> Result<T, Unreadable> {
+    let fitting = fitting(body, &Form::Message(T::SHAPE), free_form, dropped)?;
+    match serde_json::from_slice(&fitting) {
+        Ok(FromObject(answer)) => Ok(answer),
+        Err(_) => Err(Unreadable::NotJson),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use prost::Message as _;
     use serde_json::json;
 
-    use super::*;
-    use crate::proto::stytch::b2b::totp::v1::CreateResponse;
+    use super::{super::lenient::MAX_REPORTS, *};
+    use crate::proto::{Depth, stytch::b2b::totp::v1::CreateResponse};
 
     #[test]
     fn a_field_of_an_unexpected_type_is_left_unset_and_reported() {
@@ -129,6 +114,291 @@ mod tests {
             decode(body.as_bytes(), |_| dropped += 1).expect("a readable answer");
 
         assert_eq!(read.secret, "S");
-        assert_eq!(dropped, MAX_DROPPED + 1);
+        assert_eq!(dropped, MAX_REPORTS + 1);
+    }
+
+    /// What is read, and the paths of what was left out.
+    fn read(body: impl AsRef<[u8]>) -> (CreateResponse, Vec<String>) {
+        let mut dropped = Vec::new();
+        let read = decode(body.as_ref(), |path| dropped.push(path.to_owned()));
+        (read.expect("a readable answer"), dropped)
+    }
+
+    #[test]
+    fn what_serde_json_refuses_inside_a_value_is_left_out_by_itself() {
+        for (value, reason) in [
+            (r#""\ud800""#, "a lone surrogate"),
+            (r#""\udc00\ud800""#, "surrogates the wrong way round"),
+            (r#""\ud800\ud800""#, "two first halves"),
+            (r#""\x""#, "an escape that is none"),
+            (r#""\u12""#, "an escape cut short"),
+            ("\"a\nb\"", "a line break"),
+            ("1e400", "more than a double holds"),
+            ("-1e999999999999999999999", "much more"),
+            ("01", "a leading zero"),
+            ("1.", "no decimals"),
+            ("+1", "a plus sign"),
+            ("NaN", "no number, as Python writes it"),
+            ("-Infinity", "no finite number"),
+            ("undefined", "no JSON at all"),
+            ("nul", "half a null"),
+        ] {
+            let (metadata, list, name) = (
+                format!(
+                    r#"{{"secret": "S", "member": {{"trusted_metadata": {{"a": 1, "b": {value}}}}}}}"#
+                ),
+                format!(r#"{{"secret": "S", "recovery_codes": ["a", {value}, "b"]}}"#),
+                format!(r#"{{"member": {{"name": {value}, "member_id": "m"}}, "secret": "S"}}"#),
+            );
+
+            let (answer, dropped) = read(metadata);
+            let member = serde_json::to_value(answer.member).expect("JSON");
+            assert_eq!(member["trusted_metadata"], json!({"a": 1}), "{reason}");
+            assert_eq!(dropped, ["member.trusted_metadata.b"], "{reason}");
+            let (answer, dropped) = read(list);
+            assert_eq!(answer.recovery_codes, ["a", "b"], "{reason}");
+            assert_eq!(dropped, ["recovery_codes[1]"], "{reason}");
+            let (answer, dropped) = read(name);
+            assert_eq!(answer.member.expect("a member").member_id, "m", "{reason}");
+            assert_eq!((answer.secret.as_str(), dropped), ("S", vec!["member.name".to_owned()]));
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf_8_cost_their_string_and_no_other() {
+        let (answer, dropped) = read(
+            b"{\"secret\": \"S\", \"member\": {\"name\": \"\xff\\\\\", \"member_id\": \"m\"}}",
+        );
+
+        assert_eq!(answer.secret, "S");
+        assert_eq!(answer.member.expect("a member").member_id, "m");
+        assert_eq!(dropped, ["member.name"]);
+    }
+
+    #[test]
+    fn a_name_in_metadata_that_cannot_be_read_costs_its_member_and_no_other() {
+        let (answer, dropped) = read(
+            r#"{"secret": "S", "member": {"trusted_metadata": {"\udfff": {"x": [1]}, "": 2, "\u0000": 3}}}"#,
+        );
+
+        let member = serde_json::to_value(answer.member).expect("JSON");
+        assert_eq!(member["trusted_metadata"], json!({"": 2, "\0": 3}));
+        assert_eq!(dropped, ["member.trusted_metadata.(unreadable)"]);
+    }
+
+    #[test]
+    fn of_a_field_that_stands_there_twice_the_last_one_that_fits_counts() {
+        for (body, secret, dropped) in [
+            (r#"{"secret": "A", "secret": "S"}"#, "S", &["secret"][..]),
+            (
+                r#"{"secret": "A", "secret": "B", "x": 1, "secret": "S"}"#,
+                "S",
+                &["secret", "secret"],
+            ),
+            (r#"{"secret": "S", "secret": 7}"#, "S", &["secret"]),
+            (r#"{"secret": "S", "secret": null}"#, "S", &[]),
+            (
+                r#"{"s\u0065cret": "A", "member": {"member_id": "m", "member_id": "n"}, "secret": "S"}"#,
+                "S",
+                &["member.member_id", "secret"],
+            ),
+        ] {
+            let (answer, reported) = read(body);
+
+            assert_eq!(answer.secret, secret, "{body}");
+            assert_eq!(reported, dropped, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_stands_around_the_object_does_not_cost_the_secret() {
+        for (body, dropped) in [
+            ("\u{feff}{\"secret\": \"S\"}", &[][..]),
+            (" \t\r\n{\"secret\": \"S\"}\n\n", &[]),
+            ("{\"secret\": \"S\"}}", &["(what follows the object)"]),
+            ("{\"secret\": \"S\"}<html>", &["(what follows the object)"]),
+            ("{\"secret\": \"S\"}{\"secret\": \"T\"}", &["(what follows the object)"]),
+        ] {
+            let (answer, reported) = read(body);
+
+            assert_eq!(answer.secret, "S", "{body}");
+            assert_eq!(reported, dropped, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_body_whose_brackets_do_not_match_is_unreadable() {
+        for body in [
+            r#"{"secret": "S", "member": }"#,
+            r#"{"secret": "S", "member": [}"#,
+            r#"{"secret": "S", "x": [{]}}"#,
+            r#"{"secret": "S" "member": {}}"#,
+            r#"{"secret": "S",}"#,
+            r#"{"secret" "S"}"#,
+            r#"{secret: "S"}"#,
+            r#"{"secret": "S", "member": {"name": "a}"#,
+            r#"{"secret": "S", "member": {"name": "a\"}"#,
+            r#"{"a":"#,
+        ] {
+            let read = decode::<CreateResponse>(body.as_bytes(), |_| ());
+
+            assert_eq!(read, Err(Unreadable::NotJson), "{body}");
+        }
+    }
+
+    /// `levels` of objects or lists around `core`.
+    fn nested(open: &str, close: &str, levels: usize, core: &str) -> String {
+        format!("{}{core}{}", open.repeat(levels), close.repeat(levels))
+    }
+
+    /// Where a free-form object can be in an answer of `create`, and how deep it is there.
+    const PLACES: [(&str, &str, usize); 4] = [
+        (r#""member": {"trusted_metadata": "#, "}", 2),
+        (r#""organization": {"allowed_oauth_tenants": "#, "}", 2),
+        (r#""member": {"sso_registrations": [{"sso_attributes": "#, "}]}", 3),
+        (r#""member": {"roles": [{"sources": [{"details": "#, "}]}]}", 4),
+    ];
+
+    #[test]
+    fn exactly_what_every_client_can_read_is_kept_of_nested_metadata() {
+        for (before, after, depth) in PLACES {
+            for (open, close, cost) in [(r#"{"a":"#, "}", 3), ("[", "]", 2)] {
+                for (core, levels_of_core) in [
+                    ("0", 0),
+                    ("{}", 1),
+                    ("[]", 1),
+                    (r#"{"b": {"c": 1}}"#, 6),
+                    // Never fits.
+                    (r#""\ud800""#, Depth::LIMIT),
+                ] {
+                    for levels in 0..=140 {
+                        // The outermost `Value` is that of a member of the `Struct`.
+                        let needed = depth + 2 + levels * cost + levels_of_core;
+                        let inner = nested(open, close, levels, core);
+                        let body = format!(
+                            r#"{{"secret": "S", {before}{{"m": {inner}, "n": 1}}{after}}}"#
+                        );
+
+                        let (answer, dropped) = read(&body);
+
+                        assert_eq!(answer.secret, "S", "{body}");
+                        let again = CreateResponse::decode(answer.encode_to_vec().as_slice());
+                        assert_eq!(again.as_ref(), Ok(&answer), "{body}");
+                        assert_eq!(
+                            dropped.is_empty(),
+                            needed <= Depth::LIMIT,
+                            "{body}: {dropped:?}"
+                        );
+                        assert!(dropped.len() <= 1, "{dropped:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn any_answer_of_a_mebibyte_is_read_in_bounded_time() {
+        const SIZE: usize = 1024 * 1024;
+        let fill = |unit: &str| unit.repeat(SIZE / unit.len());
+        for (body, reason) in [
+            (fill("["), "lists"),
+            (fill(r#"{"a":"#), "objects"),
+            (format!(r#"{{"secret": "S", "x": {}"#, fill("[")), "lists in an unknown field"),
+            (
+                format!(r#"{{"secret": "S", "x": {}}}"#, nested("[", "]", SIZE / 2, "")),
+                "closed lists",
+            ),
+            (
+                format!(
+                    r#"{{"secret": "S", "member": {{"trusted_metadata": {{"a": {}}}}}}}"#,
+                    nested("[", "]", SIZE / 2, "")
+                ),
+                "lists in metadata",
+            ),
+            (
+                format!(r#"{{"secret": "S"{}}}"#, fill(r#","secret":"S""#)),
+                "one field again and again",
+            ),
+            (format!(r#"{{"secret": "S", "recovery_codes": [{}7]}}"#, fill("7,")), "odd entries"),
+            (
+                format!(
+                    r#"{{"secret": "S", "member": {{"trusted_metadata": {{"a": [{}1e400]}}}}}}"#,
+                    fill("0,")
+                ),
+                "one odd entry among many",
+            ),
+            (
+                format!(
+                    r#"{{"secret": "S", "member": {{"trusted_metadata": {{{}"a":1}}}}}}"#,
+                    fill(r#""\ud800":1,"#)
+                ),
+                "odd names",
+            ),
+            (
+                format!(
+                    r#"{{"secret": "S", "member": {{"trusted_metadata": {{"{}": 1e400}}}}}}"#,
+                    fill("long ")
+                ),
+                "a long name",
+            ),
+            (format!(r#"{{"secret": "S", "x": "{}"}}"#, fill(r"\\")), "backslashes"),
+        ] {
+            let start = std::time::Instant::now();
+            let mut reports = Vec::new();
+
+            let read =
+                decode::<CreateResponse>(body.as_bytes(), |path| reports.push(path.to_owned()));
+
+            // It takes milliseconds; rounds over the whole would take minutes.
+            assert!(start.elapsed().as_secs() < 10, "{reason}: {:?}", start.elapsed());
+            assert!(reports.len() <= MAX_REPORTS + 1, "{reason}: {} reports", reports.len());
+            assert!(reports.iter().all(|path| path.len() < 300), "{reason}");
+            if let Ok(answer) = read {
+                assert_eq!(answer.secret, "S", "{reason}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_longer_than_clients_read_goes_without_its_free_form_objects() {
+        let zeros = "0,".repeat(400_000);
+        let body = format!(
+            r#"{{"secret": "S", "member": {{"member_id": "m", "trusted_metadata": {{"a": [{zeros}0]}}}}}}"#
+        );
+
+        let (answer, dropped) = read(body);
+
+        assert!(answer.encoded_len() < MAX_MESSAGE);
+        assert_eq!(answer.secret, "S");
+        assert_eq!(answer.member.expect("a member").member_id, "m");
+        assert_eq!(dropped, ["member.trusted_metadata"]);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_read_survives_its_own_encoding(body in odd_json()) {
+            let body = format!(r#"{{"secret": "S", "member": {body}, "qr_code": {body}}}"#);
+            if let Ok(answer) = decode::<CreateResponse>(body.as_bytes(), |_| ()) {
+                let again = CreateResponse::decode(answer.encode_to_vec().as_slice());
+                prop_assert_eq!(again, Ok(answer));
+            }
+        }
+    }
+
+    /// Text that looks like JSON.
+    fn odd_json() -> impl Strategy<Value = String> {
+        let part = prop_oneof![
+            Just(r#"{"trusted_metadata":"#.to_owned()),
+            Just(r#"{"a":"#.to_owned()),
+            Just(r#""member_id":"#.to_owned()),
+            proptest::sample::select(
+                &["{", "}", "[", "]", ",", ":", "\"", "\\", "null", "1e400", "\\ud800"][..]
+            )
+            .prop_map(str::to_owned),
+            (0..60_usize).prop_map(|levels| nested("[", "]", levels, "0")),
+            (0..60_usize).prop_map(|levels| nested(r#"{"a":"#, "}", levels, "0")),
+            any::<String>(),
+        ];
+        proptest::collection::vec(part, 0..12).prop_map(|parts| parts.concat())
     }
 }

@@ -5,6 +5,9 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
 use serde_json::{Map, Value};
 
+use super::lenient::{FreeForm, fitting};
+use crate::proto::{Depth, Form};
+
 /// The longest wait that Stytch may ask of a caller.
 const RETRY_AFTER_CAP: Duration = Duration::from_secs(60);
 
@@ -220,6 +223,18 @@ pub(crate) const OUR_CREDENTIALS: [&str; 6] = [
     "unauthorized_project_id_test",
 ];
 
+/// An error object, in both spellings. The details travel as a message of their own.
+const ERROR: Form = Form::Message(&[
+    ("error_type", Form::Text),
+    ("error", Form::Text),
+    ("error_message", Form::Text),
+    ("error_description", Form::Text),
+    ("error_url", Form::Text),
+    ("error_uri", Form::Text),
+    ("request_id", Form::Text),
+    ("error_details", Form::Object(Depth::TOP)),
+]);
+
 impl ApiError {
     /// Whether Stytch refuses this service rather than what was asked of it.
     pub fn is_about_our_credentials(&self) -> bool {
@@ -227,7 +242,9 @@ impl ApiError {
     }
 
     fn read(http_status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<Self> {
-        let mut body: Map<String, Value> = serde_json::from_slice(body).ok()?;
+        // An odd field must not cost the type of the error.
+        let body = fitting(body, &ERROR, FreeForm::Kept, &mut |_| ()).ok()?;
+        let mut body: Map<String, Value> = serde_json::from_slice(&body).ok()?;
         let mut text = |names: &[&str]| {
             names.iter().find_map(|name| match body.get_mut(*name)?.take() {
                 Value::String(text) if !text.is_empty() => Some(text),

@@ -10,6 +10,7 @@ mod credentials;
 mod decode;
 pub mod endpoint;
 mod error;
+mod lenient;
 mod retry;
 mod sent;
 

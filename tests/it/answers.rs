@@ -1,14 +1,27 @@
 //! Nothing that Stytch sends is lost: example bodies, and bodies made from the schema.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
-use proptest::{collection, prelude::*};
+use proptest::{
+    collection,
+    prelude::*,
+    test_runner::{TestCaseError, TestRunner},
+};
+use prost::Message as _;
 use serde_json::{Map, Value, json};
+use tonic::{Response, Status};
 use totp_facade::proto::{DESCRIPTORS, stytch::b2b::totp::v1::CreateResponse};
 
 use crate::support::{
-    Facade, create, exists, fixture,
+    Facade, create, exists, fixture, info, is_replayed,
     peer::{self, Peer},
+    process::{run, serve, start},
     request_id,
     rpc::Rpc,
 };
@@ -96,6 +109,121 @@ async fn one_odd_field_does_not_cost_the_caller_the_secret() {
     assert_eq!(member.email_address, "ada@example.com");
 }
 
+/// Answers that hold a secret, and beside it what JSON readers, protobuf readers or both refuse.
+fn odd_answers() -> Vec<(&'static str, String)> {
+    let nested = |open: &str, close: &str, levels| {
+        format!("{}1{}", str::repeat(open, levels), str::repeat(close, levels))
+    };
+    let metadata = |value: &str| {
+        format!(
+            r#"{{"member": {{"member_id": "m", "trusted_metadata": {{"x": {value}, "y": 1}}}}, "secret": "S"}}"#
+        )
+    };
+    vec![
+        ("objects that no client reads", metadata(&nested(r#"{"a": "#, "}", 34))),
+        ("lists that no client reads", metadata(&nested("[", "]", 60))),
+        ("lists that serde_json does not read", metadata(&nested("[", "]", 130))),
+        ("lists without end", metadata(&nested("[", "]", 100_000))),
+        ("a lone surrogate", metadata(r#""\ud800""#)),
+        ("a number that no double holds", metadata("1e400")),
+        ("a number that is none", metadata("NaN")),
+    ]
+}
+
+#[tokio::test]
+async fn what_no_client_can_read_is_left_out_and_the_secret_arrives_with_and_without_a_key() {
+    for (reason, body) in odd_answers() {
+        let peer = Peer::answering(peer::json(200, &body)).await;
+        let facade = Facade::in_front_of(peer.addr).await;
+        let channel = facade.channel().await;
+
+        let plain = Rpc::CREATE.try_for(channel.clone(), "fresh").await.expect(reason);
+        let first = Rpc::CREATE.keyed(channel.clone(), "fresh", "key").await.expect(reason);
+        let again = Rpc::CREATE.keyed(channel, "fresh", "key").await.expect(reason);
+
+        assert!(!is_replayed(first.metadata()) && is_replayed(again.metadata()), "{reason}");
+        for answer in [plain.into_inner(), first.into_inner(), again.into_inner()] {
+            assert_eq!(answer["secret"], "S", "{reason}");
+            assert_eq!(answer["member"]["member_id"], "m", "{reason}");
+            assert_eq!(answer["member"]["trusted_metadata"]["y"], 1, "{reason}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn metadata_as_deep_as_every_client_can_read_arrives_whole() {
+    let mut metadata = json!({"leaf": true});
+    for _ in 1..33 {
+        metadata = json!({"a": metadata});
+    }
+    let body = json!({"secret": "S", "member": {"trusted_metadata": metadata}});
+
+    let answer = received(&body.to_string()).await;
+
+    assert_eq!(serde_json::to_value(answer.member).unwrap()["trusted_metadata"], metadata);
+}
+
+#[test]
+fn a_field_that_is_left_out_is_in_the_log_by_its_path_and_never_by_its_value() {
+    let body = r#"{"secret": "S", "member": {"trusted_metadata": {"badge": "the-value\ud800"}}}"#;
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let peer = runtime.block_on(Peer::answering(peer::json(200, body)));
+    let (server, addr) = start(serve(&format!("http://{}", peer.addr), "secret"));
+
+    let output =
+        run(&["create", "--addr", &addr, "--organization-id", "o", "--member-id", "fresh"]);
+
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    server.signal("TERM");
+    let log = server.end().2;
+    assert!(log.contains("member.trusted_metadata.badge"), "{log}");
+    assert!(!log.contains("the-value"), "{log}");
+}
+
+#[tokio::test]
+async fn a_long_request_id_does_not_cost_the_secret() {
+    let id = "r".repeat(100_000);
+    let answer = received(&json!({"secret": "S", "request_id": id}).to_string()).await;
+
+    assert_eq!((answer.secret.as_str(), answer.request_id), ("S", id));
+}
+
+#[tokio::test]
+async fn an_odd_field_of_an_error_does_not_cost_its_type() {
+    let deep = format!("{}1{}", "[".repeat(130), "]".repeat(130));
+    for (body, details) in [
+        (r#"{"error_type": "active_totp_exists", "error_message": "\ud800"}"#.to_owned(), None),
+        (
+            format!(
+                r#"{{"error_type": "active_totp_exists", "error_details": {{"a": {deep}, "b": 1e400}}}}"#
+            ),
+            Some(49),
+        ),
+    ] {
+        let peer = Peer::answering(peer::json(400, &body)).await;
+        let facade = Facade::in_front_of(peer.addr).await;
+
+        let status = facade.client().await.create(create("fresh")).await.expect_err("a refusal");
+
+        assert_eq!(info(&status).reason, "ACTIVE_TOTP_EXISTS", "{body}");
+        let all = tonic_types::pb::Status::decode(status.details()).unwrap().details;
+        let extras = all.iter().find(|detail| detail.type_url.ends_with(".Struct"));
+        let depth = extras.map(|extras| {
+            let extras = prost_types::Struct::decode(extras.value.as_slice()).expect("readable");
+            lists(&extras.fields["a"])
+        });
+        assert_eq!(depth, details, "{body}");
+    }
+}
+
+/// How many lists there are, one in the other.
+fn lists(value: &prost_types::Value) -> usize {
+    match &value.kind {
+        Some(prost_types::value::Kind::ListValue(list)) => 1 + list.values.first().map_or(0, lists),
+        _ => 0,
+    }
+}
+
 #[tokio::test]
 async fn nulls_inside_metadata_survive_at_every_depth() {
     let metadata = json!({"a": null, "b": [null, {"c": null, "d": [[]]}], "e": {}, "f": -0.5, "g": 9007199254740992_i64});
@@ -123,7 +251,6 @@ struct Schema(prost_types::FileDescriptorSet);
 
 impl Schema {
     fn new() -> Self {
-        use prost::Message as _;
         Self(prost_types::FileDescriptorSet::decode(DESCRIPTORS).unwrap())
     }
 
@@ -281,6 +408,119 @@ proptest! {
     ) {
         prop_assert_eq!((rpc.over_the_wire)(&body.to_string()), expected, "{}", rpc.name);
     }
+}
+
+/// A façade whose Stytch answers with whatever is written down.
+struct Scripted {
+    runtime: tokio::runtime::Runtime,
+    answer: Arc<Mutex<String>>,
+    facade: Facade,
+    keys: AtomicUsize,
+}
+
+impl Scripted {
+    fn new() -> Self {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let answer = Arc::new(Mutex::new(String::new()));
+        let script = Arc::clone(&answer);
+        let facade = runtime.block_on(async move {
+            let peer = Peer::start(move |mut connection| {
+                let script = Arc::clone(&script);
+                async move {
+                    while connection.request().await {
+                        let answer = peer::json(200, &script.lock().unwrap());
+                        connection.send(answer).await;
+                    }
+                }
+            });
+            Facade::in_front_of(peer.await.addr).await
+        });
+        Self { runtime, answer, facade, keys: AtomicUsize::new(0) }
+    }
+
+    /// What two callers with the same key get when Stytch answers with `body`.
+    fn twice(&self, rpc: Rpc, body: String) -> [Result<Response<Value>, Status>; 2] {
+        *self.answer.lock().unwrap() = body;
+        let key = self.keys.fetch_add(1, Ordering::Relaxed).to_string();
+        self.runtime.block_on(async {
+            let channel = self.facade.channel().await;
+            let first = rpc.keyed(channel.clone(), "fresh", &key).await;
+            [first, rpc.keyed(channel, "fresh", &key).await]
+        })
+    }
+}
+
+/// What may stand where nothing of the kind should: too deep, refused by `serde_json`, of another type.
+fn any_odd_value() -> impl Strategy<Value = String> {
+    let nested = |open: &'static str, close: &'static str| {
+        (0..140_usize)
+            .prop_map(move |levels| format!("{}1{}", open.repeat(levels), close.repeat(levels)))
+    };
+    const REFUSED: [&str; 8] =
+        [r#""\ud800""#, "1e400", "-0", "NaN", "99999999999", "01", "\"\t\"", r#""\u0000""#];
+    prop_oneof![
+        any_json().prop_map(|value| value.to_string()),
+        proptest::sample::select(&REFUSED[..]).prop_map(str::to_owned),
+        nested("[", "]"),
+        nested(r#"{"a":"#, "}"),
+        nested(r#"[{"\udfff":1,"":"#, "}]"),
+    ]
+}
+
+/// Stytch's answer with odd values in the place of fields, or beside them.
+fn any_odd_answer() -> impl Strategy<Value = (Rpc, String)> {
+    let odd = collection::vec((any::<proptest::sample::Index>(), any_odd_value()), 1..4);
+    (any_answer(), odd).prop_map(|((rpc, body, _), odd)| {
+        let mut body = body.as_object().unwrap().clone();
+        let names: Vec<_> = Schema::new()
+            .fields(rpc.messages.1)
+            .iter()
+            .map(|field| field.name().to_owned())
+            .collect();
+        let mut text = String::from("{");
+        for (index, value) in &odd {
+            let name = &names[index.index(names.len())];
+            body.remove(name);
+            // An object takes the odd value inside; anything else takes it as it is.
+            text += &match name.as_str() {
+                "member" | "organization" => {
+                    format!(r#""{name}": {{"trusted_metadata": {{"odd": {value}}}}},"#)
+                }
+                "member_session" => {
+                    format!(r#""{name}": {{"custom_claims": {{"odd": {value}}}}},"#)
+                }
+                _ => format!(r#""{name}": {value},"#),
+            };
+        }
+        let essential: Value = serde_json::from_str(rpc.answer).unwrap();
+        body.extend(essential.as_object().unwrap().clone());
+        (rpc, text + &Value::Object(body).to_string()[1..])
+    })
+}
+
+#[test]
+fn any_answer_with_a_key_is_stored_and_read_back_as_the_first_caller_got_it() {
+    let facade = Scripted::new();
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: 256,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let keyed = any_odd_answer().prop_filter("a read has no key", |(rpc, _)| !rpc.reads);
+
+    runner
+        .run(&keyed, |(rpc, body)| {
+            let [first, again] = facade.twice(rpc, body.clone());
+
+            let first =
+                first.map_err(|status| TestCaseError::fail(format!("{status:?}: {body}")))?;
+            let again =
+                again.map_err(|status| TestCaseError::fail(format!("{status:?}: {body}")))?;
+            prop_assert_eq!(first.get_ref(), again.get_ref(), "{}", body);
+            prop_assert!(is_replayed(again.metadata()) && !is_replayed(first.metadata()));
+            Ok(())
+        })
+        .unwrap();
 }
 
 /// Fields of the contract that Stytch's documentation has and its OpenAPI document has not, by their

@@ -5,11 +5,17 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use clap::CommandFactory as _;
 use serde_json::Value;
+use totp_facade::{
+    cli::{Cli, TOKEN},
+    config::{IDEMPOTENCY_URL, SECRET},
+};
 
 use crate::support::{
+    Deaf, Facade, PATIENCE,
     folder::Folder,
-    peer::Peer,
+    peer::{Connection, Peer},
     process::{Server, dev, program, run, run_with_input, serve, start},
     rfc6238::code_of,
 };
@@ -65,6 +71,9 @@ fn every_configuration_problem_is_reported_in_one_go() {
             .env("TOTP_FACADE_JWT_ISSUER", "https://issuer.example")
             .env("TOTP_FACADE_JWT_KEYS", "http://issuer.example/keys")
             .env("TOTP_FACADE_TRUST_XFCC_FROM", "127.0.0.1, everywhere")
+            .env("TOTP_FACADE_ALLOW_UNAUTHENTICATED", "perhaps")
+            .env("TOTP_FACADE_REFLECTION", "maybe")
+            .env("TOTP_FACADE_LOG_FORMAT", "xml")
             .output()
             .unwrap();
 
@@ -93,13 +102,220 @@ fn every_configuration_problem_is_reported_in_one_go() {
             "TOTP_FACADE_JWT_AUDIENCE",
             "TOTP_FACADE_JWT_KEYS",
             "TOTP_FACADE_TRUST_XFCC_FROM",
+            "TOTP_FACADE_ALLOW_UNAUTHENTICATED",
+            "TOTP_FACADE_REFLECTION",
+            "TOTP_FACADE_LOG_FORMAT",
         ] {
             let prefix = format!("error: {setting}: ");
             let found = problems.iter().filter(|line| line.starts_with(&prefix)).count();
             assert_eq!(found, 1, "{setting} in {problems:#?}");
         }
-        assert_eq!(problems.len(), 22, "{problems:#?}");
+        assert_eq!(problems.len(), 25, "{problems:#?}");
         assert!(!stderr(&output).contains("one two") && !stderr(&output).contains("pass-word"));
+    }
+}
+
+#[test]
+fn what_the_command_line_itself_refuses_does_not_hide_the_other_problems() {
+    for subcommand in ["serve", "check"] {
+        let output =
+            program(&[subcommand, "--grpc-addr", "here", "--no-such-flag", "secret-value"])
+                .args([
+                    "--stytch-secret=secret-value",
+                    "--reflection",
+                    "maybe",
+                    "--log-format",
+                    "xml",
+                ])
+                .args(["--drain-delay", "1s", "--drain-delay", "later", "--admin-addr"])
+                .env("STYTCH_PROJECT_ID", "project test")
+                .env("STYTCH_SECRET", "two words")
+                .env("TOTP_FACADE_ALLOW_UNAUTHENTICATED", "perhaps")
+                .env("RUST_LOG", "totp_facade=loud")
+                .output()
+                .unwrap();
+
+        assert_eq!(code(&output), Some(64), "{subcommand}");
+        assert_eq!(stdout(&output), "", "{subcommand}");
+        for part in [
+            "error: unexpected argument '--no-such-flag' found\n",
+            "error: unexpected argument '--stytch-secret' found\n",
+            "error: a value is required for '--admin-addr <IP:PORT>' but none was supplied\n",
+            "error: the argument '--drain-delay <TIME>' cannot be used multiple times\n",
+            "error: TOTP_FACADE_GRPC_ADDR: \"here\"",
+            "error: TOTP_FACADE_REFLECTION: \"maybe\" is neither true nor false\n",
+            "error: TOTP_FACADE_ALLOW_UNAUTHENTICATED: \"perhaps\" is neither true nor false\n",
+            "error: TOTP_FACADE_LOG_FORMAT: \"xml\" is neither text nor json\n",
+            "error: TOTP_FACADE_DRAIN_DELAY: \"later\"",
+            "error: STYTCH_PROJECT_ID: ",
+            "error: STYTCH_SECRET: ",
+            "error: RUST_LOG: ",
+        ] {
+            assert_eq!(stderr(&output).matches(part).count(), 1, "{part} in {}", stderr(&output));
+        }
+        assert_eq!(stderr(&output).matches("Usage: ").count(), 1, "{}", stderr(&output));
+        for secret in ["secret-value", "two words"] {
+            assert!(!stderr(&output).contains(secret), "{}", stderr(&output));
+        }
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_variable_that_is_not_utf_8_is_named_together_with_every_other_problem() {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let garbled = std::ffi::OsStr::from_bytes(b"\xff");
+    let output = checked()
+        .env("STYTCH_BASE_URL", garbled)
+        .env("TOTP_FACADE_GRPC_ADDR", garbled)
+        .env("TOTP_FACADE_DRAIN_DELAY", "later")
+        .output()
+        .unwrap();
+
+    assert_eq!(code(&output), Some(64));
+    for part in [
+        "error: STYTCH_BASE_URL: is not UTF-8\n",
+        "error: TOTP_FACADE_GRPC_ADDR: is not UTF-8\n",
+        "error: TOTP_FACADE_DRAIN_DELAY: \"later\"",
+    ] {
+        assert_eq!(stderr(&output).matches(part).count(), 1, "{part} in {}", stderr(&output));
+    }
+    assert_eq!(stderr(&output).lines().count(), 3, "{}", stderr(&output));
+}
+
+#[test]
+fn no_refusal_of_the_command_line_quotes_what_may_be_a_secret() {
+    let ids = ["--organization-id", "o", "--member-id", "m"];
+    for args in [
+        &["code", "the-secret"][..],
+        &["serve", "the-secret"],
+        &["token", "name", "the-secret"],
+        &["create", "--session-tokem", "the-secret"],
+        &["create", "--session-tokem=the-secret"],
+        &["create", "--member-id", "m", "the-secret"],
+        &["authenticate", "--code", "1", "--session-custom-claims", "the-secret"],
+        &["authenticate", "--code", "1", "--session-duration-minutes", "the-secret"],
+        &["authenticate", "--code", "1", "--set-default-mfa", "the-secret"],
+        &["create", "--addr", "http://user:the-secret@localhost:50051"],
+        &["create", "--addr", "the-secret"],
+        &["create", "--json", "-", "the-secret"],
+    ] {
+        let needs_ids = matches!(args[0], "create" | "authenticate") && !args.contains(&"-");
+        let more = if needs_ids && !args.contains(&"m") { &ids[..] } else { &[] };
+        let output = run(&[args, more].concat());
+
+        assert_eq!(code(&output), Some(64), "{args:?}: {}", stderr(&output));
+        assert!(stderr(&output).starts_with("error: "), "{args:?}: {}", stderr(&output));
+        assert!(!stderr(&output).contains("the-secret"), "{args:?}: {}", stderr(&output));
+    }
+}
+
+/// The variables of a subcommand's flags.
+fn variables(subcommand: &str) -> Vec<String> {
+    let mut command = Cli::command();
+    command.build();
+    let subcommand = command.find_subcommand(subcommand).unwrap();
+    let names = subcommand.get_arguments().filter_map(|argument| argument.get_env());
+    names.map(|name| name.to_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn an_empty_variable_counts_as_not_set_whatever_it_is_for() {
+    let expected = checked().output().unwrap();
+    let mut names = variables("check");
+    assert!(names.len() > 20, "{names:?}");
+    names.extend([IDEMPOTENCY_URL, TOKEN].map(str::to_owned));
+    names.retain(|name| name != "STYTCH_PROJECT_ID");
+
+    let all = checked().envs(names.iter().map(|name| (name, ""))).output().unwrap();
+    assert_eq!((code(&all), stdout(&all)), (Some(0), stdout(&expected)), "{}", stderr(&all));
+    for name in &names {
+        let output = checked().env(name, "").output().unwrap();
+        assert_eq!(stdout(&output), stdout(&expected), "{name}: {}", stderr(&output));
+    }
+    for name in ["STYTCH_PROJECT_ID", SECRET] {
+        let output = checked().env(name, "").output().unwrap();
+        let said = format!("error: {name}: is required");
+        assert!(stderr(&output).starts_with(&said), "{}", stderr(&output));
+    }
+    for subcommand in ["dev", "sandbox"] {
+        let output = program(&[subcommand, "--seed", "/nowhere/seed.json"])
+            .envs(variables(subcommand).iter().map(|name| (name, "")))
+            .output()
+            .unwrap();
+        assert_eq!(stderr(&output).lines().count(), 1, "only the seed: {}", stderr(&output));
+    }
+    let output = program(&["healthcheck", "--ca-file", "/nowhere/ca.pem", "--deadline", "1ms"])
+        .envs(variables("healthcheck").iter().map(|name| (name, "")))
+        .env(TOKEN, "")
+        .output()
+        .unwrap();
+    assert_ne!(code(&output), Some(64), "{}", stderr(&output));
+    for (subcommand, name) in [("check", "TOTP_FACADE_REFLECTION"), ("create", "TOTP_FACADE_ADDR")]
+    {
+        let output = program(&[subcommand, "--help"]).env(name, "").output().unwrap();
+        assert!(stdout(&output).contains(name), "{}", stdout(&output));
+    }
+}
+
+#[test]
+fn the_connect_timeout_gives_way_to_a_shorter_upstream_timeout_unless_it_is_set() {
+    for (upstream, connect, effective) in [
+        (None, None, Some("2s")),
+        (Some("1s"), None, Some("1s")),
+        (Some("50ms"), None, Some("50ms")),
+        (Some("3s"), None, Some("2s")),
+        (Some("1s"), Some("1s"), Some("1s")),
+        (Some("1s"), Some("2s"), None),
+        (None, Some("11s"), None),
+    ] {
+        let output = checked()
+            .envs(upstream.map(|it| ("TOTP_FACADE_UPSTREAM_TIMEOUT", it)))
+            .envs(connect.map(|it| ("TOTP_FACADE_CONNECT_TIMEOUT", it)))
+            .output()
+            .unwrap();
+
+        let case = format!("{upstream:?} {connect:?}: {}", stderr(&output));
+        assert_eq!(code(&output), Some(if effective.is_some() { 0 } else { 64 }), "{case}");
+        let line = format!("TOTP_FACADE_CONNECT_TIMEOUT={}\n", effective.unwrap_or_default());
+        assert!(
+            effective.is_none() || stdout(&output).contains(&line),
+            "{case}{}",
+            stdout(&output)
+        );
+    }
+}
+
+/// The time that `check` says a setting has.
+fn time_of(settings: &str, name: &str) -> Duration {
+    let line = settings.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    line.unwrap_or_else(|| panic!("no {name} in {settings}"))
+        .trim_end_matches('s')
+        .parse()
+        .map(Duration::from_secs)
+        .unwrap()
+}
+
+#[test]
+fn a_drain_with_the_defaults_ends_before_kubernetes_kills() {
+    let output = checked().output().unwrap();
+
+    let times = ["TOTP_FACADE_DRAIN_DELAY", "TOTP_FACADE_DRAIN_TIMEOUT"];
+    let drain: Duration = times.iter().map(|name| time_of(stdout(&output), name)).sum();
+    assert!(drain < Duration::from_secs(30), "{drain:?}");
+    let longest_call = time_of(stdout(&output), "TOTP_FACADE_UPSTREAM_TIMEOUT");
+    assert!(drain > longest_call, "a call has the time to end: {drain:?}");
+}
+
+#[test]
+fn a_time_that_no_clock_has_room_for_is_refused() {
+    for value in ["1000years", "9999999999999s", "99999999999999999999s", "1e9s", "10", ""] {
+        for flag in ["--upstream-timeout", "--drain-timeout", "--idempotency-ttl"] {
+            let output = checked().args([flag, value]).output().unwrap();
+
+            assert_eq!(code(&output), Some(64), "{flag} {value}: {}", stderr(&output));
+        }
     }
 }
 
@@ -132,7 +348,7 @@ fn the_base_url_must_be_https_unless_it_is_loopback() {
         ("https://example.com?a=b", false, "a query"),
         ("https://example.com#a", false, "a fragment"),
         ("example.com", false, "no URL"),
-        ("", false, "empty"),
+        ("", true, "empty, which is not set"),
     ] {
         let output = checked().env("STYTCH_BASE_URL", url).output().unwrap();
 
@@ -435,33 +651,203 @@ fn a_status_is_printed_with_its_details_and_ends_with_1() {
 
 #[test]
 fn a_facade_that_is_not_there_is_a_clear_error() {
-    let output = create("http://127.0.0.1:9", "fresh");
+    for addr in ["http://127.0.0.1:9", "127.0.0.1:9"] {
+        let output = create(addr, "fresh");
 
-    assert_eq!(code(&output), Some(1));
-    let text = stderr(&output);
-    assert!(text.starts_with("error: cannot connect to http://127.0.0.1:9: "), "{text}");
-    assert!(text.contains("refused"), "{text}");
+        assert_eq!(code(&output), Some(1));
+        let text = stderr(&output);
+        assert!(text.starts_with("error: cannot connect to http://127.0.0.1:9: "), "{text}");
+        assert!(text.contains("refused"), "{text}");
+    }
+}
+
+#[test]
+fn the_client_takes_the_address_as_the_facade_prints_it() {
+    let (mut server, url) = dev(&[]);
+    let addr = server.addr("grpc");
+
+    for form in
+        [addr.to_string(), url, format!("http://{addr}/"), format!("localhost:{}", addr.port())]
+    {
+        assert_eq!(code(&run(&["healthcheck", "--addr", &form])), Some(0), "{form}");
+        let output = program(&["healthcheck"]).env("TOTP_FACADE_ADDR", &form).output().unwrap();
+        assert_eq!(code(&output), Some(0), "{form}: {}", stderr(&output));
+    }
+    // Nobody listens there, which is no matter of usage.
+    let output = run(&["healthcheck", "--addr", "[::1]:9"]);
+    assert_eq!(code(&output), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("http://[::1]:9"), "{}", stderr(&output));
+}
+
+#[test]
+fn what_is_no_address_of_a_facade_is_refused_before_anything_is_asked() {
+    for addr in [
+        "127.0.0.1",
+        "localhost",
+        "::1",
+        ":50051",
+        "http://",
+        "http:///create",
+        "ftp://127.0.0.1:50051",
+        "unix:///run/facade.sock",
+        "http://127.0.0.1:99999",
+        "127.0.0.1:50051/path",
+        "http://127.0.0.1:50051/path",
+        "http://127.0.0.1:50051/?query",
+        "http://127.0.0.1:50051#part",
+        "http://user@127.0.0.1:50051",
+        "two words:50051",
+        "not a url",
+    ] {
+        let healthcheck = run(&["healthcheck", "--addr", addr]);
+        let create = run(&["create", "--json", "/nowhere", "--addr", addr]);
+
+        for output in [healthcheck, create] {
+            assert_eq!(code(&output), Some(64), "{addr}: {}", stderr(&output));
+            assert!(stderr(&output).starts_with("error: --addr: "), "{addr}: {}", stderr(&output));
+            assert_eq!(stderr(&output).lines().count(), 1, "{addr}: {}", stderr(&output));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_of_ones_own_is_called_so_wherever_it_runs_out() {
+    let ids = ["--organization-id", "o", "--member-id", "fresh"];
+    let ask = async |addr: String| {
+        let start = Instant::now();
+        let create = tokio::task::spawn_blocking(move || {
+            let flags = ["--addr", &addr, "--deadline", "400ms"];
+            let create = run(&[&["create"], &flags[..], &ids[..]].concat());
+            (create, run(&[&["healthcheck"], &flags[..]].concat()))
+        });
+        let (create, healthcheck) = create.await.unwrap();
+        assert!(start.elapsed() < PATIENCE);
+        for output in [&create, &healthcheck] {
+            assert!(!stderr(output).contains("CANCELLED"), "{}", stderr(output));
+        }
+        (create, healthcheck)
+    };
+    let own = "error: your --deadline of 400ms ran out: ";
+
+    // Nobody takes the connection.
+    let deaf = Deaf::new().await;
+    let (create, healthcheck) = ask(deaf.addr.to_string()).await;
+    for output in [create, healthcheck] {
+        assert_eq!(code(&output), Some(1), "{}", stderr(&output));
+        assert!(stderr(&output).starts_with(own), "{}", stderr(&output));
+        assert!(stderr(&output).contains("nothing was sent"), "{}", stderr(&output));
+    }
+
+    // Somebody takes it and is silent.
+    let silent = Peer::start(Connection::hold).await;
+    let (create, healthcheck) = ask(silent.addr.to_string()).await;
+    for output in [create, healthcheck] {
+        assert_eq!(code(&output), Some(1), "{}", stderr(&output));
+        assert!(stderr(&output).starts_with(own), "{}", stderr(&output));
+        assert!(stderr(&output).contains("is not known"), "{}", stderr(&output));
+    }
+
+    // The façade answers, and Stytch does not.
+    let stytch = Peer::start(|mut connection| async move {
+        connection.request().await;
+        connection.hold().await;
+    })
+    .await;
+    let facade = Facade::in_front_of(stytch.addr).await;
+    let (create, healthcheck) = ask(facade.addr.to_string()).await;
+    assert_eq!((code(&create), code(&healthcheck)), (Some(1), Some(0)));
+    assert!(stderr(&create).starts_with(own), "{}", stderr(&create));
+    assert!(stderr(&create).contains("DEADLINE_EXCEEDED"), "{}", stderr(&create));
+    assert!(stderr(&create).contains("upstream: unknown"), "{}", stderr(&create));
+}
+
+#[test]
+fn a_deadline_that_is_no_time_to_wait_is_a_usage_error() {
+    for deadline in ["0s", "soon", "", "-1s", "2", "1000years", "999999999h", "25h"] {
+        let flag = format!("--deadline={deadline}");
+        for subcommand in
+            [&["healthcheck"][..], &["create", "--organization-id", "o", "--member-id", "m"]]
+        {
+            let output = run(&[subcommand, &[&flag]].concat());
+
+            assert_eq!(code(&output), Some(64), "{deadline}: {}", stderr(&output));
+            assert!(stderr(&output).starts_with("error: --deadline: "), "{}", stderr(&output));
+        }
+    }
 }
 
 #[test]
 fn code_prints_what_an_authenticator_app_shows_and_refuses_what_is_no_secret() {
     let secret = "MZ77J2BROMKQ4MADZXT6WWXYNFHLEJSI";
-    let answer = format!(r#"{{"secret": "{secret}"}}"#);
-    for input in [secret, &format!(" {}\n", secret.to_lowercase()), &answer] {
+    for input in [
+        secret.to_owned(),
+        format!(" {}\n", secret.to_lowercase()),
+        format!("{}====\n", secret.replace("MKQ4", " mkq4 ")),
+        format!(r#"{{"secret": "{secret}"}}"#),
+        format!(
+            "otpauth://totp/ACME:ada@example.com?secret={secret}&issuer=ACME&digits=6&period=30"
+        ),
+    ] {
         let before = SystemTime::now();
-        let output = run_with_input(&["code"], input);
+        let output = run_with_input(&["code"], &input);
         let possible = [before, SystemTime::now()].map(|time| code_of(secret, time));
 
         assert_eq!(code(&output), Some(0), "{}", stderr(&output));
         assert!(possible.contains(&stdout(&output).trim().to_owned()), "{}", stdout(&output));
     }
-    for input in ["", "{}", "not base32!", "AAAA", r#"{"secret": 7}"#] {
+    for (input, reason) in [
+        ("", "is empty"),
+        ("{}", "is a JSON object without a secret"),
+        ("not base32!", "is not base32"),
+        ("AAAA", "at least 16 characters"),
+        ("otpauth://hotp/a?secret=MZ77J2BROMKQ4MAD&counter=1", "HOTP"),
+        ("otpauth://totp/a?secret=MZ77J2BROMKQ4MAD&algorithm=MD5", "algorithm"),
+    ] {
         let output = run_with_input(&["code"], input);
 
         assert_eq!(code(&output), Some(64), "{input}");
-        let said = "error: standard input: neither base32 nor an answer with a secret\n";
-        assert_eq!(stderr(&output), said, "{input}");
+        assert!(stderr(&output).starts_with("error: standard input: "), "{}", stderr(&output));
+        assert!(stderr(&output).contains(reason), "{input}: {}", stderr(&output));
+        assert!(!stderr(&output).contains("MZ77"), "{}", stderr(&output));
     }
+}
+
+/// Runs a command line on a terminal of so many columns, and gives what it prints there.
+#[cfg(target_os = "linux")]
+fn on_terminal(columns: usize, args: &[&str]) -> String {
+    let program = program(args);
+    let words: Vec<_> = std::iter::once(program.get_program()).chain(program.get_args()).collect();
+    let line: Vec<_> = words.iter().map(|word| format!("'{}'", word.to_str().unwrap())).collect();
+    let line = format!("stty rows 40 cols {columns} && {}", line.join(" "));
+    // Of util-linux, which every Linux has.
+    let output = Command::new("script").args(["-qec", &line, "/dev/null"]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn create_draws_a_code_that_fits_the_terminal_or_says_how_wide_it_would_have_to_be() {
+    let (_server, addr) = dev(&[]);
+    // With a key, so that it is the same code each time.
+    let draw = |columns| {
+        let ids = ["--organization-id", "example-works", "--member-id", "fresh"];
+        let flags = ["create", "--addr", &addr, "--idempotency-key", "key"];
+        on_terminal(columns, &[&flags[..], &ids].concat())
+    };
+    let width = |text: &str| {
+        let lines = text.lines().filter_map(|line| {
+            let blocks = line.strip_prefix("\x1b[30;107m")?.split('\x1b').next()?;
+            Some(blocks.chars().count())
+        });
+        lines.max()
+    };
+
+    let full = width(&draw(200)).expect("a drawing");
+    assert_eq!(width(&draw(full - 4)), Some(full - 4), "a smaller margin");
+    let text = draw(20);
+    assert_eq!(width(&text), None, "{text}");
+    let said = format!("it needs {} columns, and the terminal has 20", full - 6);
+    assert!(text.contains(&said), "{text}");
 }
 
 #[test]

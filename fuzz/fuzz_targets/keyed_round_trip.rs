@@ -1,0 +1,87 @@
+//! An answer of Stytch's to a call with an idempotency key, whatever bytes it is: who calls again with the key gets
+//! what the first caller got.
+#![no_main]
+
+use std::{
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use libfuzzer_sys::fuzz_target;
+use tokio::runtime::Runtime;
+use tonic::{Status, metadata::MetadataMap};
+use totp_facade::{
+    access::Caller,
+    call::InFlight,
+    idempotency::{Fingerprint, HEADER, Idempotency, Key, Origin, Settings, StoreSettings},
+    metrics::Metrics,
+    proto::{
+        StytchResponse,
+        stytch::b2b::{
+            recovery_codes::v1 as codes,
+            totp::v1::{self as totp, CreateRequest},
+        },
+    },
+    stytch::{self, Client, decode},
+};
+
+static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap());
+
+/// Records in memory, as one replica keeps them.
+static IDEMPOTENCY: LazyLock<Idempotency> = LazyLock::new(|| {
+    let stytch = stytch::Settings {
+        base_url: "http://127.0.0.1:9".parse().unwrap(),
+        project_id: "project-test-fuzz".to_owned(),
+        secret: "secret".into(),
+        secret_file: None,
+        timeout: Duration::from_secs(1),
+        connect_timeout: Duration::from_secs(1),
+    };
+    let settings = Settings {
+        ttl: Duration::from_secs(60),
+        store: StoreSettings::Memory { max_bytes: 64 * 1024 * 1024 },
+    };
+    let metrics = Metrics::default();
+    let client = Client::new(&stytch, &metrics).unwrap();
+    Idempotency::new(&settings, &client, &metrics).unwrap()
+});
+
+static KEYS: AtomicU64 = AtomicU64::new(0);
+
+/// One call with this key, which gets `answer` if it is made.
+fn call<Res>(key: &Key, answer: Res) -> (Res, Origin)
+where
+    Res: prost::Message + Default + Clone + 'static,
+{
+    let caller = Arc::new(Caller::unbounded("anonymous"));
+    let call = InFlight::new(8).admit(None, caller, None, None).expect("room for a call");
+    let fingerprint = Fingerprint::of(&CreateRequest::default());
+    let work = async move |_| Ok::<_, Status>(answer);
+    let (result, origin) = RUNTIME.block_on(IDEMPOTENCY.run(key, fingerprint, &call, work));
+    (result.expect("an answer"), origin)
+}
+
+fn read<Res>(body: &[u8])
+where
+    Res: Default + Clone + PartialEq + serde::de::DeserializeOwned + StytchResponse + 'static,
+{
+    let Ok(answer) = decode::<Res>(body, |_| ()) else { return };
+    let mut metadata = MetadataMap::new();
+    metadata.insert(HEADER, KEYS.fetch_add(1, Ordering::Relaxed).into());
+    let key = Key::of(&metadata).expect("well-formed").expect("there");
+    let (first, fresh) = call(&key, answer.clone());
+    let (again, replayed) = call(&key, Res::default());
+    assert_eq!((fresh, replayed), (Origin::Fresh, Origin::Replayed));
+    // NaN, which equals nothing, is no JSON.
+    assert!(first == answer && again == answer, "what was stored is not what is read back");
+}
+
+fuzz_target!(|body: &[u8]| {
+    read::<totp::CreateResponse>(body);
+    read::<totp::AuthenticateResponse>(body);
+    read::<codes::RecoverResponse>(body);
+});
