@@ -24,6 +24,7 @@ use ipnet::IpNet;
 use crate::{
     reload::Reloaded,
     server::{Peer, tls::Tls},
+    text_file::{self, what_is_wrong},
 };
 pub use policy::{Caller, Policy};
 pub use tokens::{Tokens, line as token_line};
@@ -192,9 +193,7 @@ impl Access {
 
 /// What `parse` makes of a file, or what is wrong with it.
 fn from_file<T>(path: &Path, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, String> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    parse(&text).map_err(|error| format!("{}: {error}", path.display()))
+    parse(&text_file::read(path)?).map_err(|error| what_is_wrong(path, &error))
 }
 
 /// Whether a URI names a workload. Others are no identities: `dns:x` and `token:x` are URIs too.

@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 
 use super::{Failure, print, qr, request::RequestArgs, runtime, usage, with_causes};
 use crate::{
-    idempotency,
+    idempotency, pem,
     proto::{
         Described,
         stytch::b2b::{
@@ -36,7 +36,7 @@ use crate::{
             },
         },
     },
-    status,
+    status, text_file,
 };
 
 /// The variable that holds the bearer token to call with.
@@ -224,9 +224,7 @@ impl ConnectionArgs {
             return Ok(endpoint);
         }
         let read = |setting, path: &PathBuf| {
-            std::fs::read(path).map_err(|error| {
-                usage(setting, &format!("cannot read {}: {error}", path.display()))
-            })
+            text_file::read_bytes(path).map_err(|what| usage(setting, &what))
         };
         let mut tls = match &self.ca_file {
             None => ClientTlsConfig::new().with_enabled_roots(),
@@ -234,6 +232,8 @@ impl ConnectionArgs {
                 .ca_certificate(Certificate::from_pem(read("--ca-file", path)?)),
         };
         if let (Some(certificate), Some(key)) = (&self.cert_file, &self.key_file) {
+            // The library would only say that there is no key.
+            pem::private_key(key).map_err(|what| usage("--key-file", &what))?;
             let (certificate, key) = (read("--cert-file", certificate)?, read("--key-file", key)?);
             tls = tls.identity(Identity::from_pem(certificate, key));
         }

@@ -4,7 +4,6 @@
 //! certificate is still trusted is asked of each call ([`ClientCertificate::is_trusted`]).
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -15,12 +14,12 @@ use std::{
 
 use rustls::{
     RootCertStore, ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject as _},
+    pki_types::{CertificateDer, UnixTime},
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 use x509_parser::{extensions::GeneralName, prelude::X509Certificate};
 
-use crate::access::is_spiffe_id;
+use crate::{access::is_spiffe_id, pem, text_file::what_is_wrong};
 
 /// The files of TLS.
 #[derive(Clone, Debug)]
@@ -61,11 +60,10 @@ impl Files {
     /// What is wrong, and with which file.
     pub fn load(&self) -> Result<Tls, String> {
         static GENERATION: AtomicU64 = AtomicU64::new(1);
-        let chain = certificates(&self.certificate)?;
-        let key = PrivateKeyDer::from_pem_file(&self.key)
-            .map_err(|error| format!("{}: {error}", self.key.display()))?;
+        let chain = pem::certificates(&self.certificate)?;
+        let key = pem::private_key(&self.key)?;
         let not_after = chain.first().and_then(|it| validity_end(it)).ok_or_else(|| {
-            format!("{}: holds no certificate that can be read", self.certificate.display())
+            what_is_wrong(&self.certificate, &"holds no certificate that can be read")
         })?;
         let clients = self.client_ca.as_deref().map(client_verifier).transpose()?;
         let builder = ServerConfig::builder();
@@ -94,27 +92,20 @@ impl Tls {
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let pem = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    match chain {
-        Ok(chain) if !chain.is_empty() => Ok(chain),
-        Ok(_) => Err(format!("{}: holds no certificate", path.display())),
-        Err(error) => Err(format!("{}: {error}", path.display())),
-    }
-}
-
 /// Takes certificates of these authorities, and clients without one: they may have a token, or only ask
 /// for health.
 fn client_verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, String> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|error| format!("{}: {error}", path.display()))?;
+    for certificate in pem::certificates(path)? {
+        roots.add(certificate).map_err(|error| what_is_wrong(path, &error))?;
+    }
+    if roots.is_empty() {
+        return Err(what_is_wrong(path, &pem::NO_CERTIFICATE));
     }
     WebPkiClientVerifier::builder(Arc::new(roots))
         .allow_unauthenticated()
         .build()
-        .map_err(|error| format!("{}: {error}", path.display()))
+        .map_err(|error| what_is_wrong(path, &error))
 }
 
 /// The certificate of a client, which was trusted when its connection began.

@@ -18,6 +18,7 @@ mod credentials;
 mod docs;
 mod drain;
 mod faults;
+mod files;
 mod flows;
 #[cfg(target_os = "linux")] // memory is read from /proc
 mod hostile;
