@@ -8,7 +8,7 @@
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Weak},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -23,8 +23,13 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::Refusal;
-use crate::{http_client, reload::Reloaded};
+use super::{Refusal, from_file};
+use crate::{
+    http_client,
+    metrics::{Metrics, Reloads},
+    reload::{Content, Reloaded, complete},
+    text_file::is_blank,
+};
 
 /// How often the keys behind a URL are fetched.
 const REFRESH: Duration = Duration::from_secs(300);
@@ -83,6 +88,7 @@ impl std::fmt::Display for Source {
 }
 
 /// The keys of an issuer, by their ids.
+#[derive(Default)]
 pub struct Keys(HashMap<String, DecodingKey>);
 
 impl std::fmt::Debug for Keys {
@@ -91,24 +97,25 @@ impl std::fmt::Debug for Keys {
     }
 }
 
+impl Content for Keys {
+    fn missing(&self) -> Option<String> {
+        self.0.is_empty().then(|| "holds no key with an id that can be used".to_owned())
+    }
+}
+
 impl Keys {
     /// Reads a JWKS. A key that cannot be used is left out.
     ///
     /// # Errors
     ///
-    /// When none can be used.
+    /// When it is none.
     pub fn parse(json: &[u8]) -> Result<Self, String> {
         let set: JwkSet = serde_json::from_slice(json).map_err(|error| error.to_string())?;
         let keys = set.keys.iter().filter_map(|key| {
             let id = key.common.key_id.clone()?;
             Some((id, DecodingKey::from_jwk(key).ok()?))
         });
-        let keys = Self(keys.collect());
-        if keys.0.is_empty() {
-            Err("holds no key with an id that can be used".into())
-        } else {
-            Ok(keys)
-        }
+        Ok(Self(keys.collect()))
     }
 }
 
@@ -116,7 +123,8 @@ impl Keys {
 #[derive(Debug)]
 pub(super) struct Verifier {
     settings: Settings,
-    keys: Reloaded<Keys>,
+    /// None until they have been fetched.
+    keys: Reloaded<Option<Keys>>,
     unknown_key: Arc<Notify>,
     good: Cache<Hash, Arc<Good>>,
 }
@@ -130,11 +138,11 @@ struct Good {
     bearer: Arc<[String]>,
     ends: SystemTime,
     /// Those of then.
-    keys: Weak<Keys>,
+    keys: Weak<Option<Keys>>,
 }
 
 impl Good {
-    fn still_is(&self, keys: &Arc<Keys>) -> bool {
+    fn still_is(&self, keys: &Arc<Option<Keys>>) -> bool {
         std::ptr::eq(self.keys.as_ptr(), Arc::as_ptr(keys)) && SystemTime::now() < self.ends
     }
 }
@@ -147,15 +155,17 @@ struct Claims {
 
 impl Verifier {
     /// With the keys of now, and of later. Needs a runtime.
-    pub(super) fn new(settings: &Settings) -> Result<Self, String> {
+    pub(super) fn new(settings: &Settings, metrics: &Metrics) -> Result<Self, String> {
         let unknown_key = Arc::new(Notify::new());
         let keys = match settings.keys.clone() {
             Source::File(path) => {
-                Reloaded::from_files("the JWKS", vec![path.clone()], move || read(&path))?
+                let paths = vec![path.clone()];
+                let load = move || load(&path).map(Some);
+                Reloaded::from_files(metrics, "jwks", paths, load)?
             }
             Source::Url(url) => {
-                let keys = Reloaded::fixed(Keys(HashMap::new()));
-                tokio::spawn(fetch_for_ever(url, keys.clone(), Arc::clone(&unknown_key)));
+                let (keys, reloads) = (Reloaded::fixed(None), metrics.reloads("jwks"));
+                tokio::spawn(fetch_for_ever(url, keys.clone(), Arc::clone(&unknown_key), reloads));
                 keys
             }
         };
@@ -177,16 +187,14 @@ impl Verifier {
         Ok(bearer)
     }
 
-    fn verify(&self, token: &str, keys: &Arc<Keys>) -> Result<Good, Refusal> {
+    fn verify(&self, token: &str, all: &Arc<Option<Keys>>) -> Result<Good, Refusal> {
         let header = decode_header(token)
             .map_err(|_| Refusal::Unknown("the token is not known, and no JWT"))?;
         if !ALGORITHMS.contains(&header.alg) {
             return Err(Refusal::Unknown("the JWT's algorithm is not taken"));
         }
         let id = header.kid.ok_or(Refusal::Unknown("the JWT names no key"))?;
-        if keys.0.is_empty() {
-            return Err(Refusal::Untold);
-        }
+        let keys = all.as_ref().as_ref().ok_or(Refusal::Untold)?;
         let Some(key) = keys.0.get(&id) else {
             self.unknown_key.notify_one();
             return Err(Refusal::Unknown("the JWT's key is not known"));
@@ -207,21 +215,34 @@ impl Verifier {
             .ok()
             .and_then(|exp| UNIX_EPOCH.checked_add(exp))
             .unwrap_or(SystemTime::now() + REFRESH);
-        Ok(Good { bearer: Arc::new([format!("jwt:{sub}")]), ends, keys: Arc::downgrade(keys) })
+        Ok(Good { bearer: Arc::new([format!("jwt:{sub}")]), ends, keys: Arc::downgrade(all) })
     }
 }
 
-/// Reads the keys in a file.
+/// Reads the keys in a file, for a start.
 ///
 /// # Errors
 ///
 /// What is wrong with it.
-pub fn read(path: &std::path::Path) -> Result<Keys, String> {
-    super::from_file(path, |json| Keys::parse(json.as_bytes()))
+pub fn read(path: &Path) -> Result<Keys, String> {
+    load(path).and_then(complete)
+}
+
+/// Reads the keys in a file; there is none in one that is blank.
+fn load(path: &Path) -> Result<Keys, String> {
+    from_file(path, |json| match is_blank(json.as_bytes()) {
+        true => Ok(Keys::default()),
+        false => Keys::parse(json.as_bytes()),
+    })
 }
 
 /// Keeps the keys behind a URL at hand. Those of before stay in force while it does not answer.
-async fn fetch_for_ever(url: Url, keys: Reloaded<Keys>, unknown_key: Arc<Notify>) {
+async fn fetch_for_ever(
+    url: Url,
+    keys: Reloaded<Option<Keys>>,
+    unknown_key: Arc<Notify>,
+    reloads: Reloads,
+) {
     let client = http_client::builder(&url, None)
         .and_then(|builder| builder.timeout(FETCH).build().map_err(|error| error.to_string()));
     let client = match client {
@@ -233,15 +254,18 @@ async fn fetch_for_ever(url: Url, keys: Reloaded<Keys>, unknown_key: Arc<Notify>
         let fetched = fetch(&client, &url).await;
         let again = match fetched {
             Ok(new) => {
-                keys.set(new);
+                keys.set(Some(new));
+                reloads.succeeded();
                 REFRESH
             }
-            Err(error) if keys.get().0.is_empty() => {
+            Err(error) if keys.get().is_none() => {
+                reloads.failed();
                 tracing::warn!(%error, "the JWKS is not fetched: calls with a JWT are refused");
                 sleep_until(start + FIRST).await;
                 continue;
             }
             Err(error) => {
+                reloads.failed();
                 tracing::warn!(%error, "the JWKS is not fetched: the keys of before stay in force");
                 SOONEST
             }
@@ -273,7 +297,7 @@ mod tests {
 
     #[test]
     fn what_was_found_good_holds_until_the_token_ends_or_the_keys_are_read_anew() {
-        let keys = || Arc::new(Keys(HashMap::new()));
+        let keys = || Arc::new(Some(Keys::default()));
         let (then, now) = (keys(), keys());
         let soon = SystemTime::now() + Duration::from_secs(60);
         let past = SystemTime::now() - Duration::from_secs(1);

@@ -22,6 +22,7 @@ use http::{HeaderMap, header::AUTHORIZATION};
 use ipnet::IpNet;
 
 use crate::{
+    metrics::Metrics,
     reload::Reloaded,
     server::{Peer, tls::Tls},
     text_file::{self, what_is_wrong},
@@ -100,18 +101,23 @@ impl Access {
     /// # Errors
     ///
     /// What is wrong with a file.
-    pub fn new(settings: &Settings, tls: Option<&Reloaded<Tls>>) -> Result<Self, String> {
+    pub fn new(
+        settings: &Settings,
+        tls: Option<&Reloaded<Tls>>,
+        metrics: &Metrics,
+    ) -> Result<Self, String> {
         let tokens = settings.tokens.clone().map(|path| {
-            Reloaded::from_files("the file of tokens", vec![path.clone()], move || {
-                Tokens::read(&path)
-            })
+            let paths = vec![path.clone()];
+            Reloaded::from_files(metrics, "tokens", paths, move || Tokens::load(&path))
         });
         let policy = settings.policy.clone().map(|path| {
-            Reloaded::from_files("the policy", vec![path.clone()], move || Policy::read(&path))
+            let paths = vec![path.clone()];
+            Reloaded::from_files(metrics, "policy", paths, move || Policy::load(&path))
         });
+        let jwt = settings.jwt.as_ref().map(|jwt| jwt::Verifier::new(jwt, metrics));
         Ok(Self {
             authenticates: settings.authenticates(),
-            jwt: settings.jwt.as_ref().map(jwt::Verifier::new).transpose()?.map(Arc::new),
+            jwt: jwt.transpose()?.map(Arc::new),
             proxies: settings.proxies.clone().into(),
             certificates: tls.filter(|_| settings.certificates).cloned(),
             tokens: tokens.transpose()?,

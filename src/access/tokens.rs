@@ -13,6 +13,7 @@ use data_encoding::{BASE64URL_NOPAD, HEXLOWER_PERMISSIVE};
 use zeroize::Zeroizing;
 
 use super::from_file;
+use crate::reload::{Content, complete};
 
 /// The tokens of a file.
 #[derive(Debug)]
@@ -26,17 +27,32 @@ struct Token {
     hash: Vec<u8>,
 }
 
+impl Content for Tokens {
+    fn missing(&self) -> Option<String> {
+        self.0.is_empty().then(|| "holds no token".to_owned())
+    }
+}
+
 impl Tokens {
-    /// Reads a file of tokens.
+    /// Reads a file of tokens, for a start.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, and in which line; or that there is none.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        from_file(path, |text| Self::parse(text).and_then(complete))
+    }
+
+    /// Reads a file of tokens, of which there may be none.
     ///
     /// # Errors
     ///
     /// What is wrong, and in which line.
-    pub fn read(path: &Path) -> Result<Self, String> {
+    pub(super) fn load(path: &Path) -> Result<Self, String> {
         from_file(path, Self::parse)
     }
 
-    /// Reads the text of a file of tokens.
+    /// Reads the text of a file of tokens, of which there may be none.
     ///
     /// # Errors
     ///
@@ -54,7 +70,7 @@ impl Tokens {
             })?;
             tokens.push(token);
         }
-        if tokens.is_empty() { Err("holds no token".into()) } else { Ok(Self(tokens)) }
+        Ok(Self(tokens))
     }
 
     /// The identity of whom `token` is for.
@@ -143,7 +159,19 @@ mod tests {
 
             assert!(error.contains("line 2") && !error.contains("mistake"), "{error}");
         }
-        assert!(Tokens::parse("# nothing\n").is_err(), "no token at all");
+    }
+
+    #[test]
+    fn a_file_without_a_token_has_nobody_and_is_a_mistake_at_start() {
+        for text in ["", "# nothing\n", " \r\n\t", "# login abc"] {
+            let tokens = Tokens::parse(text).unwrap();
+
+            assert_eq!(tokens.bearer_of(""), None, "{text:?}");
+            assert_eq!(complete(tokens).unwrap_err(), "holds no token", "{text:?}");
+        }
+        let (token, line) = line("login");
+        let tokens = Tokens::parse(&format!("{line}\r\n# the last line is a comment")).unwrap();
+        assert_eq!(name(&tokens, &token), named("login"));
     }
 
     /// The shortest of many times that `tokens` takes for each of these tokens, taken in turns.

@@ -121,7 +121,7 @@ impl ServerConfig {
     /// Who may call what, and how long the certificate lasts; for people.
     pub fn callers(&self) -> String {
         let mut text = String::new();
-        if let Some(Ok(tls)) = self.tls.as_ref().map(tls::Files::load) {
+        if let Some(Ok(tls)) = self.tls.as_ref().map(tls::Files::read) {
             let end = humantime::format_rfc3339_seconds(tls.not_after);
             text += &format!("The certificate is good until {end}.\n");
         }
@@ -225,7 +225,7 @@ impl Check {
         match (args.tls_cert_file.clone(), args.tls_key_file.clone()) {
             (Some(certificate), Some(key)) => {
                 let files = tls::Files { certificate, key, client_ca };
-                files.load().map_err(|what| self.problem::<()>(TLS_CERT, what)).ok()?;
+                files.read().map_err(|what| self.problem::<()>(TLS_CERT, what)).ok()?;
                 Some(files)
             }
             (None, None) => match client_ca {

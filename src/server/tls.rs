@@ -19,7 +19,12 @@ use rustls::{
 };
 use x509_parser::{extensions::GeneralName, prelude::X509Certificate};
 
-use crate::{access::is_spiffe_id, pem, text_file::what_is_wrong};
+use crate::{
+    access::is_spiffe_id,
+    pem,
+    reload::{Content, complete},
+    text_file::what_is_wrong,
+};
 
 /// The files of TLS.
 #[derive(Clone, Debug)]
@@ -36,11 +41,30 @@ pub struct Files {
 #[derive(Debug)]
 pub struct Tls {
     config: Arc<ServerConfig>,
-    clients: Option<Arc<dyn ClientCertVerifier>>,
+    clients: Clients,
     /// Which load of the files this is.
     generation: u64,
     /// When the server's own certificate ends.
     pub not_after: SystemTime,
+}
+
+/// Whose certificates are taken.
+#[derive(Debug)]
+enum Clients {
+    /// They are not asked for.
+    NotAsked,
+    /// Nobody's: the file of authorities is empty, which this says.
+    Nobody(String),
+    Of(Arc<dyn ClientCertVerifier>),
+}
+
+impl Content for Tls {
+    fn missing(&self) -> Option<String> {
+        match &self.clients {
+            Clients::Nobody(what) => Some(what.clone()),
+            Clients::NotAsked | Clients::Of(_) => None,
+        }
+    }
 }
 
 impl Files {
@@ -53,7 +77,16 @@ impl Files {
             .collect()
     }
 
-    /// Reads them.
+    /// Reads them, for a start.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, and with which file.
+    pub fn read(&self) -> Result<Tls, String> {
+        self.load().and_then(complete)
+    }
+
+    /// Reads them. Of client certificates none is taken if the file of authorities is empty.
     ///
     /// # Errors
     ///
@@ -65,11 +98,11 @@ impl Files {
         let not_after = chain.first().and_then(|it| validity_end(it)).ok_or_else(|| {
             what_is_wrong(&self.certificate, &"holds no certificate that can be read")
         })?;
-        let clients = self.client_ca.as_deref().map(client_verifier).transpose()?;
+        let clients = self.client_ca.as_deref().map_or(Ok(Clients::NotAsked), clients)?;
         let builder = ServerConfig::builder();
         let builder = match &clients {
-            None => builder.with_no_client_auth(),
-            Some(clients) => builder.with_client_cert_verifier(Arc::clone(clients)),
+            Clients::NotAsked | Clients::Nobody(_) => builder.with_no_client_auth(),
+            Clients::Of(clients) => builder.with_client_cert_verifier(Arc::clone(clients)),
         };
         let mut config = builder.with_single_cert(chain, key).map_err(|error| {
             format!("{} and {}: {error}", self.certificate.display(), self.key.display())
@@ -94,17 +127,18 @@ impl Tls {
 
 /// Takes certificates of these authorities, and clients without one: they may have a token, or only ask
 /// for health.
-fn client_verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, String> {
+fn clients(path: &Path) -> Result<Clients, String> {
     let mut roots = RootCertStore::empty();
     for certificate in pem::certificates(path)? {
         roots.add(certificate).map_err(|error| what_is_wrong(path, &error))?;
     }
     if roots.is_empty() {
-        return Err(what_is_wrong(path, &pem::NO_CERTIFICATE));
+        return Ok(Clients::Nobody(what_is_wrong(path, &pem::NO_CERTIFICATE)));
     }
     WebPkiClientVerifier::builder(Arc::new(roots))
         .allow_unauthenticated()
         .build()
+        .map(Clients::Of)
         .map_err(|error| what_is_wrong(path, &error))
 }
 
@@ -144,9 +178,8 @@ impl ClientCertificate {
             return true;
         }
         let Some((leaf, intermediates)) = self.chain.split_first() else { return false };
-        let verified = tls.clients.as_ref().is_some_and(|clients| {
-            clients.verify_client_cert(leaf, intermediates, UnixTime::now()).is_ok()
-        });
+        let Clients::Of(clients) = &tls.clients else { return false };
+        let verified = clients.verify_client_cert(leaf, intermediates, UnixTime::now()).is_ok();
         if verified {
             self.trusted_by.store(tls.generation, Ordering::Relaxed);
         }

@@ -6,7 +6,7 @@ use http::HeaderValue;
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
-use crate::text_file;
+use crate::{reload::Content, text_file};
 
 /// A user name and a password.
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub struct Credentials {
     secret: SecretString,
     authorization: HeaderValue,
 }
+
+impl Content for Credentials {}
 
 impl Credentials {
     /// Those of a project.

@@ -360,7 +360,8 @@ async fn taking_jwts(folder: &DoorFiles, keys: jwt::Source) -> Facade {
         ..Default::default()
     };
     let mut setup = Setup::new(sandbox().await);
-    setup.door = Door { tls: None, access: Access::new(&settings, None).unwrap() };
+    let access = Access::new(&settings, None, &setup.metrics).unwrap();
+    setup.door = Door { tls: None, access };
     setup.start().await
 }
 
@@ -488,7 +489,8 @@ async fn what_a_proxy_says_of_a_certificate_is_believed_of_listed_proxies_only()
             ..Default::default()
         };
         let mut setup = Setup::new(sandbox().await);
-        setup.door = Door { tls: None, access: Access::new(&settings, None).unwrap() };
+        let access = Access::new(&settings, None, &setup.metrics).unwrap();
+        setup.door = Door { tls: None, access };
         let facade = setup.start().await;
         let mut request = Request::new((Rpc::CREATE.request)("fresh"));
         for header in headers {

@@ -28,6 +28,7 @@ mod lifecycle;
 mod reflection;
 mod requests;
 mod retries;
+mod revocation;
 mod rotation;
 mod sandbox;
 mod sandbox_control;
