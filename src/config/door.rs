@@ -1,7 +1,7 @@
 //! Who may come in, and how: TLS, and the ways to know callers.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -209,11 +209,7 @@ impl Check {
 
     fn proxies(&mut self, value: Option<&str>) -> Vec<IpNet> {
         let parts = value.unwrap_or_default().split(',').map(str::trim).filter(|it| !it.is_empty());
-        let nets = parts.map(|part| {
-            let net = part.parse().or_else(|_| part.parse::<IpAddr>().map(IpNet::from));
-            net.map_err(|_| format!("{part:?} is neither an address nor a network like 10.0.0.0/8"))
-        });
-        let (good, bad): (Vec<_>, Vec<_>) = nets.partition(Result::is_ok);
+        let (good, bad): (Vec<_>, Vec<_>) = parts.map(access::network).partition(Result::is_ok);
         for what in bad.into_iter().filter_map(Result::err) {
             let _: Option<()> = self.problem(TRUST_XFCC, what);
         }
