@@ -8,6 +8,9 @@
 //!
 //! A credential that is presented and not good is refused, whatever else is presented.
 
+mod fetch;
+mod identity;
+mod jwks;
 pub mod jwt;
 mod policy;
 mod proxies;
@@ -29,6 +32,7 @@ use crate::{
     server::{Peer, tls::Tls},
     text_file::{self, what_is_wrong},
 };
+pub(crate) use identity::{is_identity, is_spiffe_id};
 pub use policy::{Caller, Policy};
 use proxies::Proxies;
 pub use proxies::network;
@@ -201,11 +205,6 @@ impl Access {
 /// What `parse` makes of a file, or what is wrong with it.
 fn from_file<T>(path: &Path, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, String> {
     parse(&text_file::read(path)?).map_err(|error| what_is_wrong(path, &error))
-}
-
-/// Whether a URI names a workload. Others are no identities: `dns:x` and `token:x` are URIs too.
-pub(crate) fn is_spiffe_id(uri: &str) -> bool {
-    uri.strip_prefix("spiffe://").is_some_and(|rest| !rest.is_empty())
 }
 
 /// The bearer token of a call.

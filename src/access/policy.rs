@@ -15,7 +15,7 @@ use governor::{
 };
 use serde::Deserialize;
 
-use super::{REFLECTION, from_file};
+use super::{REFLECTION, from_file, is_identity};
 use crate::{
     proto,
     reload::{Content, complete},
@@ -175,12 +175,10 @@ impl Entry {
             problems.push(format!("caller {name:?} has no identity"));
         }
         for identity in &self.identities {
-            if !["spiffe://", "dns:", "token:", "jwt:"]
-                .iter()
-                .any(|kind| identity.starts_with(kind))
-            {
+            if !is_identity(identity) {
                 problems.push(format!(
-                    "identity {identity:?} is none of spiffe://…, dns:NAME, token:NAME and jwt:SUBJECT"
+                    "identity {identity:?} is none of spiffe://…, dns:NAME, token:NAME and jwt:SUBJECT \
+                     in visible ASCII"
                 ));
             }
         }
@@ -326,6 +324,8 @@ mod tests {
     fn what_is_no_policy_is_refused() {
         for text in [
             "[[caller]]",
+            "[[caller]]\nname = 'a'\nidentities = ['token:']\nmethods = []",
+            "[[caller]]\nname = 'a'\nidentities = ['jwt: ']\nmethods = []",
             "callers = []",
             "[[caller]]\nname = 'a'\nidentities = ['token:a']\nmethods = []\nmehtods = []",
             "[[caller]]\nname = 'a'\nidentities = ['token:a']\nmethods = []\nrate = {per_second = 0}",

@@ -20,7 +20,7 @@ use rustls::{
 use x509_parser::{extensions::GeneralName, prelude::X509Certificate};
 
 use crate::{
-    access::is_spiffe_id,
+    access::{is_identity, is_spiffe_id},
     pem,
     reload::{Content, complete},
     text_file::what_is_wrong,
@@ -207,7 +207,7 @@ fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
         GeneralName::DNSName(dns) => Some(format!("dns:{dns}")),
         _ => None,
     });
-    uris.chain(dns).collect()
+    uris.chain(dns).filter(|name| is_identity(name)).collect()
 }
 
 fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Option<(&'a [u8], X509Certificate<'a>)> {

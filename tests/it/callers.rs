@@ -406,6 +406,8 @@ async fn a_jwt_is_taken_from_its_issuer_for_this_service_and_while_it_lasts() {
         (ours.sign(&json!({"iss": "https://else"})), Code::Unauthenticated, "of another issuer"),
         (ours.sign(&json!({"iss": null})), Code::Unauthenticated, "of no issuer"),
         (ours.sign(&json!({"sub": null})), Code::Unauthenticated, "of nobody"),
+        (ours.sign(&json!({"sub": ""})), Code::Unauthenticated, "of an empty name"),
+        (ours.sign_with(&json!({"crit": ["exp"]})), Code::Unauthenticated, "with an extension"),
         (ours.sign(&json!({"sub": "system:x"})), Code::Unauthenticated, "of somebody unknown"),
         (theirs.sign(&json!({})), Code::Unauthenticated, "signed by another key of that name"),
         (unknown.sign(&json!({})), Code::Unauthenticated, "signed by a key that is not known"),

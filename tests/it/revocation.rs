@@ -160,6 +160,7 @@ fn an_empty_file_is_an_error_at_start() {
     let folder = Folder::new();
     let tokens = folder.write("tokens", &line);
     let empty_set = folder.write("jwks.json", "{\"keys\": []}");
+    let useless_set = folder.write("useless.json", "{\"keys\": [null, {\"kty\": \"oct\"}]}");
     let empty_policy = folder.write("callers.toml", "caller = []");
     let comment = folder.write("comment", "# nobody\r\n");
     let empty = folder.write("empty", "");
@@ -179,6 +180,7 @@ fn an_empty_file_is_an_error_at_start() {
         (vec![("--tokens-file", text(&empty))], "TOTP_FACADE_TOKENS_FILE", "holds no token"),
         (vec![("--tokens-file", text(&comment))], "TOTP_FACADE_TOKENS_FILE", "holds no token"),
         (jwt(&empty_set), "TOTP_FACADE_JWT_KEYS", "holds no key"),
+        (jwt(&useless_set), "TOTP_FACADE_JWT_KEYS", "holds no key"),
         (jwt(&empty), "TOTP_FACADE_JWT_KEYS", "holds no key"),
         (
             vec![("--tokens-file", text(&tokens)), ("--callers-file", text(&empty_policy))],
