@@ -18,7 +18,7 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{Context, SHA256};
 use notify::Watcher as _;
 use tokio::{
-    sync::mpsc,
+    sync::{Notify, mpsc},
     time::{sleep, timeout},
 };
 
@@ -65,15 +65,17 @@ pub struct Reloaded<T>(Arc<Shared<T>>);
 #[derive(Debug)]
 struct Shared<T> {
     value: ArcSwap<T>,
+    changed: Notify,
 }
 
 impl<T> Shared<T> {
     fn new(value: T) -> Arc<Self> {
-        Arc::new(Self { value: ArcSwap::from_pointee(value) })
+        Arc::new(Self { value: ArcSwap::from_pointee(value), changed: Notify::new() })
     }
 
     fn set(&self, value: T) {
         self.value.store(Arc::new(value));
+        self.changed.notify_one();
     }
 }
 
@@ -97,6 +99,11 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
     /// Puts another in its place, before the change of the file would.
     pub fn set(&self, value: T) {
         self.0.set(value);
+    }
+
+    /// Waits for the next change, or one since the last wait. For one waiter at a time.
+    pub(crate) async fn changed(&self) {
+        self.0.changed.notified().await;
     }
 }
 

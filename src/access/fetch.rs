@@ -1,20 +1,29 @@
 //! Keeps the JWKS behind a URL at hand: fetches it every five minutes, and when it may have changed.
 //!
-//! What was fetched stays in force while the URL does not answer with a JWKS.
+//! A private authority and a bearer token make it possible to ask a Kubernetes API server; both are files, which are
+//! read again when they change. What was fetched stays in force while the URL does not answer with a JWKS.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
+use http::{HeaderValue, header::AUTHORIZATION};
 use reqwest::{Client, Url};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep_until},
 };
+use zeroize::Zeroizing;
 
 use super::jwks::{self, Keys};
 use crate::{
     http_client,
     metrics::{Metrics, Reloads},
-    reload::{Content, Reloaded},
+    pem,
+    reload::{Content, Reloaded, complete},
+    text_file::{self, what_is_wrong},
 };
 
 /// How often the keys are fetched.
@@ -29,19 +38,106 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Where the keys are, and how to ask for them.
 pub(super) struct Fetching {
     url: Url,
-    client: Client,
+    client: Reloaded<Fetcher>,
+    token: Option<Reloaded<Token>>,
     reloads: Reloads,
 }
 
+/// An HTTP client that trusts what a file of authorities says, if there is one.
+struct Fetcher {
+    http: Client,
+    /// What the file lacks, if it is empty.
+    missing: Option<String>,
+}
+
+impl Content for Fetcher {
+    fn missing(&self) -> Option<String> {
+        self.missing.clone()
+    }
+}
+
+/// A token of our own, as it is sent.
+struct Token(HeaderValue);
+
+impl Content for Token {}
+
+impl Token {
+    /// Reads a file with nothing but a token. What is wrong with it is said in words that do not quote it.
+    fn read(path: &Path) -> Result<Self, String> {
+        let text = text_file::read(path)?;
+        let token = text.trim_ascii();
+        if token.is_empty() {
+            return Err(what_is_wrong(path, &"is empty"));
+        }
+        let value = Zeroizing::new(format!("Bearer {token}"));
+        match HeaderValue::from_str(&value) {
+            Ok(mut value) if token.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                value.set_sensitive(true);
+                Ok(Self(value))
+            }
+            _ => Err(what_is_wrong(path, &"must be visible ASCII without blanks")),
+        }
+    }
+}
+
+/// Whether the token in a file can be sent.
+///
+/// # Errors
+///
+/// What is wrong with it, in words that do not quote it.
+pub fn check_token(path: &Path) -> Result<(), String> {
+    Token::read(path).map(drop)
+}
+
+/// Whether the authorities in a file can be used.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn check_authorities(url: &Url, path: &Path) -> Result<(), String> {
+    Fetcher::new(url, Some(path)).and_then(complete).map(drop)
+}
+
+impl Fetcher {
+    fn new(url: &Url, ca_file: Option<&Path>) -> Result<Self, String> {
+        let missing = match ca_file {
+            Some(path) if pem::certificates(path)?.is_empty() => {
+                Some(what_is_wrong(path, &pem::NO_CERTIFICATE))
+            }
+            _ => None,
+        };
+        // An empty file takes back all trust but that in the system's own authorities.
+        let ca_file = ca_file.filter(|_| missing.is_none());
+        let http = http_client::builder(url, ca_file)?.timeout(TIMEOUT).build();
+        Ok(Self { http: http.map_err(with_causes)?, missing })
+    }
+}
+
 impl Fetching {
-    /// From `url`.
+    /// From `url`, with what is in the files, now and later. Needs a runtime.
     ///
     /// # Errors
     ///
-    /// When there is no HTTP client.
-    pub(super) fn new(url: Url, metrics: &Metrics) -> Result<Self, String> {
-        let client = http_client::builder(&url, None)?.timeout(TIMEOUT).build();
-        Ok(Self { url, client: client.map_err(with_causes)?, reloads: metrics.reloads("jwks") })
+    /// What is wrong with a file.
+    pub(super) fn new(
+        url: Url,
+        ca_file: Option<PathBuf>,
+        token_file: Option<PathBuf>,
+        metrics: &Metrics,
+    ) -> Result<Self, String> {
+        let client = match ca_file {
+            None => Reloaded::fixed(Fetcher::new(&url, None)?),
+            Some(path) => {
+                let (url, paths) = (url.clone(), vec![path.clone()]);
+                let load = move || Fetcher::new(&url, Some(&path));
+                Reloaded::from_files(metrics, "jwt_ca", paths, load)?
+            }
+        };
+        let token = token_file.map(|path| {
+            let paths = vec![path.clone()];
+            Reloaded::from_files(metrics, "jwt_token", paths, move || Token::read(&path))
+        });
+        Ok(Self { url, client, token: token.transpose()?, reloads: metrics.reloads("jwks") })
     }
 
     /// Puts what is fetched into `keys`, from now on.
@@ -57,6 +153,8 @@ impl Fetching {
                 tokio::select! {
                     () = sleep_until(start + again) => {}
                     () = not_before_soonest => {}
+                    // Whatever was wrong may be right now.
+                    () = self.files_changed() => {}
                 }
             }
         });
@@ -86,8 +184,26 @@ impl Fetching {
         }
     }
 
+    /// Waits until the authorities or the token have changed.
+    async fn files_changed(&self) {
+        let token_changed = async {
+            match &self.token {
+                Some(token) => token.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.client.changed() => {}
+            () = token_changed => {}
+        }
+    }
+
     async fn fetch(&self) -> Result<Keys, String> {
-        let mut answer = self.client.get(self.url.clone()).send().await.map_err(with_causes)?;
+        let mut request = self.client.get().http.get(self.url.clone());
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, token.get().0.clone());
+        }
+        let mut answer = request.send().await.map_err(with_causes)?;
         if !answer.status().is_success() {
             return Err(format!("answered {}", answer.status().as_u16()));
         }
@@ -149,7 +265,7 @@ mod tests {
         let answer = Arc::new(Mutex::new((500, String::new())));
         let metrics = Metrics::default();
         let url = server(Arc::clone(&answer)).await;
-        let fetching = Fetching::new(url, &metrics).unwrap();
+        let fetching = Fetching::new(url, None, None, &metrics).unwrap();
         let keys = Reloaded::fixed(None);
         let large = format!("{{\"keys\":[],\"more\":\"{}\"}}", "x".repeat(jwks::LARGEST));
         let mut failures = 0;

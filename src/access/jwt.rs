@@ -20,13 +20,16 @@ use reqwest::Url;
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use tokio::sync::Notify;
 
-pub use super::jwks::Keys;
 use super::{
     Refusal,
     fetch::Fetching,
     from_file,
     identity::{JWT, is_identity},
     jwks::Unclear,
+};
+pub use super::{
+    fetch::{check_authorities, check_token},
+    jwks::Keys,
 };
 use crate::{
     metrics::Metrics,
@@ -69,6 +72,10 @@ pub struct Settings {
     pub audience: String,
     /// Where the issuer's keys are.
     pub keys: Source,
+    /// Authorities that are trusted beside the system's when the keys are fetched, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// A bearer token to fetch them with.
+    pub token_file: Option<PathBuf>,
 }
 
 /// Where a JWKS is.
@@ -130,7 +137,9 @@ impl Verifier {
             }
             Source::Url(url) => {
                 let keys = Reloaded::fixed(None);
-                Fetching::new(url, metrics)?.start(keys.clone(), Arc::clone(&unknown_key));
+                let (ca_file, token_file) = (settings.ca_file.clone(), settings.token_file.clone());
+                Fetching::new(url, ca_file, token_file, metrics)?
+                    .start(keys.clone(), Arc::clone(&unknown_key));
                 keys
             }
         };

@@ -352,7 +352,12 @@ async fn a_metric_says_when_the_certificate_ends_also_after_a_reload() {
 /// A façade on a plain port that takes JWTs, with a policy for one subject.
 async fn taking_jwts(folder: &DoorFiles, keys: jwt::Source) -> Facade {
     let (issuer, audience) = (ISSUER.into(), AUDIENCE.into());
-    let jwt = jwt::Settings { issuer, audience, keys };
+    let settings = jwt::Settings { issuer, audience, keys, ca_file: None, token_file: None };
+    taking_jwts_by(folder, settings).await
+}
+
+/// The same with other settings.
+pub async fn taking_jwts_by(folder: &DoorFiles, jwt: jwt::Settings) -> Facade {
     folder.write(
         "callers.toml",
         "[[caller]]\nname = 'login'\nmethods = ['TotpService/*']\n\

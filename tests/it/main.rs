@@ -24,6 +24,7 @@ mod flows;
 mod hostile;
 mod idempotency;
 mod idempotency_redis;
+mod jwks;
 mod jwt;
 mod lifecycle;
 mod reflection;

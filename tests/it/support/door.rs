@@ -97,6 +97,8 @@ impl DoorFiles {
                 issuer: ISSUER.into(),
                 audience: AUDIENCE.into(),
                 keys: jwt::Source::File(path),
+                ca_file: None,
+                token_file: None,
             }),
             proxies: self.proxies.clone(),
         };
