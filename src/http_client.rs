@@ -3,9 +3,11 @@
 //! A redirect is not followed, nothing is retried behind the caller's back, and what is on this machine is reached
 //! directly: a proxy of the environment (`HTTP_PROXY`) could otherwise answer in its place.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use reqwest::{Certificate, ClientBuilder, Url, redirect::Policy};
+
+use crate::text_file;
 
 const USER_AGENT: &str = concat!("totp-facade/", env!("CARGO_PKG_VERSION"));
 
@@ -38,7 +40,7 @@ pub(crate) fn builder(url: &Url, ca_file: Option<&Path>) -> Result<ClientBuilder
 /// What is wrong with it.
 pub(crate) fn authorities(path: &Path) -> Result<Vec<Certificate>, String> {
     let what = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let pem = fs::read(path).map_err(|error| what(&error))?;
+    let pem = text_file::read_bytes(path)?;
     match Certificate::from_pem_bundle(&pem) {
         Ok(certificates) if certificates.is_empty() => Err(what(&"holds no certificate")),
         Ok(certificates) => Ok(certificates),

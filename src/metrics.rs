@@ -1,10 +1,13 @@
 //! What the process counts, for Prometheus. A counter is one atomic; nothing here locks.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use prometheus_client::{
     encoding::text::encode,
-    metrics::{counter::Counter, gauge::Gauge},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
@@ -36,6 +39,35 @@ pub struct Counters {
     pub idempotency_evictions: Counter,
     /// When the server's certificate ends, in seconds since 1970; 0 without TLS.
     pub certificate_ends: Gauge,
+    reload_failures: Family<ByFile, Counter>,
+    reload_last_failed: Family<ByFile, Gauge>,
+    reload_last_success: Family<ByFile, Gauge>,
+}
+
+/// The label `file`: which kind of file is read again when it changes.
+type ByFile = [(&'static str, &'static str); 1];
+
+/// What became of reading one kind of file, again and again.
+#[derive(Clone, Debug)]
+pub struct Reloads {
+    failures: Counter,
+    last_failed: Gauge,
+    last_success: Gauge,
+}
+
+impl Reloads {
+    /// What was read is in force.
+    pub fn succeeded(&self) {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.last_success.set(i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+        self.last_failed.set(0);
+    }
+
+    /// What is there cannot be used.
+    pub fn failed(&self) {
+        self.failures.inc();
+        self.last_failed.set(1);
+    }
 }
 
 impl std::ops::Deref for Metrics {
@@ -47,6 +79,16 @@ impl std::ops::Deref for Metrics {
 }
 
 impl Metrics {
+    /// What becomes of reading `file`, a word for its kind. It is on the page from now on.
+    pub fn reloads(&self, file: &'static str) -> Reloads {
+        let labels = [("file", file)];
+        Reloads {
+            failures: self.reload_failures.get_or_create_owned(&labels),
+            last_failed: self.reload_last_failed.get_or_create_owned(&labels),
+            last_success: self.reload_last_success.get_or_create_owned(&labels),
+        }
+    }
+
     /// All of them in the OpenMetrics text format.
     pub fn page(&self) -> String {
         let mut registry = Registry::with_prefix("totp_facade");
@@ -101,9 +143,27 @@ impl Metrics {
                 self.certificate_ends.clone(),
             );
         }
+        self.register_reloads(&mut registry);
         let mut page = String::new();
         // Writing to a string does not fail.
         let _ = encode(&mut page, &registry);
         page
+    }
+    fn register_reloads(&self, registry: &mut Registry) {
+        registry.register(
+            "reload_failures",
+            "How often a file that changed, or a JWKS behind a URL, could not be used",
+            self.reload_failures.clone(),
+        );
+        registry.register(
+            "reload_last_failed",
+            "1 while what is in the file, or behind the URL, is not what is in force, else 0",
+            self.reload_last_failed.clone(),
+        );
+        registry.register(
+            "reload_last_success_timestamp_seconds",
+            "When what is in force was read, in seconds since 1970; 0 if never",
+            self.reload_last_success.clone(),
+        );
     }
 }

@@ -2,7 +2,11 @@
 //!
 //! Mounted secrets change by a swap of symbolic links, which a watch of the file itself does not see, and some
 //! file systems report nothing at all. So the folders are watched *and* the contents are compared every few
-//! seconds. What cannot be used leaves the old value in force, and is said once for each content.
+//! seconds.
+//!
+//! What cannot be used leaves the old value in force; that is logged and counted once for each content. A file that
+//! was emptied is another matter: whoever takes the last credential out of it revokes it, so that from then on nobody
+//! is let in. At start an empty file is a mistake like any other.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,18 +18,66 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{Context, SHA256};
 use notify::Watcher as _;
 use tokio::{
-    sync::mpsc,
+    sync::{Notify, mpsc},
     time::{sleep, timeout},
 };
+
+use crate::metrics::{Metrics, Reloads};
 
 /// How often contents are compared, whatever the watch says.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// How long a change may take to be complete: several files, one after the other.
 const SETTLES: Duration = Duration::from_millis(50);
+/// How long an empty file has to stay so before it counts: whoever writes a file in place empties it first.
+const STAYS_EMPTY: Duration = Duration::from_secs(1);
+
+/// What is read from files.
+pub trait Content: Send + Sync + 'static {
+    /// What an empty value lacks, as in `holds no token`: it lets nobody in. Nothing for one that is not empty, and for
+    /// what lets nobody in anyway.
+    fn missing(&self) -> Option<String> {
+        None
+    }
+}
+
+impl<T: Content> Content for Option<T> {
+    fn missing(&self) -> Option<String> {
+        self.as_ref().and_then(T::missing)
+    }
+}
+
+/// `value`, if it is fit for a start.
+///
+/// # Errors
+///
+/// What is missing.
+pub fn complete<T: Content>(value: T) -> Result<T, String> {
+    match value.missing() {
+        None => Ok(value),
+        Some(what) => Err(what),
+    }
+}
 
 /// A value that is read from files, and again when they change. Clones share it; reading it takes no lock.
 #[derive(Debug)]
-pub struct Reloaded<T>(Arc<ArcSwap<T>>);
+pub struct Reloaded<T>(Arc<Shared<T>>);
+
+#[derive(Debug)]
+struct Shared<T> {
+    value: ArcSwap<T>,
+    changed: Notify,
+}
+
+impl<T> Shared<T> {
+    fn new(value: T) -> Arc<Self> {
+        Arc::new(Self { value: ArcSwap::from_pointee(value), changed: Notify::new() })
+    }
+
+    fn set(&self, value: T) {
+        self.value.store(Arc::new(value));
+        self.changed.notify_one();
+    }
+}
 
 impl<T> Clone for Reloaded<T> {
     fn clone(&self) -> Self {
@@ -36,75 +88,115 @@ impl<T> Clone for Reloaded<T> {
 impl<T: Send + Sync + 'static> Reloaded<T> {
     /// A value that stays as it is.
     pub fn fixed(value: T) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(value)))
+        Self(Shared::new(value))
     }
 
     /// The value as it is now.
     pub fn get(&self) -> Arc<T> {
-        self.0.load_full()
+        self.0.value.load_full()
     }
 
     /// Puts another in its place, before the change of the file would.
     pub fn set(&self, value: T) {
-        self.0.store(Arc::new(value));
+        self.0.set(value);
     }
 
+    /// Waits for the next change, or one since the last wait. For one waiter at a time.
+    pub(crate) async fn changed(&self) {
+        self.0.changed.notified().await;
+    }
+}
+
+impl<T: Content> Reloaded<T> {
     /// What `load` reads from `paths`, now and whenever one of them changes, as long as somebody has the value.
-    /// `what` names it in the log. Needs a runtime.
+    /// `file` is a word for their kind, in the log and in the metrics. Needs a runtime.
     ///
     /// # Errors
     ///
-    /// What `load` finds wrong now.
+    /// What `load` finds wrong now, or what is missing.
     pub fn from_files(
-        what: &'static str,
+        metrics: &Metrics,
+        file: &'static str,
         paths: Vec<PathBuf>,
         load: impl Fn() -> Result<T, String> + Send + 'static,
     ) -> Result<Self, String> {
         // Watched and looked at before it is read, so that no change falls in between.
         let (changed, changes) = mpsc::channel(1);
-        let watcher = watcher(what, &paths, changed);
+        let watcher = watcher(file, &paths, changed);
         let seen = contents(&paths);
-        let value = Self(Arc::new(ArcSwap::from_pointee(load()?)));
+        let value = Self(Shared::new(load().and_then(complete)?));
+        let reloads = metrics.reloads(file);
+        reloads.succeeded();
+        let files = Files { file, paths, seen, reloads, load };
         let held = Arc::downgrade(&value.0);
         tokio::spawn(async move {
             let _watcher = watcher;
-            keep_up(what, &paths, seen, changes, held, load).await;
+            files.keep_up(changes, held).await;
         });
         Ok(value)
     }
 }
 
-/// Loads anew at each change, until `value` is gone.
-async fn keep_up<T>(
-    what: &'static str,
-    paths: &[PathBuf],
-    mut seen: Contents,
-    mut changes: mpsc::Receiver<()>,
-    value: Weak<ArcSwap<T>>,
-    load: impl Fn() -> Result<T, String>,
-) {
-    loop {
-        // Without a watcher the channel is closed, and only the time counts.
-        let change = timeout(INTERVAL, changes.recv()).await;
-        match change {
-            Ok(Some(())) => sleep(SETTLES).await,
-            Ok(None) => sleep(INTERVAL).await,
-            Err(_) => {}
+/// Files and what is known of them.
+struct Files<Load> {
+    file: &'static str,
+    paths: Vec<PathBuf>,
+    seen: Contents,
+    reloads: Reloads,
+    load: Load,
+}
+
+impl<Load> Files<Load> {
+    /// Loads anew at each change, until `value` is gone.
+    async fn keep_up<T: Content>(mut self, mut changes: mpsc::Receiver<()>, value: Weak<Shared<T>>)
+    where
+        Load: Fn() -> Result<T, String>,
+    {
+        loop {
+            // Without a watcher the channel is closed, and only the time counts.
+            let change = timeout(INTERVAL, changes.recv()).await;
+            match change {
+                Ok(Some(())) => sleep(SETTLES).await,
+                Ok(None) => sleep(INTERVAL).await,
+                Err(_) => {}
+            }
+            if value.strong_count() == 0 {
+                return;
+            }
+            let _ = changes.try_recv();
+            let now = contents(&self.paths);
+            if now == self.seen {
+                continue;
+            }
+            self.seen = now;
+            let loaded = (self.load)();
+            if loaded.as_ref().is_ok_and(|new| new.missing().is_some()) {
+                sleep(STAYS_EMPTY).await;
+                if contents(&self.paths) != self.seen {
+                    continue;
+                }
+            }
+            let Some(value) = value.upgrade() else { return };
+            self.replace(&value, loaded);
         }
-        let Some(value) = value.upgrade() else { return };
-        let _ = changes.try_recv();
-        let now = contents(paths);
-        if now == seen {
-            continue;
-        }
-        seen = now;
-        match load() {
+    }
+
+    fn replace<T: Content>(&self, value: &Shared<T>, loaded: Result<T, String>) {
+        let file = self.file;
+        match loaded {
             Ok(new) => {
-                value.store(Arc::new(new));
-                tracing::info!("{what} reloaded");
+                match new.missing() {
+                    None => tracing::info!(file, "reloaded"),
+                    Some(what) => {
+                        tracing::warn!(file, what, "reloaded: from now on it lets nobody in")
+                    }
+                }
+                value.set(new);
+                self.reloads.succeeded();
             }
             Err(error) => {
-                tracing::error!(%error, "{what} cannot be used: the old one stays in force");
+                tracing::error!(file, %error, "cannot be reloaded: what was read before stays in force");
+                self.reloads.failed();
             }
         }
     }
@@ -112,7 +204,7 @@ async fn keep_up<T>(
 
 /// Reports changes in the folders of `paths`, as far as the system tells.
 fn watcher(
-    what: &str,
+    file: &str,
     paths: &[PathBuf],
     changed: mpsc::Sender<()>,
 ) -> Option<notify::RecommendedWatcher> {
@@ -128,9 +220,7 @@ fn watcher(
         }
         Ok(watcher)
     });
-    watched
-        .inspect_err(|error| tracing::warn!(%error, "{what} is not watched, only looked at"))
-        .ok()
+    watched.inspect_err(|error| tracing::warn!(file, %error, "not watched, only looked at")).ok()
 }
 
 type Contents = Vec<Option<Vec<u8>>>;
@@ -159,21 +249,48 @@ mod tests {
         (folder, file)
     }
 
-    fn number(path: PathBuf) -> Reloaded<u32> {
+    /// A file's number; 0 lets nobody in.
+    #[derive(Debug)]
+    struct Number(u32);
+
+    impl Content for Number {
+        fn missing(&self) -> Option<String> {
+            (self.0 == 0).then(|| "holds no number".to_owned())
+        }
+    }
+
+    fn try_number(metrics: &Metrics, path: PathBuf) -> Result<Reloaded<Number>, String> {
         let file = path.clone();
         let load = move || {
             let text = fs::read_to_string(&file).map_err(|error| error.to_string())?;
-            text.trim().parse().map_err(|_| "no number".to_owned())
+            match text.trim() {
+                "" => Ok(Number(0)),
+                text => text.parse().map(Number).map_err(|_| "no number".to_owned()),
+            }
         };
-        Reloaded::from_files("the number", vec![path], load).unwrap()
+        Reloaded::from_files(metrics, "number", vec![path], load)
     }
 
-    async fn becomes(value: &Reloaded<u32>, expected: u32) {
+    fn number(path: PathBuf) -> Reloaded<Number> {
+        try_number(&Metrics::default(), path).unwrap()
+    }
+
+    async fn becomes(value: &Reloaded<Number>, expected: u32) {
+        let what = || format!("it stays {}", value.get().0);
+        eventually(|| value.get().0 == expected, what).await;
+    }
+
+    async fn eventually(holds: impl Fn() -> bool, what: impl Fn() -> String) {
         let start = std::time::Instant::now();
-        while *value.get() != expected {
-            assert!(start.elapsed() < Duration::from_secs(20), "it stays {}", value.get());
+        while !holds() {
+            assert!(start.elapsed() < Duration::from_secs(20), "{}", what());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    async fn shows(metrics: &Metrics, line: &str) {
+        let has = || metrics.page().lines().any(|it| it == line);
+        eventually(has, || format!("no {line} in {}", metrics.page())).await;
     }
 
     #[tokio::test]
@@ -211,5 +328,78 @@ mod tests {
         fs::rename(folder.path().join("..data_tmp"), folder.path().join("..data")).unwrap();
 
         becomes(&value, 2).await;
+    }
+    #[tokio::test]
+    async fn an_empty_file_is_a_mistake_at_start_and_lets_nobody_in_later() {
+        let (_folder, file) = folder();
+        fs::write(&file, "").unwrap();
+        let refused = try_number(&Metrics::default(), file.clone()).unwrap_err();
+        assert_eq!(refused, "holds no number");
+        fs::write(&file, "1").unwrap();
+        let value = number(file.clone());
+
+        fs::write(&file, "").unwrap();
+        becomes(&value, 0).await;
+        fs::write(&file, "2").unwrap();
+        becomes(&value, 2).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_is_emptied_only_to_be_written_anew_never_counts_as_empty() {
+        let (_folder, file) = folder();
+        fs::write(&file, "1").unwrap();
+        let (sender, receiver) = mpsc::channel(1);
+        let value = Shared::new(Number(1));
+        let files = Files {
+            file: "number",
+            seen: contents(std::slice::from_ref(&file)),
+            paths: vec![file.clone()],
+            reloads: Metrics::default().reloads("number"),
+            load: {
+                let file = file.clone();
+                move || Ok(Number(fs::read_to_string(&file).unwrap().parse().unwrap_or(0)))
+            },
+        };
+        tokio::spawn(files.keep_up(receiver, Arc::downgrade(&value)));
+        let is = |expected| assert_eq!(value.value.load().0, expected);
+
+        fs::write(&file, "").unwrap();
+        sender.send(()).await.unwrap();
+        sleep(SETTLES + STAYS_EMPTY / 2).await;
+        is(1);
+        fs::write(&file, "2").unwrap();
+        sender.send(()).await.unwrap();
+        sleep(STAYS_EMPTY * 2).await;
+        is(2);
+        fs::write(&file, "").unwrap();
+        sender.send(()).await.unwrap();
+        sleep(STAYS_EMPTY * 2).await;
+        is(0);
+    }
+
+    #[tokio::test]
+    async fn a_reload_that_fails_is_counted_and_seen_until_one_succeeds() {
+        let (_folder, file) = folder();
+        let metrics = Metrics::default();
+        fs::write(&file, "1").unwrap();
+        let value = try_number(&metrics, file.clone()).unwrap();
+        let failures =
+            |count| format!("totp_facade_reload_failures_total{{file=\"number\"}} {count}");
+        let failed = |is| format!("totp_facade_reload_last_failed{{file=\"number\"}} {is}");
+        let page = metrics.page();
+        assert!(page.contains(&failures(0)) && page.contains(&failed(0)), "{page}");
+        let success = "\ntotp_facade_reload_last_success_timestamp_seconds{file=\"number\"} ";
+        let (_, rest) = page.split_once(success).unwrap();
+        assert!(!rest.starts_with('0'), "{page}");
+
+        fs::write(&file, "one").unwrap();
+        shows(&metrics, &failures(1)).await;
+        shows(&metrics, &failed(1)).await;
+        fs::remove_file(&file).unwrap();
+        shows(&metrics, &failures(2)).await;
+        assert_eq!(value.get().0, 1, "it stays in force");
+        fs::write(&file, "1").unwrap();
+        shows(&metrics, &failed(0)).await;
+        shows(&metrics, &failures(2)).await;
     }
 }

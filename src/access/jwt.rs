@@ -7,39 +7,45 @@
 //! good is remembered, by the token's hash, until the token ends or the keys are read anew.
 
 use std::{
-    collections::HashMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Weak},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, jwk::JwkSet};
+use data_encoding::BASE64URL_NOPAD;
+use jsonwebtoken::{Algorithm, Validation, decode};
 use moka::sync::Cache;
 use reqwest::Url;
-use serde::Deserialize;
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep_until, timeout},
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use tokio::sync::Notify;
+
+use super::{
+    Refusal,
+    fetch::Fetching,
+    from_file,
+    identity::{JWT, is_identity},
+    jwks::Unclear,
+};
+pub use super::{
+    fetch::{check_authorities, check_token},
+    jwks::Keys,
+};
+use crate::{
+    metrics::Metrics,
+    reload::{Reloaded, complete},
+    text_file::is_blank,
 };
 
-use super::Refusal;
-use crate::{http_client, reload::Reloaded};
-
-/// How often the keys behind a URL are fetched.
-const REFRESH: Duration = Duration::from_secs(300);
-/// How soon again, when a token names a key that is not known, or when that failed.
-const SOONEST: Duration = Duration::from_secs(10);
-/// How soon again, as long as it has never succeeded.
-const FIRST: Duration = Duration::from_secs(1);
-/// How long a fetch may take, and how large its answer may be.
-const FETCH: Duration = Duration::from_secs(5);
-const LARGEST: usize = 256 * 1024;
 /// By how much clocks may differ, in seconds.
 const LEEWAY: u64 = 30;
+/// How large a token may be, in bytes; headers together have at most 16 KiB.
+const LARGEST: usize = 12 * 1024;
 
 /// How many tokens are remembered.
 const REMEMBERED: u64 = 10_000;
+/// How long one is remembered that is not used, and one whose end no clock can show.
+const IDLE: Duration = Duration::from_secs(300);
 
 const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::RS256,
@@ -53,6 +59,10 @@ const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::EdDSA,
 ];
 
+/// What a token may say that it is: a JWT, or the same under the names of JWS, SPIFFE and RFC 9068. Others, such as a
+/// `logout+jwt`, are of the same issuer and for the same audience, but no credential.
+const TYPES: [&str; 3] = ["jwt", "jose", "at+jwt"];
+
 /// Whose tokens are taken, and for whom they must be.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -62,6 +72,10 @@ pub struct Settings {
     pub audience: String,
     /// Where the issuer's keys are.
     pub keys: Source,
+    /// Authorities that are trusted beside the system's when the keys are fetched, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// A bearer token to fetch them with.
+    pub token_file: Option<PathBuf>,
 }
 
 /// Where a JWKS is.
@@ -82,41 +96,13 @@ impl std::fmt::Display for Source {
     }
 }
 
-/// The keys of an issuer, by their ids.
-pub struct Keys(HashMap<String, DecodingKey>);
-
-impl std::fmt::Debug for Keys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.keys()).finish()
-    }
-}
-
-impl Keys {
-    /// Reads a JWKS. A key that cannot be used is left out.
-    ///
-    /// # Errors
-    ///
-    /// When none can be used.
-    pub fn parse(json: &[u8]) -> Result<Self, String> {
-        let set: JwkSet = serde_json::from_slice(json).map_err(|error| error.to_string())?;
-        let keys = set.keys.iter().filter_map(|key| {
-            let id = key.common.key_id.clone()?;
-            Some((id, DecodingKey::from_jwk(key).ok()?))
-        });
-        let keys = Self(keys.collect());
-        if keys.0.is_empty() {
-            Err("holds no key with an id that can be used".into())
-        } else {
-            Ok(keys)
-        }
-    }
-}
-
 /// Checks tokens.
 #[derive(Debug)]
 pub(super) struct Verifier {
-    settings: Settings,
-    keys: Reloaded<Keys>,
+    issuer: String,
+    audience: String,
+    /// None until they have been fetched.
+    keys: Reloaded<Option<Keys>>,
     unknown_key: Arc<Notify>,
     good: Cache<Hash, Arc<Good>>,
 }
@@ -130,141 +116,190 @@ struct Good {
     bearer: Arc<[String]>,
     ends: SystemTime,
     /// Those of then.
-    keys: Weak<Keys>,
+    keys: Weak<Option<Keys>>,
 }
 
 impl Good {
-    fn still_is(&self, keys: &Arc<Keys>) -> bool {
+    fn still_is(&self, keys: &Arc<Option<Keys>>) -> bool {
         std::ptr::eq(self.keys.as_ptr(), Arc::as_ptr(keys)) && SystemTime::now() < self.ends
     }
 }
 
-#[derive(Deserialize)]
-struct Claims {
-    sub: String,
-    exp: f64,
-}
-
 impl Verifier {
     /// With the keys of now, and of later. Needs a runtime.
-    pub(super) fn new(settings: &Settings) -> Result<Self, String> {
+    pub(super) fn new(settings: &Settings, metrics: &Metrics) -> Result<Self, String> {
         let unknown_key = Arc::new(Notify::new());
         let keys = match settings.keys.clone() {
             Source::File(path) => {
-                Reloaded::from_files("the JWKS", vec![path.clone()], move || read(&path))?
+                let paths = vec![path.clone()];
+                let load = move || load(&path).map(Some);
+                Reloaded::from_files(metrics, "jwks", paths, load)?
             }
             Source::Url(url) => {
-                let keys = Reloaded::fixed(Keys(HashMap::new()));
-                tokio::spawn(fetch_for_ever(url, keys.clone(), Arc::clone(&unknown_key)));
+                let keys = Reloaded::fixed(None);
+                let (ca_file, token_file) = (settings.ca_file.clone(), settings.token_file.clone());
+                Fetching::new(url, ca_file, token_file, metrics)?
+                    .start(keys.clone(), Arc::clone(&unknown_key));
                 keys
             }
         };
-        let good = Cache::builder().max_capacity(REMEMBERED).time_to_idle(REFRESH).build();
-        Ok(Self { settings: settings.clone(), keys, unknown_key, good })
+        let good = Cache::builder().max_capacity(REMEMBERED).time_to_idle(IDLE).build();
+        let Settings { issuer, audience, .. } = settings.clone();
+        Ok(Self { issuer, audience, keys, unknown_key, good })
     }
 
     /// The identity of whom `token` is for, if it is good.
     pub(super) fn bearer_of(&self, token: &str) -> Result<Arc<[String]>, Refusal> {
+        if token.len() > LARGEST {
+            return Err(TOO_LARGE);
+        }
         let keys = self.keys.get();
         let mut hash = Hash::default();
         hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
         if let Some(good) = self.good.get(&hash).filter(|good| good.still_is(&keys)) {
             return Ok(Arc::clone(&good.bearer));
         }
-        let good = self.verify(token, &keys)?;
-        let bearer = Arc::clone(&good.bearer);
+        let verified = match &*keys {
+            Some(keys) => keys.verify(token, &self.issuer, &self.audience),
+            // What is no JWT needs no key to be refused.
+            None => Header::of(token).and(Err(Refusal::Untold)),
+        };
+        let Verified { identity, ends } = verified.inspect_err(|refusal| {
+            if *refusal == UNKNOWN_KEY {
+                self.unknown_key.notify_one();
+            }
+        })?;
+        let bearer: Arc<[String]> = Arc::new([identity]);
+        let good = Good { bearer: Arc::clone(&bearer), ends, keys: Arc::downgrade(&keys) };
         self.good.insert(hash, Arc::new(good));
         Ok(bearer)
     }
+}
 
-    fn verify(&self, token: &str, keys: &Arc<Keys>) -> Result<Good, Refusal> {
-        let header = decode_header(token)
-            .map_err(|_| Refusal::Unknown("the token is not known, and no JWT"))?;
-        if !ALGORITHMS.contains(&header.alg) {
-            return Err(Refusal::Unknown("the JWT's algorithm is not taken"));
+/// What is known by a good token.
+#[derive(Debug)]
+pub struct Verified {
+    /// `jwt:SUBJECT`, by which a policy knows the caller.
+    pub identity: String,
+    /// When the token ends.
+    pub ends: SystemTime,
+}
+
+const TOO_LARGE: Refusal = Refusal::Unknown("the token is too large");
+const UNKNOWN_KEY: Refusal = Refusal::Unknown("the JWT's key is not known");
+
+impl Keys {
+    /// Whom `token` is for, if one of these keys has signed it for this issuer and audience.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not taken.
+    pub fn verify(&self, token: &str, issuer: &str, audience: &str) -> Result<Verified, Refusal> {
+        if token.len() > LARGEST {
+            return Err(TOO_LARGE);
         }
-        let id = header.kid.ok_or(Refusal::Unknown("the JWT names no key"))?;
-        if keys.0.is_empty() {
-            return Err(Refusal::Untold);
-        }
-        let Some(key) = keys.0.get(&id) else {
-            self.unknown_key.notify_one();
-            return Err(Refusal::Unknown("the JWT's key is not known"));
-        };
+        let header = Header::of(token)?;
+        let keys = self.of(header.alg, header.kid.as_deref()).map_err(|unclear| match unclear {
+            Unclear::Unknown => UNKNOWN_KEY,
+            Unclear::Ambiguous => Refusal::Unknown("several keys could be the JWT's"),
+        })?;
         let mut validation = Validation::new(header.alg);
-        validation.set_issuer(&[&self.settings.issuer]);
-        validation.set_audience(&[&self.settings.audience]);
+        validation.set_issuer(&[issuer]);
+        validation.set_audience(&[audience]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         validation.validate_nbf = true;
         validation.leeway = LEEWAY;
-        let Claims { sub, exp } = decode(token, key, &validation)
-            .map_err(|_| {
-                Refusal::Unknown("the JWT is not valid, not for this service, or no longer good")
-            })?
+        let claims = keys.iter().find_map(|key| decode(token, key, &validation).ok());
+        let Claims { sub, exp, .. } = claims
+            .ok_or(Refusal::Unknown(
+                "the JWT is not valid, not for this service, or no longer good",
+            ))?
             .claims;
+        let identity = format!("{JWT}{sub}");
+        if !is_identity(&identity) {
+            return Err(Refusal::Unknown("the JWT's subject names nobody"));
+        }
         // An end that no clock can show is looked at again in a while.
         let ends = Duration::try_from_secs_f64(exp)
             .ok()
             .and_then(|exp| UNIX_EPOCH.checked_add(exp))
-            .unwrap_or(SystemTime::now() + REFRESH);
-        Ok(Good { bearer: Arc::new([format!("jwt:{sub}")]), ends, keys: Arc::downgrade(keys) })
+            .unwrap_or(SystemTime::now() + IDLE);
+        Ok(Verified { identity, ends })
     }
 }
 
-/// Reads the keys in a file.
+/// What counts of a token's header, before anything in it is believed.
+#[derive(Deserialize)]
+struct Header {
+    alg: Algorithm,
+    kid: Option<String>,
+    typ: Option<String>,
+    #[serde(default)]
+    crit: Present,
+}
+
+/// Whether a field is there, whatever it is, also when it is null.
+#[derive(Default)]
+struct Present(bool);
+
+impl<'de> Deserialize<'de> for Present {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Self(true))
+    }
+}
+
+impl Header {
+    /// The header of a token whose form is taken.
+    fn of(token: &str) -> Result<Self, Refusal> {
+        let header = token.split_once('.').and_then(|(header, _)| {
+            let json = BASE64URL_NOPAD.decode(header.as_bytes()).ok()?;
+            serde_json::from_slice::<Self>(&json).ok()
+        });
+        let header = header.ok_or(Refusal::Unknown("the token is not known, and no JWT"))?;
+        if !ALGORITHMS.contains(&header.alg) {
+            return Err(Refusal::Unknown("the JWT's algorithm is not taken"));
+        }
+        // RFC 7515: an extension that has to be understood, of which none is.
+        if header.crit.0 {
+            return Err(Refusal::Unknown("the JWT has an extension that is not understood"));
+        }
+        if !header.typ.as_deref().is_none_or(is_credential) {
+            return Err(Refusal::Unknown("the JWT is of a type that is no credential"));
+        }
+        Ok(header)
+    }
+}
+
+/// Whether a token of this type is meant to be shown by its bearer. It is a media type, which has no case.
+fn is_credential(typ: &str) -> bool {
+    let typ = typ.to_ascii_lowercase();
+    TYPES.contains(&typ.strip_prefix("application/").unwrap_or(&typ))
+}
+
+/// Each as a token must have it. The library has checked what they say, but would take a list of issuers.
+#[derive(Deserialize)]
+struct Claims {
+    sub: String,
+    exp: f64,
+    #[serde(rename = "iss")]
+    _issuer: String,
+}
+
+/// Reads the keys in a file, for a start.
 ///
 /// # Errors
 ///
 /// What is wrong with it.
-pub fn read(path: &std::path::Path) -> Result<Keys, String> {
-    super::from_file(path, |json| Keys::parse(json.as_bytes()))
+pub fn read(path: &Path) -> Result<Keys, String> {
+    load(path).and_then(complete)
 }
 
-/// Keeps the keys behind a URL at hand. Those of before stay in force while it does not answer.
-async fn fetch_for_ever(url: Url, keys: Reloaded<Keys>, unknown_key: Arc<Notify>) {
-    let client = http_client::builder(&url, None)
-        .and_then(|builder| builder.timeout(FETCH).build().map_err(|error| error.to_string()));
-    let client = match client {
-        Ok(client) => client,
-        Err(error) => return tracing::error!(%error, "the JWKS cannot be fetched"),
-    };
-    loop {
-        let start = Instant::now();
-        let fetched = fetch(&client, &url).await;
-        let again = match fetched {
-            Ok(new) => {
-                keys.set(new);
-                REFRESH
-            }
-            Err(error) if keys.get().0.is_empty() => {
-                tracing::warn!(%error, "the JWKS is not fetched: calls with a JWT are refused");
-                sleep_until(start + FIRST).await;
-                continue;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the JWKS is not fetched: the keys of before stay in force");
-                SOONEST
-            }
-        };
-        let _ = timeout(again, unknown_key.notified()).await;
-        sleep_until(start + SOONEST).await;
-    }
-}
-
-async fn fetch(client: &reqwest::Client, url: &Url) -> Result<Keys, String> {
-    let causes = |error: reqwest::Error| error.without_url().to_string();
-    let mut answer = client.get(url.clone()).send().await.map_err(causes)?;
-    if !answer.status().is_success() {
-        return Err(format!("answered {}", answer.status().as_u16()));
-    }
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(causes)? {
-        body.extend_from_slice(&chunk);
-        if body.len() > LARGEST {
-            return Err("is too large".into());
-        }
-    }
-    Keys::parse(&body)
+/// Reads the keys in a file; there is none in one that is blank.
+fn load(path: &Path) -> Result<Keys, String> {
+    from_file(path, |json| match is_blank(json.as_bytes()) {
+        true => Ok(Keys::default()),
+        false => Keys::parse(json.as_bytes()),
+    })
 }
 
 #[cfg(test)]
@@ -273,7 +308,7 @@ mod tests {
 
     #[test]
     fn what_was_found_good_holds_until_the_token_ends_or_the_keys_are_read_anew() {
-        let keys = || Arc::new(Keys(HashMap::new()));
+        let keys = || Arc::new(Some(Keys::default()));
         let (then, now) = (keys(), keys());
         let soon = SystemTime::now() + Duration::from_secs(60);
         let past = SystemTime::now() - Duration::from_secs(1);

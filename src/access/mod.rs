@@ -1,14 +1,19 @@
 //! Who calls, and what they may do.
 //!
-//! A caller is known by what a listed proxy says of it, or else by its client certificate, or else by a bearer
-//! token, which may be a JWT. What it may call is in
-//! `callers.toml`; without that file, whoever is known may call everything. Where no way to know callers is set
-//! up, everybody is `anonymous`: `serve` allows that on loopback only, unless it is told otherwise.
+//! A caller is known by its client certificate, or else by a bearer token, which may be a JWT. Of those behind a
+//! listed proxy, which share its connection, it is known by what the proxy says of them in place of a certificate.
+//! What a caller may do is in `callers.toml`; without that file, whoever is known may call everything. Where no way
+//! to know callers is set up, everybody is `anonymous`: `serve` allows that on loopback only, unless it is told
+//! otherwise.
 //!
 //! A credential that is presented and not good is refused, whatever else is presented.
 
+mod fetch;
+mod identity;
+mod jwks;
 pub mod jwt;
 mod policy;
+mod proxies;
 mod tokens;
 pub mod xfcc;
 
@@ -22,10 +27,15 @@ use http::{HeaderMap, header::AUTHORIZATION};
 use ipnet::IpNet;
 
 use crate::{
+    metrics::Metrics,
     reload::Reloaded,
     server::{Peer, tls::Tls},
+    text_file::{self, what_is_wrong},
 };
+pub(crate) use identity::{is_identity, is_spiffe_id};
 pub use policy::{Caller, Policy};
+use proxies::Proxies;
+pub use proxies::network;
 pub use tokens::{Tokens, line as token_line};
 
 /// The method by which reflection is called in a policy.
@@ -73,7 +83,7 @@ pub struct Access {
     certificates: Option<Reloaded<Tls>>,
     tokens: Option<Reloaded<Tokens>>,
     jwt: Option<Arc<jwt::Verifier>>,
-    proxies: Arc<[IpNet]>,
+    proxies: Proxies,
     policy: Option<Reloaded<Policy>>,
     anonymous: Arc<Caller>,
 }
@@ -87,7 +97,7 @@ impl Access {
             certificates: None,
             tokens: None,
             jwt: None,
-            proxies: Arc::new([]),
+            proxies: Proxies::default(),
             policy: None,
             anonymous,
         }
@@ -98,20 +108,25 @@ impl Access {
     ///
     /// # Errors
     ///
-    /// What is wrong with a file.
-    pub fn new(settings: &Settings, tls: Option<&Reloaded<Tls>>) -> Result<Self, String> {
+    /// What is wrong with a setting or a file.
+    pub fn new(
+        settings: &Settings,
+        tls: Option<&Reloaded<Tls>>,
+        metrics: &Metrics,
+    ) -> Result<Self, String> {
         let tokens = settings.tokens.clone().map(|path| {
-            Reloaded::from_files("the file of tokens", vec![path.clone()], move || {
-                Tokens::read(&path)
-            })
+            let paths = vec![path.clone()];
+            Reloaded::from_files(metrics, "tokens", paths, move || Tokens::load(&path))
         });
         let policy = settings.policy.clone().map(|path| {
-            Reloaded::from_files("the policy", vec![path.clone()], move || Policy::read(&path))
+            let paths = vec![path.clone()];
+            Reloaded::from_files(metrics, "policy", paths, move || Policy::load(&path))
         });
+        let jwt = settings.jwt.as_ref().map(|jwt| jwt::Verifier::new(jwt, metrics));
         Ok(Self {
             authenticates: settings.authenticates(),
-            jwt: settings.jwt.as_ref().map(jwt::Verifier::new).transpose()?.map(Arc::new),
-            proxies: settings.proxies.clone().into(),
+            jwt: jwt.transpose()?.map(Arc::new),
+            proxies: Proxies::new(&settings.proxies)?,
             certificates: tls.filter(|_| settings.certificates).cloned(),
             tokens: tokens.transpose()?,
             policy: policy.transpose()?,
@@ -148,36 +163,37 @@ impl Access {
 
     /// Every name by which the caller is known. Each credential is looked at, so that a bad one is refused.
     fn identities(&self, headers: &HeaderMap, peer: &Peer) -> Result<Arc<[String]>, Refusal> {
-        let forwarded = match self.is_proxy(peer) {
-            true => xfcc::identities(headers).map_err(Refusal::Unknown)?.map(Arc::from),
-            false => None,
-        };
-        let certified = match (&self.certificates, &peer.certificate) {
-            (Some(tls), Some(certificate)) => {
-                if !certificate.is_trusted(&tls.get()) {
-                    return Err(Refusal::Unknown("the client certificate is no longer trusted"));
-                }
-                Some(Arc::clone(certificate.names()))
+        let certified = self.certified(peer)?;
+        let own = match peer.addr {
+            // Several callers share a proxy's connection, whose certificate is of none of them.
+            Some(_) if self.is_proxy(peer) => {
+                xfcc::identities(headers).map_err(Refusal::Unknown)?.map(Arc::from)
             }
-            _ => None,
+            // It may be a proxy's.
+            None if !self.proxies.are_none() => None,
+            _ => certified,
         };
         let token = match (self.tokens.is_some() || self.jwt.is_some(), bearer(headers)?) {
             (true, Some(token)) => Some(self.bearer_of(token)?),
             _ => None,
         };
-        // The certificate of a proxy's own connection says nothing of who called the proxy.
-        forwarded
-            .or(certified)
-            .or(token)
-            .ok_or(Refusal::Unknown("neither a client certificate nor a token"))
+        own.or(token).ok_or(Refusal::Unknown("neither a client certificate nor a token"))
     }
 
     /// Whether the peer is a listed proxy, behind which there are many callers.
     pub fn is_proxy(&self, peer: &Peer) -> bool {
-        peer.addr.is_some_and(|addr| {
-            let ip = addr.ip().to_canonical();
-            self.proxies.iter().any(|proxies| proxies.contains(&ip))
-        })
+        peer.addr.is_some_and(|addr| self.proxies.contain(addr.ip()))
+    }
+
+    /// The names in the certificate of the connection.
+    fn certified(&self, peer: &Peer) -> Result<Option<Arc<[String]>>, Refusal> {
+        let (Some(tls), Some(certificate)) = (&self.certificates, &peer.certificate) else {
+            return Ok(None);
+        };
+        match certificate.is_trusted(&tls.get()) {
+            true => Ok(Some(Arc::clone(certificate.names()))),
+            false => Err(Refusal::Unknown("the client certificate is no longer trusted")),
+        }
     }
 
     /// Who bears a token, which is one of the file's or else a JWT.
@@ -193,14 +209,7 @@ impl Access {
 
 /// What `parse` makes of a file, or what is wrong with it.
 fn from_file<T>(path: &Path, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, String> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    parse(&text).map_err(|error| format!("{}: {error}", path.display()))
-}
-
-/// Whether a URI names a workload. Others are no identities: `dns:x` and `token:x` are URIs too.
-pub(crate) fn is_spiffe_id(uri: &str) -> bool {
-    uri.strip_prefix("spiffe://").is_some_and(|rest| !rest.is_empty())
+    parse(&text_file::read(path)?).map_err(|error| what_is_wrong(path, &error))
 }
 
 /// The bearer token of a call.

@@ -15,8 +15,11 @@ use governor::{
 };
 use serde::Deserialize;
 
-use super::{REFLECTION, from_file};
-use crate::proto;
+use super::{REFLECTION, from_file, is_identity};
+use crate::{
+    proto,
+    reload::{Content, complete},
+};
 
 /// A file of callers, checked.
 #[derive(Debug)]
@@ -62,17 +65,32 @@ struct Rate {
     burst: Option<NonZeroU32>,
 }
 
+impl Content for Policy {
+    fn missing(&self) -> Option<String> {
+        self.callers.is_empty().then(|| "holds no [[caller]]".to_owned())
+    }
+}
+
 impl Policy {
-    /// Reads and checks a file.
+    /// Reads and checks a file, for a start.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it; or that there is nobody in it.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        from_file(path, |text| Self::parse(text).and_then(complete))
+    }
+
+    /// Reads and checks a file, in which there may be nobody.
     ///
     /// # Errors
     ///
     /// Everything that is wrong with it.
-    pub fn read(path: &Path) -> Result<Self, String> {
+    pub(super) fn load(path: &Path) -> Result<Self, String> {
         from_file(path, Self::parse)
     }
 
-    /// Reads and checks the text of a file.
+    /// Reads and checks the text of a file, in which there may be nobody.
     ///
     /// # Errors
     ///
@@ -98,9 +116,6 @@ impl Policy {
                     problems.push(format!("identity {identity:?} is of {one:?} and of {two:?}"));
                 }
             }
-        }
-        if callers.is_empty() {
-            problems.push("holds no [[caller]]".into());
         }
         match problems.is_empty() {
             true => Ok(Self { callers, by_identity }),
@@ -160,12 +175,10 @@ impl Entry {
             problems.push(format!("caller {name:?} has no identity"));
         }
         for identity in &self.identities {
-            if !["spiffe://", "dns:", "token:", "jwt:"]
-                .iter()
-                .any(|kind| identity.starts_with(kind))
-            {
+            if !is_identity(identity) {
                 problems.push(format!(
-                    "identity {identity:?} is none of spiffe://…, dns:NAME, token:NAME and jwt:SUBJECT"
+                    "identity {identity:?} is none of spiffe://…, dns:NAME, token:NAME and jwt:SUBJECT \
+                     in visible ASCII"
                 ));
             }
         }
@@ -310,14 +323,26 @@ mod tests {
     #[test]
     fn what_is_no_policy_is_refused() {
         for text in [
-            "",
             "[[caller]]",
+            "[[caller]]\nname = 'a'\nidentities = ['token:']\nmethods = []",
+            "[[caller]]\nname = 'a'\nidentities = ['jwt: ']\nmethods = []",
+            "callers = []",
             "[[caller]]\nname = 'a'\nidentities = ['token:a']\nmethods = []\nmehtods = []",
             "[[caller]]\nname = 'a'\nidentities = ['token:a']\nmethods = []\nrate = {per_second = 0}",
             "[caller]\nname = 'a'",
             "not toml",
         ] {
             assert!(Policy::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_policy_without_a_caller_lets_nobody_in_and_is_a_mistake_at_start() {
+        for text in ["", "# nobody", "caller = []", "\r\n"] {
+            let policy = Policy::parse(text).unwrap();
+
+            assert!(policy.caller(&["token:login".into()]).is_none(), "{text:?}");
+            assert_eq!(complete(policy).unwrap_err(), "holds no [[caller]]", "{text:?}");
         }
     }
 

@@ -12,7 +12,8 @@ use aws_lc_rs::{
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER_PERMISSIVE};
 use zeroize::Zeroizing;
 
-use super::from_file;
+use super::{from_file, is_identity};
+use crate::reload::{Content, complete};
 
 /// The tokens of a file.
 #[derive(Debug)]
@@ -26,23 +27,38 @@ struct Token {
     hash: Vec<u8>,
 }
 
+impl Content for Tokens {
+    fn missing(&self) -> Option<String> {
+        self.0.is_empty().then(|| "holds no token".to_owned())
+    }
+}
+
 impl Tokens {
-    /// Reads a file of tokens.
+    /// Reads a file of tokens, for a start.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, and in which line; or that there is none.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        from_file(path, |text| Self::parse(text).and_then(complete))
+    }
+
+    /// Reads a file of tokens, of which there may be none.
     ///
     /// # Errors
     ///
     /// What is wrong, and in which line.
-    pub fn read(path: &Path) -> Result<Self, String> {
+    pub(super) fn load(path: &Path) -> Result<Self, String> {
         from_file(path, Self::parse)
     }
 
-    /// Reads the text of a file of tokens.
+    /// Reads the text of a file of tokens, of which there may be none.
     ///
     /// # Errors
     ///
     /// What is wrong, and in which line.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let mut tokens = Vec::new();
+        let mut tokens: Vec<Token> = Vec::new();
         for (number, line) in text.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
@@ -52,9 +68,14 @@ impl Tokens {
                 // The line may be a token by mistake, so it is not quoted.
                 format!("line {} is not NAME and the SHA-256 of a token in hexadecimal", number + 1)
             })?;
+            let same = tokens.iter().find(|other| other.hash == token.hash);
+            if let Some(other) = same.filter(|other| other.name != token.name) {
+                let (one, two) = (&other.name, &token.name);
+                return Err(format!("line {} has a token of {one:?} for {two:?} too", number + 1));
+            }
             tokens.push(token);
         }
-        if tokens.is_empty() { Err("holds no token".into()) } else { Ok(Self(tokens)) }
+        Ok(Self(tokens))
     }
 
     /// The identity of whom `token` is for.
@@ -82,8 +103,9 @@ fn token(line: &str) -> Option<Token> {
     let mut words = line.split_whitespace();
     let (name, hash) = (words.next()?, words.next()?);
     let hash = HEXLOWER_PERMISSIVE.decode(hash.as_bytes()).ok().filter(|hash| hash.len() == 32)?;
-    let bearer = Arc::new([format!("token:{name}")]);
-    words.next().is_none().then(|| Token { name: name.to_owned(), bearer, hash })
+    let bearer = format!("token:{name}");
+    let good = words.next().is_none() && is_identity(&bearer);
+    good.then(|| Token { name: name.to_owned(), bearer: Arc::new([bearer]), hash })
 }
 
 /// A new token, and the line for it.
@@ -136,14 +158,42 @@ mod tests {
     #[test]
     fn a_bad_line_is_named_by_its_number_and_not_quoted() {
         let (_, good) = line("login");
-        for bad in
-            ["login", "a-token-by-mistake", &format!("{good} more"), "login abc", &good[..60]]
-        {
+        for bad in [
+            "login",
+            "a-token-by-mistake",
+            &format!("{good} more"),
+            "login abc",
+            &good[..60],
+            &format!("\u{feff}{good}"),
+        ] {
             let error = Tokens::parse(&format!("{good}\n{bad}")).unwrap_err();
 
             assert!(error.contains("line 2") && !error.contains("mistake"), "{error}");
         }
-        assert!(Tokens::parse("# nothing\n").is_err(), "no token at all");
+    }
+
+    #[test]
+    fn a_token_of_two_names_is_refused_for_it_would_be_known_by_one_of_them_only() {
+        let (_, line) = line("login");
+        let other = line.replace("login", "reader");
+
+        let error = Tokens::parse(&format!("{line}\n{other}")).unwrap_err();
+
+        assert_eq!(error, "line 2 has a token of \"login\" for \"reader\" too");
+        assert!(Tokens::parse(&format!("{line}\n{line}")).is_ok(), "the same line twice");
+    }
+
+    #[test]
+    fn a_file_without_a_token_has_nobody_and_is_a_mistake_at_start() {
+        for text in ["", "# nothing\n", " \r\n\t", "# login abc"] {
+            let tokens = Tokens::parse(text).unwrap();
+
+            assert_eq!(tokens.bearer_of(""), None, "{text:?}");
+            assert_eq!(complete(tokens).unwrap_err(), "holds no token", "{text:?}");
+        }
+        let (token, line) = line("login");
+        let tokens = Tokens::parse(&format!("{line}\r\n# the last line is a comment")).unwrap();
+        assert_eq!(name(&tokens, &token), named("login"));
     }
 
     /// The shortest of many times that `tokens` takes for each of these tokens, taken in turns.

@@ -6,7 +6,7 @@
 
 use http::HeaderMap;
 
-use super::is_spiffe_id;
+use super::{is_identity, is_spiffe_id};
 
 /// The header, as Envoy and Istio spell it.
 pub(super) const HEADER: &str = "x-forwarded-client-cert";
@@ -28,11 +28,11 @@ pub fn identities(headers: &HeaderMap) -> Result<Option<Vec<String>>, &'static s
     for (key, value) in pairs(text)? {
         match key.to_ascii_lowercase().as_str() {
             "uri" if is_spiffe_id(&value) => uris.push(value),
-            "dns" if !value.is_empty() => dns.push(format!("dns:{value}")),
+            "dns" => dns.push(format!("dns:{value}")),
             _ => {}
         }
     }
-    uris.append(&mut dns);
+    uris.extend(dns.into_iter().filter(|name| is_identity(name)));
     if uris.is_empty() { Err("x-forwarded-client-cert names nobody") } else { Ok(Some(uris)) }
 }
 
@@ -133,6 +133,9 @@ mod tests {
             &["URI=spiffe://a; DNS=b"],
             &["URI=dns:login.internal"],
             &["URI=token:login"],
+            &["URI=\"spiffe://a b\""],
+            &["DNS="],
+            &["DNS=\"a b\""],
         ] {
             assert!(read(values).is_err(), "{values:?}");
         }

@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 
 use super::{Failure, print, qr, request::RequestArgs, runtime, usage, with_causes};
 use crate::{
-    config, idempotency,
+    config, idempotency, pem,
     proto::{
         Described,
         stytch::b2b::{
@@ -39,7 +39,7 @@ use crate::{
             },
         },
     },
-    status,
+    status, text_file,
 };
 
 /// The variable that holds the bearer token to call with.
@@ -311,9 +311,7 @@ impl ConnectionArgs {
             return Ok(endpoint);
         }
         let read = |setting, path: &PathBuf| {
-            std::fs::read(path).map_err(|error| {
-                usage(setting, &format!("cannot read {}: {error}", path.display()))
-            })
+            text_file::read_bytes(path).map_err(|what| usage(setting, &what))
         };
         let mut tls = match &self.ca_file {
             None => ClientTlsConfig::new().with_enabled_roots(),
@@ -321,6 +319,8 @@ impl ConnectionArgs {
                 .ca_certificate(Certificate::from_pem(read("--ca-file", path)?)),
         };
         if let (Some(certificate), Some(key)) = (&self.cert_file, &self.key_file) {
+            // The library would only say that there is no key.
+            pem::private_key(key).map_err(|what| usage("--key-file", &what))?;
             let (certificate, key) = (read("--cert-file", certificate)?, read("--key-file", key)?);
             tls = tls.identity(Identity::from_pem(certificate, key));
         }

@@ -1,7 +1,6 @@
 //! A request from the command line: a flag for each field of the message, or the whole of it as JSON.
 
 use std::{
-    fs,
     io::{Read as _, stdin},
     marker::PhantomData,
     path::{Path, PathBuf},
@@ -10,9 +9,13 @@ use std::{
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use super::{Failure, usage};
-use crate::proto::{Described, Field, Kind, json::FromObject};
+use crate::{
+    proto::{Described, Field, Kind, json::FromObject},
+    text_file::{self, what_is_wrong},
+};
 
 const JSON: &str = "json";
 
@@ -121,12 +124,13 @@ fn object(value: &str) -> Result<Value, &'static str> {
 /// Reads a request. Unlike an answer of Stytch's it must fit exactly: an unknown field is a typing error.
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
     let text = if path == Path::new("-") {
-        let mut text = String::new();
-        stdin().read_to_string(&mut text).map(|_| text)
+        let mut text = Zeroizing::default();
+        let read = stdin().read_to_string(&mut text);
+        read.map(|_| text).map_err(|error| what_is_wrong(path, &error))
     } else {
-        fs::read_to_string(path)
+        text_file::read(path)
     };
-    let text = text.map_err(|error| usage("--json", &format!("{}: {error}", path.display())))?;
+    let text = text.map_err(|what| usage("--json", &what))?;
     let mut unknown = Vec::new();
     let mut json = serde_json::Deserializer::from_str(&text);
     let FromObject(request) =

@@ -174,16 +174,16 @@ async fn facade(
 
 fn door(config: &ServerConfig, metrics: &Metrics) -> Result<Door, String> {
     let tls = config.tls.clone().map(|files| {
-        let (paths, metrics) = (files.paths(), metrics.clone());
+        let (paths, ends) = (files.paths(), metrics.certificate_ends.clone());
         let load = move || {
             let tls = files.load()?;
-            metrics.certificate_ends.set(tls.ends_at());
+            ends.set(tls.ends_at());
             Ok(tls)
         };
-        Reloaded::from_files("the TLS certificate", paths, load)
+        Reloaded::from_files(metrics, "tls", paths, load)
     });
     let tls = tls.transpose()?;
-    let access = Access::new(&config.access, tls.as_ref())?;
+    let access = Access::new(&config.access, tls.as_ref(), metrics)?;
     Ok(Door { tls, access })
 }
 

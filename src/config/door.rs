@@ -1,7 +1,7 @@
 //! Who may come in, and how: TLS, and the ways to know callers.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -11,7 +11,7 @@ use reqwest::Url;
 
 use super::{Check, ServerConfig};
 use crate::{
-    access::{self, Policy, Tokens},
+    access::{self, Policy, Tokens, jwt},
     http_client::is_confidential,
     server::tls,
 };
@@ -48,6 +48,14 @@ pub struct DoorArgs {
     #[arg(long, env = JWT_KEYS, hide_env_values = true, value_name = "FILE|URL")]
     pub jwt_keys: Option<String>,
 
+    /// Authorities to trust beside the system's when the JWKS is fetched, PEM; read again when it changes
+    #[arg(long, env = JWT_CA, hide_env_values = true, value_name = "FILE")]
+    pub jwt_ca_file: Option<PathBuf>,
+
+    /// File with a bearer token to fetch the JWKS with; read again when it changes
+    #[arg(long, env = JWT_TOKEN, hide_env_values = true, value_name = "FILE")]
+    pub jwt_token_file: Option<PathBuf>,
+
     /// Proxies whose x-forwarded-client-cert is believed: addresses and networks, comma-separated
     #[arg(long, env = TRUST_XFCC, hide_env_values = true, value_name = "IPS")]
     pub trust_xfcc_from: Option<String>,
@@ -80,6 +88,8 @@ const TOKENS: &str = "TOTP_FACADE_TOKENS_FILE";
 const JWT_ISSUER: &str = "TOTP_FACADE_JWT_ISSUER";
 const JWT_AUDIENCE: &str = "TOTP_FACADE_JWT_AUDIENCE";
 const JWT_KEYS: &str = "TOTP_FACADE_JWT_KEYS";
+const JWT_CA: &str = "TOTP_FACADE_JWT_CA_FILE";
+const JWT_TOKEN: &str = "TOTP_FACADE_JWT_TOKEN_FILE";
 const TRUST_XFCC: &str = "TOTP_FACADE_TRUST_XFCC_FROM";
 const CALLERS: &str = "TOTP_FACADE_CALLERS_FILE";
 const ALLOW_UNAUTHENTICATED: &str = "TOTP_FACADE_ALLOW_UNAUTHENTICATED";
@@ -105,6 +115,8 @@ impl ServerConfig {
             (JWT_ISSUER, text_of(access.jwt.as_ref().map(|jwt| jwt.issuer.clone()))),
             (JWT_AUDIENCE, text_of(access.jwt.as_ref().map(|jwt| jwt.audience.clone()))),
             (JWT_KEYS, text_of(access.jwt.as_ref().map(|jwt| jwt.keys.to_string()))),
+            (JWT_CA, path(access.jwt.as_ref().and_then(|jwt| jwt.ca_file.as_ref()))),
+            (JWT_TOKEN, path(access.jwt.as_ref().and_then(|jwt| jwt.token_file.as_ref()))),
             (
                 TRUST_XFCC,
                 text_of(
@@ -122,7 +134,7 @@ impl ServerConfig {
     /// Who may call what, and how long the certificate lasts; for people.
     pub fn callers(&self) -> String {
         let mut text = String::new();
-        if let Some(Ok(tls)) = self.tls.as_ref().map(tls::Files::load) {
+        if let Some(Ok(tls)) = self.tls.as_ref().map(tls::Files::read) {
             let end = humantime::format_rfc3339_seconds(tls.not_after);
             text += &format!("The certificate is good until {end}.\n");
         }
@@ -190,40 +202,75 @@ impl Check {
         }
     }
 
-    fn jwt(&mut self, args: &DoorArgs) -> Option<access::jwt::Settings> {
+    fn jwt(&mut self, args: &DoorArgs) -> Option<jwt::Settings> {
         let given = [
             (JWT_ISSUER, &args.jwt_issuer),
             (JWT_AUDIENCE, &args.jwt_audience),
             (JWT_KEYS, &args.jwt_keys),
         ];
-        if given.iter().all(|(_, value)| value.is_none()) {
+        let files = [(JWT_CA, &args.jwt_ca_file), (JWT_TOKEN, &args.jwt_token_file)];
+        let is_set = given.iter().any(|(_, value)| value.is_some())
+            || files.iter().any(|(_, file)| file.is_some());
+        if !is_set {
             return None;
         }
         let [issuer, audience, keys] = given.map(|(setting, value)| match value.as_deref() {
             None | Some("") => self.problem(setting, "is required with the others of JWTs"),
             Some(value) => Some(value.to_owned()),
         });
-        let keys = match Url::parse(keys.as_deref()?) {
-            Ok(url) if is_confidential(&url) => access::jwt::Source::Url(url),
+        let keys = keys.and_then(|keys| self.jwt_keys(keys));
+        match &keys {
+            Some(jwt::Source::Url(url)) => self.fetching(args, url),
+            Some(jwt::Source::File(_)) => {
+                for (setting, _) in files.iter().filter(|(_, file)| file.is_some()) {
+                    let what = format!("is for {JWT_KEYS} with a URL, and it is a file");
+                    let _: Option<()> = self.problem(setting, what);
+                }
+            }
+            None => {}
+        }
+        let (ca_file, token_file) = (args.jwt_ca_file.clone(), args.jwt_token_file.clone());
+        Some(jwt::Settings {
+            issuer: issuer?,
+            audience: audience?,
+            keys: keys?,
+            ca_file,
+            token_file,
+        })
+    }
+
+    /// Where the keys are. A file is read.
+    fn jwt_keys(&mut self, value: String) -> Option<jwt::Source> {
+        match Url::parse(&value) {
+            // A password is not quoted.
+            Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+                self.problem(JWT_KEYS, format!("must not hold credentials; see {JWT_TOKEN}"))
+            }
+            Ok(url) if is_confidential(&url) => Some(jwt::Source::Url(url)),
             Ok(url) if url.scheme() == "http" => {
-                return self.problem(JWT_KEYS, "must be https (http only on loopback), or a file");
+                self.problem(JWT_KEYS, "must be https (http only on loopback), or a file")
             }
             _ => {
-                let path = PathBuf::from(keys?);
-                self.file(JWT_KEYS, Some(&path), access::jwt::read)?;
-                access::jwt::Source::File(path)
+                let path = PathBuf::from(value);
+                self.file(JWT_KEYS, Some(&path), jwt::read)?;
+                Some(jwt::Source::File(path))
             }
-        };
-        Some(access::jwt::Settings { issuer: issuer?, audience: audience?, keys })
+        }
+    }
+
+    /// The files with which the keys are fetched are read.
+    fn fetching(&mut self, args: &DoorArgs, url: &Url) {
+        if let Some(path) = &args.jwt_ca_file
+            && let Err(what) = jwt::check_authorities(url, path)
+        {
+            let _: Option<()> = self.problem(JWT_CA, what);
+        }
+        self.file(JWT_TOKEN, args.jwt_token_file.as_deref(), jwt::check_token);
     }
 
     fn proxies(&mut self, value: Option<&str>) -> Vec<IpNet> {
         let parts = value.unwrap_or_default().split(',').map(str::trim).filter(|it| !it.is_empty());
-        let nets = parts.map(|part| {
-            let net = part.parse().or_else(|_| part.parse::<IpAddr>().map(IpNet::from));
-            net.map_err(|_| format!("{part:?} is neither an address nor a network like 10.0.0.0/8"))
-        });
-        let (good, bad): (Vec<_>, Vec<_>) = nets.partition(Result::is_ok);
+        let (good, bad): (Vec<_>, Vec<_>) = parts.map(access::network).partition(Result::is_ok);
         for what in bad.into_iter().filter_map(Result::err) {
             let _: Option<()> = self.problem(TRUST_XFCC, what);
         }
@@ -235,7 +282,7 @@ impl Check {
         match (args.tls_cert_file.clone(), args.tls_key_file.clone()) {
             (Some(certificate), Some(key)) => {
                 let files = tls::Files { certificate, key, client_ca };
-                files.load().map_err(|what| self.problem::<()>(TLS_CERT, what)).ok()?;
+                files.read().map_err(|what| self.problem::<()>(TLS_CERT, what)).ok()?;
                 Some(files)
             }
             (None, None) => match client_ca {

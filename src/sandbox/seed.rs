@@ -1,10 +1,11 @@
 //! What a sandbox starts with: a project, its organizations and its members.
 
-use std::{fmt, fs, path::Path};
+use std::{fmt, path::Path};
 
 use serde::Deserialize;
 
 use super::{Object, fault::Fault, totp};
+use crate::text_file;
 
 const EMBEDDED: &str = include_str!("seed.json");
 
@@ -75,7 +76,7 @@ impl Seed {
     /// When it cannot be read, is no JSON of the right form, or contradicts itself.
     pub fn read(path: &Path) -> Result<Self, SeedError> {
         let fail = |error: &dyn fmt::Display| SeedError(format!("{}: {error}", path.display()));
-        let text = fs::read_to_string(path).map_err(|error| fail(&error))?;
+        let text = text_file::read(path).map_err(SeedError)?;
         Self::parse(&text).map_err(|error| fail(&error))
     }
 

@@ -4,7 +4,6 @@
 //! certificate is still trusted is asked of each call ([`ClientCertificate::is_trusted`]).
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -15,12 +14,17 @@ use std::{
 
 use rustls::{
     RootCertStore, ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject as _},
+    pki_types::{CertificateDer, UnixTime},
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 use x509_parser::{extensions::GeneralName, prelude::X509Certificate};
 
-use crate::access::is_spiffe_id;
+use crate::{
+    access::{is_identity, is_spiffe_id},
+    pem,
+    reload::{Content, complete},
+    text_file::what_is_wrong,
+};
 
 /// The files of TLS.
 #[derive(Clone, Debug)]
@@ -37,11 +41,30 @@ pub struct Files {
 #[derive(Debug)]
 pub struct Tls {
     config: Arc<ServerConfig>,
-    clients: Option<Arc<dyn ClientCertVerifier>>,
+    clients: Clients,
     /// Which load of the files this is.
     generation: u64,
     /// When the server's own certificate ends.
     pub not_after: SystemTime,
+}
+
+/// Whose certificates are taken.
+#[derive(Debug)]
+enum Clients {
+    /// They are not asked for.
+    NotAsked,
+    /// Nobody's: the file of authorities is empty, which this says.
+    Nobody(String),
+    Of(Arc<dyn ClientCertVerifier>),
+}
+
+impl Content for Tls {
+    fn missing(&self) -> Option<String> {
+        match &self.clients {
+            Clients::Nobody(what) => Some(what.clone()),
+            Clients::NotAsked | Clients::Of(_) => None,
+        }
+    }
 }
 
 impl Files {
@@ -54,24 +77,32 @@ impl Files {
             .collect()
     }
 
-    /// Reads them.
+    /// Reads them, for a start.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, and with which file.
+    pub fn read(&self) -> Result<Tls, String> {
+        self.load().and_then(complete)
+    }
+
+    /// Reads them. Of client certificates none is taken if the file of authorities is empty.
     ///
     /// # Errors
     ///
     /// What is wrong, and with which file.
     pub fn load(&self) -> Result<Tls, String> {
         static GENERATION: AtomicU64 = AtomicU64::new(1);
-        let chain = certificates(&self.certificate)?;
-        let key = PrivateKeyDer::from_pem_file(&self.key)
-            .map_err(|error| format!("{}: {error}", self.key.display()))?;
+        let chain = pem::certificates(&self.certificate)?;
+        let key = pem::private_key(&self.key)?;
         let not_after = chain.first().and_then(|it| validity_end(it)).ok_or_else(|| {
-            format!("{}: holds no certificate that can be read", self.certificate.display())
+            what_is_wrong(&self.certificate, &"holds no certificate that can be read")
         })?;
-        let clients = self.client_ca.as_deref().map(client_verifier).transpose()?;
+        let clients = self.client_ca.as_deref().map_or(Ok(Clients::NotAsked), clients)?;
         let builder = ServerConfig::builder();
         let builder = match &clients {
-            None => builder.with_no_client_auth(),
-            Some(clients) => builder.with_client_cert_verifier(Arc::clone(clients)),
+            Clients::NotAsked | Clients::Nobody(_) => builder.with_no_client_auth(),
+            Clients::Of(clients) => builder.with_client_cert_verifier(Arc::clone(clients)),
         };
         let mut config = builder.with_single_cert(chain, key).map_err(|error| {
             format!("{} and {}: {error}", self.certificate.display(), self.key.display())
@@ -94,27 +125,21 @@ impl Tls {
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let pem = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    match chain {
-        Ok(chain) if !chain.is_empty() => Ok(chain),
-        Ok(_) => Err(format!("{}: holds no certificate", path.display())),
-        Err(error) => Err(format!("{}: {error}", path.display())),
-    }
-}
-
 /// Takes certificates of these authorities, and clients without one: they may have a token, or only ask
 /// for health.
-fn client_verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, String> {
+fn clients(path: &Path) -> Result<Clients, String> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|error| format!("{}: {error}", path.display()))?;
+    for certificate in pem::certificates(path)? {
+        roots.add(certificate).map_err(|error| what_is_wrong(path, &error))?;
+    }
+    if roots.is_empty() {
+        return Ok(Clients::Nobody(what_is_wrong(path, &pem::NO_CERTIFICATE)));
     }
     WebPkiClientVerifier::builder(Arc::new(roots))
         .allow_unauthenticated()
         .build()
-        .map_err(|error| format!("{}: {error}", path.display()))
+        .map(Clients::Of)
+        .map_err(|error| what_is_wrong(path, &error))
 }
 
 /// The certificate of a client, which was trusted when its connection began.
@@ -153,9 +178,8 @@ impl ClientCertificate {
             return true;
         }
         let Some((leaf, intermediates)) = self.chain.split_first() else { return false };
-        let verified = tls.clients.as_ref().is_some_and(|clients| {
-            clients.verify_client_cert(leaf, intermediates, UnixTime::now()).is_ok()
-        });
+        let Clients::Of(clients) = &tls.clients else { return false };
+        let verified = clients.verify_client_cert(leaf, intermediates, UnixTime::now()).is_ok();
         if verified {
             self.trusted_by.store(tls.generation, Ordering::Relaxed);
         }
@@ -183,7 +207,7 @@ fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
         GeneralName::DNSName(dns) => Some(format!("dns:{dns}")),
         _ => None,
     });
-    uris.chain(dns).collect()
+    uris.chain(dns).filter(|name| is_identity(name)).collect()
 }
 
 fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Option<(&'a [u8], X509Certificate<'a>)> {

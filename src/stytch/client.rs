@@ -100,7 +100,7 @@ impl Client {
             .http2_keep_alive_timeout(Duration::from_secs(10));
         Ok(Self(Arc::new(Inner {
             http: builder.build()?,
-            credentials: credentials(settings)?,
+            credentials: credentials(settings, metrics)?,
             settings: settings.clone(),
             budget: Budget::default(),
             breaker: Breaker::new(metrics.clone()),
@@ -299,15 +299,17 @@ fn headers() -> HeaderMap {
     ])
 }
 
-fn credentials(settings: &Settings) -> Result<Reloaded<Credentials>, SetupError> {
+fn credentials(
+    settings: &Settings,
+    metrics: &Metrics,
+) -> Result<Reloaded<Credentials>, SetupError> {
     let project_id = settings.project_id.clone();
-    match settings.secret_file.clone() {
-        None => Ok(Reloaded::fixed(Credentials::new(&project_id, settings.secret.clone()))),
-        Some(path) => Reloaded::from_files("the Stytch secret", vec![path.clone()], move || {
-            Ok(Credentials::new(&project_id, read_secret(&path)?))
-        })
-        .map_err(SetupError::Secret),
-    }
+    let Some(path) = settings.secret_file.clone() else {
+        return Ok(Reloaded::fixed(Credentials::new(&project_id, settings.secret.clone())));
+    };
+    let paths = vec![path.clone()];
+    let load = move || Ok(Credentials::new(&project_id, read_secret(&path)?));
+    Reloaded::from_files(metrics, "stytch_secret", paths, load).map_err(SetupError::Secret)
 }
 
 fn transport_error(error: reqwest::Error, sent: &Sent) -> Error {

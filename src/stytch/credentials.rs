@@ -1,10 +1,12 @@
 //! As whom Stytch is called: the project's user name and password, which may be rotated.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use http::HeaderValue;
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
+
+use crate::{reload::Content, text_file};
 
 /// A user name and a password.
 #[derive(Debug)]
@@ -12,6 +14,8 @@ pub struct Credentials {
     secret: SecretString,
     authorization: HeaderValue,
 }
+
+impl Content for Credentials {}
 
 impl Credentials {
     /// Those of a project.
@@ -41,9 +45,7 @@ impl Credentials {
 ///
 /// What is wrong with it, in words that do not quote it.
 pub fn read_secret(path: &Path) -> Result<SecretString, String> {
-    let text = fs::read_to_string(path)
-        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    check_secret(Zeroizing::new(text).trim_end_matches(['\r', '\n']).into())
+    check_secret(text_file::read(path)?.trim_end_matches(['\r', '\n']).into())
 }
 
 /// A secret that can be sent.

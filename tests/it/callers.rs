@@ -9,9 +9,10 @@ use std::{
 };
 
 use data_encoding::BASE64URL_NOPAD;
+use http::HeaderMap;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::json;
-use tonic::{Code, Request, transport::Identity};
+use tonic::{Code, Request, metadata::MetadataMap, transport::Identity};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_reflection::pb::v1::{
     ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
@@ -20,7 +21,8 @@ use tonic_reflection::pb::v1::{
 use tonic_types::StatusExt as _;
 use totp_facade::{
     access::{self, Access, jwt, token_line},
-    server::Door,
+    metrics::Metrics,
+    server::{self, Door},
 };
 
 use crate::support::{
@@ -349,18 +351,26 @@ async fn a_metric_says_when_the_certificate_ends_also_after_a_reload() {
 
 /// A façade on a plain port that takes JWTs, with a policy for one subject.
 async fn taking_jwts(folder: &DoorFiles, keys: jwt::Source) -> Facade {
+    let (issuer, audience) = (ISSUER.into(), AUDIENCE.into());
+    let settings = jwt::Settings { issuer, audience, keys, ca_file: None, token_file: None };
+    taking_jwts_by(folder, settings).await
+}
+
+/// The same with other settings.
+pub async fn taking_jwts_by(folder: &DoorFiles, jwt: jwt::Settings) -> Facade {
     folder.write(
         "callers.toml",
         "[[caller]]\nname = 'login'\nmethods = ['TotpService/*']\n\
          identities = ['jwt:system:serviceaccount:web:login']",
     );
     let settings = access::Settings {
-        jwt: Some(jwt::Settings { issuer: ISSUER.into(), audience: AUDIENCE.into(), keys }),
+        jwt: Some(jwt),
         policy: Some(folder.path("callers.toml")),
         ..Default::default()
     };
     let mut setup = Setup::new(sandbox().await);
-    setup.door = Door { tls: None, access: Access::new(&settings, None).unwrap() };
+    let access = Access::new(&settings, None, &setup.metrics).unwrap();
+    setup.door = Door { tls: None, access };
     setup.start().await
 }
 
@@ -401,6 +411,8 @@ async fn a_jwt_is_taken_from_its_issuer_for_this_service_and_while_it_lasts() {
         (ours.sign(&json!({"iss": "https://else"})), Code::Unauthenticated, "of another issuer"),
         (ours.sign(&json!({"iss": null})), Code::Unauthenticated, "of no issuer"),
         (ours.sign(&json!({"sub": null})), Code::Unauthenticated, "of nobody"),
+        (ours.sign(&json!({"sub": ""})), Code::Unauthenticated, "of an empty name"),
+        (ours.sign_with(&json!({"crit": ["exp"]})), Code::Unauthenticated, "with an extension"),
         (ours.sign(&json!({"sub": "system:x"})), Code::Unauthenticated, "of somebody unknown"),
         (theirs.sign(&json!({})), Code::Unauthenticated, "signed by another key of that name"),
         (unknown.sign(&json!({})), Code::Unauthenticated, "signed by a key that is not known"),
@@ -480,15 +492,21 @@ async fn what_a_proxy_says_of_a_certificate_is_believed_of_listed_proxies_only()
         (&["127.0.0.0/8"], named(&["URI"]), Some(&token), Code::Unauthenticated, "malformed"),
         (&["127.0.0.0/8"], named(&[]), Some(&token), Code::Ok, "none, and a token"),
         (&["127.0.0.0/8"], named(&[]), None, Code::Unauthenticated, "nothing"),
+        (&["::ffff:127.0.0.1"], named(&[&good]), None, Code::Ok, "mapped into IPv6"),
+        (&["::ffff:127.0.0.0/104"], named(&[&good]), None, Code::Ok, "mapped into IPv6"),
+        (&["0.0.0.0/0"], named(&[&good]), None, Code::Ok, "any IPv4 address"),
+        (&["::/0"], named(&[&good]), None, Code::Unauthenticated, "any IPv6 address, and no other"),
+        (&["::ffff:10.0.0.0/104"], named(&[&good]), None, Code::Unauthenticated, "another one"),
     ] {
         let settings = access::Settings {
             tokens: Some(folder.path("tokens")),
             policy: Some(folder.path("callers.toml")),
-            proxies: proxies.iter().map(|it| it.parse().unwrap()).collect(),
+            proxies: proxies.iter().map(|it| access::network(it).unwrap()).collect(),
             ..Default::default()
         };
         let mut setup = Setup::new(sandbox().await);
-        setup.door = Door { tls: None, access: Access::new(&settings, None).unwrap() };
+        setup.door =
+            Door { tls: None, access: Access::new(&settings, None, &setup.metrics).unwrap() };
         let facade = setup.start().await;
         let mut request = Request::new((Rpc::CREATE.request)("fresh"));
         for header in headers {
@@ -504,4 +522,81 @@ async fn what_a_proxy_says_of_a_certificate_is_believed_of_listed_proxies_only()
 
         is(answer.map(drop), code, why);
     }
+}
+
+/// The headers of a call.
+fn headers(forwarded: Option<&str>, token: Option<&str>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if let Some(forwarded) = forwarded {
+        headers.insert("x-forwarded-client-cert", forwarded.parse().unwrap());
+    }
+    if let Some(token) = token {
+        headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
+    }
+    headers
+}
+
+#[tokio::test]
+async fn a_peer_is_its_ipv4_address_however_a_socket_of_both_families_shows_it() {
+    for (listed, addr, known) in [
+        ("10.0.0.0/8", "10.1.2.3:1", true),
+        ("10.0.0.0/8", "[::ffff:10.1.2.3]:1", true),
+        ("::ffff:10.0.0.0/104", "10.1.2.3:1", true),
+        ("::ffff:10.0.0.0/104", "[::ffff:10.1.2.3]:1", true),
+        ("::ffff:10.0.0.0/104", "[::ffff:11.1.2.3]:1", false),
+        ("::/0", "[::ffff:10.1.2.3]:1", false),
+        ("::/0", "[2001:db8::1]:1", true),
+        ("0.0.0.0/0", "[2001:db8::1]:1", false),
+    ] {
+        let settings =
+            access::Settings { proxies: vec![listed.parse().unwrap()], ..Default::default() };
+        let access = Access::new(&settings, None, &Metrics::default()).unwrap();
+        let peer = server::Peer { addr: Some(addr.parse().unwrap()), ..Default::default() };
+
+        let headers = headers(Some(&format!("URI={LOGIN}")), None);
+        let caller = access.caller("TotpService/Create", &headers, &peer);
+
+        assert_eq!(caller.map(|it| it.name().to_owned()).ok(), known.then(|| LOGIN.to_owned()));
+    }
+    let mixed = vec!["::ffff:10.0.0.0/64".parse().unwrap()];
+    let settings = access::Settings { proxies: mixed, ..Default::default() };
+    assert!(Access::new(&settings, None, &Metrics::default()).is_err());
+}
+
+#[tokio::test]
+async fn the_certificate_of_a_listed_proxy_is_of_none_of_its_callers() {
+    const READER: &str = "URI=spiffe://example.org/ns/web/sa/reader";
+    let (ours, next) = (Authority::new(), Authority::new());
+    let mut files = DoorFiles::new(&[&ours]);
+    files.proxies = vec!["127.0.0.1/32".parse().unwrap()];
+    let ((login, line), (reader, other)) = (token_line("login"), token_line("reader"));
+    files.write("tokens", &format!("{line}\n{other}\n"));
+    files.write("callers.toml", POLICY);
+    let facade = files.facade(sandbox().await).await;
+    // It could call itself, from elsewhere.
+    let proxy = files.channel(&facade, Some(ours.identity(&[LOGIN]))).await;
+    let call = async |forwarded: Option<&str>, token: Option<&str>| {
+        let mut request = Request::new((Rpc::CREATE.request)("fresh"));
+        *request.metadata_mut() = MetadataMap::from_headers(headers(forwarded, token));
+        (Rpc::CREATE.call)(proxy.clone(), request).await.map(drop)
+    };
+    let its = format!("URI={LOGIN}");
+
+    is(call(None, None).await, Code::Unauthenticated, "it says nothing");
+    is(call(Some(&its), None).await, Code::Ok, "what it says");
+    is(call(Some(READER), None).await, Code::PermissionDenied, "what it says, of somebody else");
+    is(call(Some("URI="), None).await, Code::Unauthenticated, "what it says, of nobody");
+    is(call(None, Some(&login)).await, Code::Ok, "a token");
+    is(call(None, Some(&reader)).await, Code::PermissionDenied, "a token of somebody else");
+    is(call(None, Some("unknown")).await, Code::Unauthenticated, "an unknown token");
+    is(call(Some(READER), Some(&login)).await, Code::PermissionDenied, "its word before a token");
+
+    // What is presented and not good is refused, whoever presents it.
+    files.trust(&[&next]);
+    let start = Instant::now();
+    while call(Some(&its), Some(&login)).await.is_ok() {
+        assert!(start.elapsed() < PATIENCE, "the proxy's certificate stays good");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    is(call(Some(&its), Some(&login)).await, Code::Unauthenticated, "a proxy that is revoked");
 }

@@ -85,8 +85,9 @@ impl DoorFiles {
             key: self.path("server.key"),
             client_ca: Some(self.path("clients.pem")),
         };
+        let metrics = setup.metrics.clone();
         let (paths, load) = (files.paths(), move || files.load());
-        let tls = Reloaded::from_files("the TLS certificate", paths, load).unwrap();
+        let tls = Reloaded::from_files(&metrics, "tls", paths, load).unwrap();
         let exists = |name: &str| Some(self.path(name)).filter(|path| path.exists());
         let settings = access::Settings {
             tokens: exists("tokens"),
@@ -96,10 +97,12 @@ impl DoorFiles {
                 issuer: ISSUER.into(),
                 audience: AUDIENCE.into(),
                 keys: jwt::Source::File(path),
+                ca_file: None,
+                token_file: None,
             }),
             proxies: self.proxies.clone(),
         };
-        let access = Access::new(&settings, Some(&tls)).unwrap();
+        let access = Access::new(&settings, Some(&tls), &metrics).unwrap();
         setup.door = Door { tls: Some(tls), access };
         setup.start().await
     }

@@ -40,6 +40,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Facade {
     pub addr: SocketAddr,
     pub admin: SocketAddr,
+    pub metrics: Metrics,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<(), server::Error>>,
 }
@@ -50,6 +51,7 @@ pub struct Setup {
     pub server: server::Settings,
     pub idempotency: idempotency::Settings,
     pub door: Door,
+    pub metrics: Metrics,
 }
 
 impl Setup {
@@ -79,6 +81,7 @@ impl Setup {
                 store: StoreSettings::Memory { max_bytes: 16 * 1024 * 1024 },
             },
             door: Door::open(),
+            metrics: Metrics::default(),
         }
     }
 
@@ -88,7 +91,7 @@ impl Setup {
     }
 
     pub fn services(&self) -> (Services, Metrics) {
-        let metrics = Metrics::default();
+        let metrics = self.metrics.clone();
         let client = Client::new(&self.stytch, &metrics).unwrap();
         let idempotency = Idempotency::new(&self.idempotency, &client, &metrics).unwrap();
         (Services::new(Handler::new(client, idempotency)), metrics)
@@ -103,16 +106,26 @@ impl Setup {
         let (grpc, admin) = (listener().await, listener().await);
         let (addr, admin_addr) = (grpc.local_addr().unwrap(), admin.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel();
+        let its_metrics = metrics.clone();
         let task = tokio::spawn(async move {
             let stopped = async { stopped.await.unwrap_or_default() };
             let listeners = Listeners { grpc, admin };
             server::run(listeners, &self.server, self.door, services, metrics, stopped).await
         });
-        Facade { addr, admin: admin_addr, stop, task }
+        Facade { addr, admin: admin_addr, metrics: its_metrics, stop, task }
     }
 }
 
 impl Facade {
+    /// Waits until this line is on the page of metrics.
+    pub async fn shows(&self, line: &str) {
+        let start = std::time::Instant::now();
+        while !self.metrics.page().lines().any(|it| it == line) {
+            assert!(start.elapsed() < PATIENCE, "no {line} in {}", self.metrics.page());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// In front of `upstream`, with ordinary settings.
     pub async fn in_front_of(upstream: SocketAddr) -> Self {
         Setup::new(upstream).start().await

@@ -1,0 +1,145 @@
+//! Certificates and private keys in PEM files.
+
+use std::path::Path;
+
+use rustls::pki_types::{
+    CertificateDer, PrivateKeyDer,
+    pem::{Error, PemObject as _},
+};
+
+use crate::text_file::{is_blank, read_bytes, what_is_wrong};
+
+/// How OpenSSL and PKCS #8 mark a key that takes a passphrase.
+const ENCRYPTED: [&[u8]; 2] = [b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED"];
+
+/// The certificates in a file; none if it is blank.
+///
+/// # Errors
+///
+/// When it cannot be read, or holds something else.
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let pem = read_bytes(path)?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match chain {
+        Ok(chain) if chain.is_empty() && !is_blank(&pem) => {
+            Err(what_is_wrong(path, &NO_CERTIFICATE))
+        }
+        Ok(chain) => Ok(chain),
+        Err(error) => Err(what_is_wrong(path, &error)),
+    }
+}
+
+/// What is wrong with a file without a certificate.
+pub(crate) const NO_CERTIFICATE: &str = "holds no certificate";
+
+/// The private key in a file.
+///
+/// # Errors
+///
+/// When it cannot be read or is encrypted, or there is none.
+pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    let pem = read_bytes(path)?;
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
+        let contains = |mark: &[u8]| pem.windows(mark.len()).any(|part| part == mark);
+        if ENCRYPTED.iter().any(|mark| contains(mark)) {
+            let what =
+                "is encrypted; decrypt it, for instance with `openssl pkey -in FILE -out NEW_FILE`";
+            return what_is_wrong(path, &what);
+        }
+        match error {
+            Error::NoItemsFound => what_is_wrong(path, &"holds no private key"),
+            // Others may quote what they found.
+            _ => what_is_wrong(path, &"holds a private key that cannot be read"),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const BODY: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg";
+
+    #[test]
+    fn what_is_wrong_with_a_private_key_is_named_and_never_quoted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        let encrypted = "is encrypted; decrypt it, for instance with";
+        for (text, expected) in [
+            (
+                format!(
+                    "-----BEGIN ENCRYPTED PRIVATE KEY-----\n{BODY}\n-----END ENCRYPTED PRIVATE KEY-----"
+                ),
+                encrypted,
+            ),
+            (
+                format!(
+                    "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\n\
+                     {BODY}\n-----END RSA PRIVATE KEY-----"
+                ),
+                encrypted,
+            ),
+            (
+                format!(
+                    "\u{feff}-----BEGIN EC PRIVATE KEY-----\r\nProc-Type: 4,ENCRYPTED\r\n\r\n\
+                     {BODY}\r\n-----END EC PRIVATE KEY-----"
+                ),
+                encrypted,
+            ),
+            (
+                format!("-----BEGIN CERTIFICATE-----\n{BODY}\n-----END CERTIFICATE-----"),
+                "holds no private key",
+            ),
+            (String::new(), "holds no private key"),
+            (BODY.to_owned(), "holds no private key"),
+            (
+                format!("-----BEGIN PRIVATE KEY-----\n{BODY}"),
+                "holds a private key that cannot be read",
+            ),
+            (
+                format!("-----BEGIN PRIVATE KEY-----\n{BODY}!\n-----END PRIVATE KEY-----"),
+                "holds a private key that cannot be read",
+            ),
+        ] {
+            fs::write(&path, text).unwrap();
+
+            let error = private_key(&path).unwrap_err();
+
+            assert!(error.contains(expected), "{error} is not {expected}");
+            assert!(!error.contains("MIGH"), "{error}");
+        }
+    }
+
+    #[test]
+    fn certificates_and_keys_are_read_as_windows_writes_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate, key) = (folder.path().join("certificate"), folder.path().join("key"));
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let windows = |pem: String| format!("\u{feff}{}", pem.replace('\n', "\r\n"));
+        fs::write(&certificate, windows(made.cert.pem())).unwrap();
+        fs::write(&key, windows(made.signing_key.serialize_pem())).unwrap();
+
+        assert_eq!(certificates(&certificate).unwrap(), [made.cert.der().clone()]);
+        assert_eq!(private_key(&key).unwrap().secret_der(), made.signing_key.serialize_der());
+    }
+
+    #[test]
+    fn a_blank_file_holds_no_certificate_and_any_other_without_one_is_a_mistake() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("certificates");
+        for (text, good) in [
+            ("", true),
+            ("\u{feff}\r\n", true),
+            ("# nobody\n", true),
+            ("not a certificate", false),
+            ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----", false),
+            ("-----BEGIN CERTIFICATE-----\nAAAA", false),
+        ] {
+            fs::write(&path, text).unwrap();
+
+            assert_eq!(certificates(&path).is_ok_and(|it| it.is_empty()), good, "{text}");
+        }
+    }
+}
