@@ -41,9 +41,7 @@ const REPLAYED_WEIGHT: usize = idempotency::REPLAYED.len() + "true".len() + 32;
 // the message has to be percent-encoded; the test `no_answer_of_stytch_makes_trailers_too_large`
 // holds them to it.
 const MAX_MESSAGE: usize = 300;
-const MAX_NAME: usize = 64;
 const MAX_ID: usize = 128;
-const MAX_URL: usize = 256;
 
 /// What a status of ours says of its call, read back from its details.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -126,7 +124,7 @@ impl Draft {
         if let Some(http_status) = error.http_status() {
             self.metadata.push(("http_status", http_status.as_u16().to_string()));
         }
-        self.request_id = error.request_id().filter(|id| is_header(id)).map(ToOwned::to_owned);
+        self.request_id = error.request_id().map(ToOwned::to_owned);
         if let Some(id) = &self.request_id {
             self.details.set_request_info(id, "");
         }
@@ -135,24 +133,20 @@ impl Draft {
         }
         let Some(api) = error.api() else { return };
 
-        let secrets = request.secrets();
-        let error_type = name(&api.error_type);
-        let text = mask(&api.error_message, &secrets);
-        let text = cut(&text, MAX_MESSAGE);
+        let text = cut(&api.error_message, MAX_MESSAGE);
         if !text.is_empty() {
             self.message = format!("{}: {text}", self.message);
         }
         if self.row.pushback == Pushback::RetryAfter {
             self.wait = api.retry_after;
         }
-        let url = &api.error_url;
-        if is_header(url) && mask(url, &secrets) == *url {
-            self.details.add_help_link("Stytch's documentation of this error", url);
+        if !api.error_url.is_empty() {
+            self.details.add_help_link("Stytch's documentation of this error", &api.error_url);
         }
-        let reason = error_type.to_ascii_uppercase();
-        self.detail(rule(&error_type).map_or("", |(_, subject)| subject), &reason, request);
-        self.extras = api.error_details.as_ref().map(|extras| mask_object(extras, &secrets));
-        self.metadata.push(("error_type", error_type));
+        let reason = api.error_type.to_ascii_uppercase();
+        self.detail(rule(&api.error_type).map_or("", |(_, subject)| subject), &reason, request);
+        self.extras = api.error_details.clone();
+        self.metadata.push(("error_type", api.error_type.clone()));
         self.reason = Some(reason);
     }
 
@@ -261,49 +255,4 @@ fn with_jitter(wait: Duration) -> Duration {
 /// At most `max` bytes of `text`, whole characters.
 fn cut(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]
-}
-
-/// An error type with nothing in it but what error types are made of.
-fn name(error_type: &str) -> String {
-    let is_part = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
-    error_type.chars().filter(is_part).take(MAX_NAME).collect()
-}
-
-/// Whether `text` can stand in a header and is of a sane length.
-fn is_header(text: &str) -> bool {
-    !text.is_empty() && text.len() <= MAX_URL && text.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-/// `text` with each of `secrets` blotted out.
-fn mask(text: &str, secrets: &[&str]) -> String {
-    let mut masked = text.to_owned();
-    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
-        masked = masked.replace(secret, "[redacted]");
-    }
-    masked
-}
-
-fn mask_object(object: &Map<String, Value>, secrets: &[&str]) -> Map<String, Value> {
-    object.iter().map(|(name, value)| (mask(name, secrets), mask_value(value, secrets))).collect()
-}
-
-fn mask_value(value: &Value, secrets: &[&str]) -> Value {
-    match value {
-        Value::String(text) => Value::String(mask(text, secrets)),
-        Value::Array(values) => {
-            values.iter().map(|value| mask_value(value, secrets)).collect::<Vec<_>>().into()
-        }
-        Value::Object(object) => Value::Object(mask_object(object, secrets)),
-        // A passcode may come back as a number, which has no leading zeros.
-        Value::Number(number) if secrets.iter().any(|secret| is_number(secret, number)) => {
-            "[redacted]".into()
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
-    }
-}
-
-fn is_number(text: &str, number: &serde_json::Number) -> bool {
-    let digits = text.trim_start_matches('0');
-    let digits = if digits.is_empty() && !text.is_empty() { "0" } else { digits };
-    number.to_string() == digits
 }

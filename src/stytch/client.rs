@@ -20,7 +20,8 @@ use super::{
     credentials::{Credentials, read_secret},
     decode::decode,
     endpoint::Header,
-    error::Unreadable,
+    error::{Unreadable, request_id},
+    mask::Mask,
     retry::{Budget, delays, may_repeat},
 };
 use crate::{
@@ -34,7 +35,8 @@ use crate::{
 const MAX_ANSWER: usize = 1024 * 1024;
 
 /// What is encoded in a segment of a path: all but RFC 3986's unreserved characters.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(super) const SEGMENT: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// How to reach Stytch, and as whom.
 #[derive(Clone, Debug)]
@@ -234,9 +236,11 @@ impl Client {
         let headers = std::mem::take(answer.headers_mut());
         let body = read_body(answer).await;
         tracing::debug!(path, http_status = http_status.as_u16(), "Stytch answered");
+        // Here rather than where statuses are made, so that logs have none of it either.
+        let mask = || Mask::new(request.secrets());
         if !http_status.is_success() {
             let body = body.as_deref().map_err(|why| *why);
-            return Err(Error::from_answer(http_status, &headers, body));
+            return Err(Error::from_answer(http_status, &headers, body, mask));
         }
         let unreadable = |why, request_id| Error::Unreadable { http_status, request_id, why };
         let dropped = |field: &str| {
@@ -247,7 +251,8 @@ impl Client {
         if (endpoint.is_complete)(&answer) {
             Ok(answer)
         } else {
-            Err(unreadable(Unreadable::Incomplete, Some(answer.request_id().to_owned())))
+            let request_id = request_id(answer.request_id().to_owned(), &mask());
+            Err(unreadable(Unreadable::Incomplete, request_id))
         }
     }
 

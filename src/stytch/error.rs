@@ -5,8 +5,14 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
 use serde_json::{Map, Value};
 
+use super::mask::Mask;
+
 /// The longest wait that Stytch may ask of a caller.
 const RETRY_AFTER_CAP: Duration = Duration::from_secs(60);
+/// The longest error type, identifier and address that are given out. Stytch's have half of that.
+const MAX_TYPE: usize = 64;
+const MAX_ID: usize = 128;
+const MAX_URL: usize = 256;
 
 /// What is known about a failed call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,16 +118,17 @@ pub enum Unreadable {
     Incomplete,
 }
 
-/// An error object of Stytch's, in either of its two spellings.
+/// An error object of Stytch's, in either of its two spellings: bounded, and without the secrets that were sent.
 #[derive(Clone, Debug)]
 pub struct ApiError {
     /// The HTTP status; `status_code` in the body is not trusted.
     pub http_status: StatusCode,
-    /// What went wrong (`error_type`, or `error` in the OAuth2 spelling). The key to map by.
+    /// What went wrong (`error_type`, or `error` in the OAuth2 spelling): letters, digits and `_`. The key to map
+    /// by. Empty when there is nothing in it that can be said.
     pub error_type: String,
     /// Text for people (`error_message` or `error_description`). Not stable.
     pub error_message: String,
-    /// Where it is documented (`error_url` or `error_uri`). Not stable.
+    /// Where it is documented (`error_url` or `error_uri`). Not stable. Empty when it cannot be said.
     pub error_url: String,
     /// Free-form extras.
     pub error_details: Option<Map<String, Value>>,
@@ -190,14 +197,16 @@ impl Error {
         }
     }
 
-    /// The error that an answer other than 2xx stands for.
+    /// The error that an answer other than 2xx stands for, without what `mask` covers.
     pub fn from_answer(
         http_status: StatusCode,
         headers: &HeaderMap,
         body: Result<&[u8], Unreadable>,
+        mask: impl FnOnce() -> Mask,
     ) -> Self {
-        let api =
-            body.ok().and_then(|body| ApiError::read(http_status, headers, body)).map(Box::new);
+        let body = body.ok().and_then(|body| serde_json::from_slice(body).ok());
+        let api = body.and_then(|body| ApiError::read(http_status, headers, body, mask));
+        let api = api.map(Box::new);
         if http_status.is_server_error() {
             return Self::Failed { http_status, api };
         }
@@ -226,22 +235,35 @@ impl ApiError {
         OUR_CREDENTIALS.contains(&self.error_type.as_str())
     }
 
-    fn read(http_status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<Self> {
-        let mut body: Map<String, Value> = serde_json::from_slice(body).ok()?;
+    fn read(
+        http_status: StatusCode,
+        headers: &HeaderMap,
+        mut body: Map<String, Value>,
+        mask: impl FnOnce() -> Mask,
+    ) -> Option<Self> {
         let mut text = |names: &[&str]| {
             names.iter().find_map(|name| match body.get_mut(*name)?.take() {
                 Value::String(text) if !text.is_empty() => Some(text),
                 _ => None,
             })
         };
+        let error_type = text(&["error_type", "error"])?;
+        let message = text(&["error_message", "error_description"]).unwrap_or_default();
+        let url = text(&["error_url", "error_uri"]).unwrap_or_default();
+        let id = text(&["request_id"]);
+        let mask = mask();
         Some(Self {
             http_status,
-            error_type: text(&["error_type", "error"])?,
-            error_message: text(&["error_message", "error_description"]).unwrap_or_default(),
-            error_url: text(&["error_url", "error_uri"]).unwrap_or_default(),
-            request_id: text(&["request_id"]),
+            error_type: name(&error_type, &mask),
+            error_message: mask.text(&message),
+            error_url: if is_header(&url, MAX_URL) && mask.text(&url) == url {
+                url
+            } else {
+                String::new()
+            },
+            request_id: id.and_then(|id| request_id(id, &mask)),
             error_details: match body.remove("error_details") {
-                Some(Value::Object(details)) => Some(details),
+                Some(Value::Object(details)) => mask.object(&details),
                 _ => None,
             },
             retry_after: retry_after(headers, SystemTime::now()),
@@ -256,6 +278,23 @@ impl ApiError {
                 "client_closed_request" | "internal_server_error" | "server_unavailable"
             )
     }
+}
+
+/// An error type with nothing in it but what error types are made of, and no secret.
+fn name(error_type: &str, mask: &Mask) -> String {
+    let is_part = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
+    let name: String = error_type.chars().filter(is_part).take(MAX_TYPE).collect();
+    if mask.hides_name(error_type) || mask.hides_name(&name) { String::new() } else { name }
+}
+
+/// Stytch's identifier of a call, if it can be handed on.
+pub(super) fn request_id(id: String, mask: &Mask) -> Option<String> {
+    (is_header(&id, MAX_ID) && !mask.hides_name(&id)).then_some(id)
+}
+
+/// Whether `text` can stand in a header and is of a sane length.
+fn is_header(text: &str, max: usize) -> bool {
+    !text.is_empty() && text.len() <= max && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// Reads `Retry-After` in seconds or as an HTTP date, capped.

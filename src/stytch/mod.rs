@@ -10,6 +10,7 @@ mod credentials;
 mod decode;
 pub mod endpoint;
 mod error;
+mod mask;
 mod retry;
 mod sent;
 
@@ -21,5 +22,6 @@ pub use endpoint::{Effect, Endpoint};
 #[cfg(test)]
 pub(crate) use error::OUR_CREDENTIALS;
 pub use error::{ApiError, Error, Unreadable, Upstream};
+pub use mask::{MASK, MAX_TEXT, Mask};
 pub use retry::RETRIES;
 pub use sent::Sent;

@@ -4,6 +4,7 @@ use std::{
     cell::RefCell,
     collections::HashMap,
     sync::{Arc, Mutex},
+    time::Instant,
 };
 
 use proptest::{collection::vec, prelude::*, sample::subsequence};
@@ -405,6 +406,68 @@ async fn a_code_echoed_by_stytch_is_masked_even_as_a_number() {
     }
 }
 
+#[tokio::test]
+async fn overlapping_secrets_are_masked_as_one_and_leave_nothing_of_either() {
+    for (codes, text, expected) in [
+        (["abc", "abcdef"], "abcdef is spent", "[redacted] is spent"),
+        (["abcdef", "abc"], "abcdef is spent", "[redacted] is spent"),
+        (["abcd", "cdef"], "abcdef is spent", "[redacted] is spent"),
+        (["abcd", "abcd"], "ABCD is spent", "[redacted] is spent"),
+        (["ab cd", "x"], "ab cd is spent", "it exists already"),
+        (["redacted", "abcd"], "abcd is spent", "it exists already"),
+    ] {
+        let body = json!({
+            "error_type": "recovery_codes_already_exist",
+            "error_message": text,
+            "error_details": {"given": [text, {"again": text}]},
+        });
+        let peer = Peer::answering(json(400, &body.to_string())).await;
+        let facade = Facade::in_front_of(peer.addr).await;
+        let mut request = (Rpc::MIGRATE.request)("fresh");
+        request["recovery_codes"] = json!(codes);
+
+        let migrated = Rpc::MIGRATE.with(facade.channel().await, request).await;
+
+        let status = migrated.expect_err("a failure");
+        assert!(status.message().ends_with(expected), "{codes:?}: {}", status.message());
+        let details = String::from_utf8_lossy(status.details()).into_owned();
+        assert!(!details.contains("def"), "{details}");
+        assert_eq!(info(&status).reason, "RECOVERY_CODES_ALREADY_EXIST");
+    }
+}
+
+/// A code of one letter is legal. Once, each that was repeated made the text eight times as long.
+#[tokio::test]
+async fn secrets_that_are_in_every_word_cost_no_time_and_make_no_large_status() {
+    let error = json!({
+        "error_type": "member_not_found", "error_message": "no member here ".repeat(20_000),
+        "error_details": {"member": vec!["e"; 10_000]},
+    });
+    let peer = Peer::answering(json(404, &error.to_string())).await;
+    for (upstream, codes) in [
+        (support::sandbox().await, vec!["e"; 30]),
+        (support::sandbox().await, vec!["a", "b", "c", "d", "e", "[", "]"]),
+        (peer.addr, vec!["e"; 5_000]),
+        (peer.addr, ["mem", "emb", "mbe", "ber", "er h", "r her", "her", "ere"].repeat(200)),
+    ] {
+        let facade = Facade::in_front_of(upstream).await;
+        let mut request = (Rpc::MIGRATE.request)("nobody");
+        request["secret"] = json!("MZ77J2BROMKQ4MADZXT6WWXYNFHLEJSI");
+        let is_short = codes.iter().any(|code| code.len() == 1);
+        request["recovery_codes"] = json!(codes);
+        let start = Instant::now();
+
+        let migrated = Rpc::MIGRATE.with(facade.channel().await, request).await;
+
+        let status = migrated.expect_err("there is no such member");
+        assert_eq!(status.code(), Code::NotFound, "{status:?}");
+        assert_eq!(info(&status).reason, "MEMBER_NOT_FOUND");
+        assert!(!is_short || status.message() == "not found", "what cannot be masked is left out");
+        assert!(weight(&status) <= MAX_TRAILERS);
+        assert!(start.elapsed() < support::PATIENCE, "{:?}", start.elapsed());
+    }
+}
+
 /// What a peer may send as an error, from the likely to the absurd.
 fn any_error() -> impl Strategy<Value = (u16, Vec<u8>)> {
     let text = || prop_oneof![any::<String>(), "[a-z_]{1,30}", Just("\u{1F511}".repeat(2_000))];
@@ -451,7 +514,7 @@ fn whatever_stytch_answers_the_caller_gets_a_status_with_details_that_fits() {
 
         let info = info(&status);
         prop_assert!(!info.reason.is_empty() && !info.domain.is_empty());
-        prop_assert_ne!(info.upstream, "not_sent");
+        prop_assert_ne!(&info.upstream, "not_sent");
         prop_assert_eq!(info.http_status, Some(http_status.to_string()));
         prop_assert!(weight(&status) <= MAX_TRAILERS, "{} bytes", weight(&status));
     });
