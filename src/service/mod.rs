@@ -194,9 +194,9 @@ fn respond<Res: StytchResponse>(
     };
     match result {
         Ok(answer) => {
-            let request_id = MetadataValue::try_from(answer.request_id());
+            let request_id = status::request_id(answer.request_id());
             let mut response = Response::new(answer);
-            if let Ok(request_id) = request_id {
+            if let Some(request_id) = request_id {
                 response.metadata_mut().insert(status::REQUEST_ID, request_id);
             }
             replayed(response.metadata_mut());

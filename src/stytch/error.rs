@@ -9,8 +9,8 @@ use super::mask::Mask;
 
 /// The longest wait that Stytch may ask of a caller.
 const RETRY_AFTER_CAP: Duration = Duration::from_secs(60);
-/// The longest error type, identifier and address that are given out. Stytch's have half of that.
-const MAX_TYPE: usize = 64;
+/// The longest error type, identifier and address that are given out. Stytch's own are shorter by far.
+const MAX_TYPE: usize = 100;
 const MAX_ID: usize = 128;
 const MAX_URL: usize = 256;
 
@@ -195,6 +195,11 @@ impl Error {
             | Self::Foreign { .. }
             | Self::Unreadable { .. } => None,
         }
+    }
+
+    /// How long the answer asks to wait, at most 60 s.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.api()?.retry_after
     }
 
     /// The error that an answer other than 2xx stands for, without what `mask` covers.

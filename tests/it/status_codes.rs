@@ -235,6 +235,33 @@ async fn a_refusal_that_is_not_stytchs_is_our_misconfiguration() {
 }
 
 #[tokio::test]
+async fn a_refused_proof_is_named_as_the_field_that_the_request_has_it_in() {
+    let tokens = ["intermediate_session_token", "session_token", "session_jwt"];
+    for error_type in ["invalid_session_token", "too_many_session_arguments"] {
+        for (rpc, given) in [
+            (Rpc::AUTHENTICATE, &tokens[..1]),
+            (Rpc::AUTHENTICATE, &tokens[1..]),
+            (Rpc::RECOVER, &tokens[2..]),
+            (Rpc::CREATE, &tokens[..2]),
+            (Rpc::DELETE, &tokens[1..2]),
+        ] {
+            let peer = Peer::answering(error(400, error_type)).await;
+            let facade = Facade::in_front_of(peer.addr).await;
+            let mut request = (rpc.request)("fresh");
+            request["session_token"] = json!(null);
+            given.iter().for_each(|field| request[*field] = json!("a-token"));
+
+            let result = rpc.with(facade.channel().await, request).await;
+
+            let details = result.expect_err("a failure").get_error_details();
+            let violations = &details.bad_request().expect("a BadRequest").field_violations;
+            let named: Vec<_> = violations.iter().map(|it| it.field.as_str()).collect();
+            assert_eq!(named, given, "{} {error_type}", rpc.name);
+        }
+    }
+}
+
+#[tokio::test]
 async fn details_say_in_a_form_for_programs_what_the_error_is_about() {
     let mut exchange = Exchange::new().await;
     let request = || create("member-7");
@@ -354,7 +381,7 @@ async fn no_answer_of_stytch_makes_trailers_too_large() {
 
         let weight = weight(&status);
         assert!(weight <= MAX_TRAILERS, "{reason}: {weight} bytes");
-        assert!(!info(&status).reason.is_empty(), "{reason}");
+        assert!(is_reason(&info(&status).reason), "{reason}");
     }
 }
 
@@ -468,6 +495,46 @@ async fn secrets_that_are_in_every_word_cost_no_time_and_make_no_large_status() 
     }
 }
 
+#[tokio::test]
+async fn no_refusal_of_ours_makes_trailers_too_large_and_what_is_left_out_is_counted() {
+    let facade = Facade::in_front_of(support::Closed::new().addr).await;
+    let channel = facade.channel().await;
+    for (codes, count) in [
+        (vec![String::new(); 16], 16),
+        (vec![String::new(); 300], 300),
+        (vec![String::new(); 8_000], 8_000),
+        (vec!["\n".to_owned(); 5_000], 5_000),
+    ] {
+        let mut request = (Rpc::MIGRATE.request)("");
+        request["secret"] = json!("\n");
+        request["recovery_codes"] = json!(codes);
+
+        let status = Rpc::MIGRATE.with(channel.clone(), request).await.expect_err("a refusal");
+
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+        assert!(weight(&status) <= MAX_TRAILERS, "{} bytes", weight(&status));
+        let details = status.get_error_details();
+        let listed = &details.bad_request().expect("a BadRequest").field_violations;
+        assert_eq!(listed.len(), 16, "there is room for them");
+        assert_eq!((&*listed[0].field, &*listed[1].field), ("member_id", "secret"));
+        let more = (count + 2 - listed.len()).to_string();
+        assert!(status.message().ends_with(&format!(", and {more} more")), "{}", status.message());
+        assert_eq!(details.error_info().unwrap().metadata["more_violations"], more);
+    }
+}
+
+#[tokio::test]
+async fn an_identifier_too_long_for_metadata_does_not_cost_a_success_its_answer() {
+    let body = json!({"secret": "S", "request_id": "r".repeat(100_000)}).to_string();
+    let peer = Peer::answering(json(200, &body)).await;
+    let facade = Facade::in_front_of(peer.addr).await;
+
+    let answer = Rpc::CREATE.try_for(facade.channel().await, "fresh").await.expect("the secret");
+
+    assert_eq!(answer.get_ref()["secret"], "S");
+    assert_eq!(support::request_id(answer.metadata()), None);
+}
+
 /// What a peer may send as an error, from the likely to the absurd.
 fn any_error() -> impl Strategy<Value = (u16, Vec<u8>)> {
     let text = || prop_oneof![any::<String>(), "[a-z_]{1,30}", Just("\u{1F511}".repeat(2_000))];
@@ -513,11 +580,20 @@ fn whatever_stytch_answers_the_caller_gets_a_status_with_details_that_fits() {
         let status = runtime.block_on(exchange.status_for(http, create("fresh")));
 
         let info = info(&status);
-        prop_assert!(!info.reason.is_empty() && !info.domain.is_empty());
+        prop_assert!(is_reason(&info.reason), "{}", info.reason);
+        prop_assert!(!info.domain.is_empty());
         prop_assert_ne!(&info.upstream, "not_sent");
         prop_assert_eq!(info.http_status, Some(http_status.to_string()));
         prop_assert!(weight(&status) <= MAX_TRAILERS, "{} bytes", weight(&status));
     });
+}
+
+/// Whether `ErrorInfo` may have it.
+fn is_reason(reason: &str) -> bool {
+    let part = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
+    matches!(reason.as_bytes(), [first, middle @ .., last]
+        if first.is_ascii_uppercase() && part(*last) && (1..=61).contains(&middle.len())
+            && middle.iter().all(|byte| part(*byte) || *byte == b'_'))
 }
 
 /// What the trailers weigh, as HTTP/2 counts.
