@@ -159,9 +159,11 @@ impl Draft {
         let about = rule(&api.error_type).map_or(About::Nothing, |(_, about)| about);
         self.detail(about, reason.as_deref().unwrap_or(UNNAMED), request);
         self.reason = reason;
-        self.add(&api.error_message);
-        self.help = Some(api.error_url.clone()).filter(|url| !url.is_empty());
-        self.extras.clone_from(&api.error_details);
+        if self.row.reason != Case::CredentialsRejected.row().reason {
+            self.add(&api.error_message);
+            self.help = Some(api.error_url.clone()).filter(|url| !url.is_empty());
+            self.extras.clone_from(&api.error_details);
+        }
     }
 
     /// Adds the detail of the row.

@@ -237,7 +237,7 @@ impl Client {
         let body = read_body(answer).await;
         tracing::debug!(path, http_status = http_status.as_u16(), "Stytch answered");
         // Here rather than where statuses are made, so that logs have none of it either.
-        let mask = || Mask::new(request.secrets());
+        let mask = || self.mask(request, credentials);
         if !http_status.is_success() {
             let body = body.as_deref().map_err(|why| *why);
             return Err(Error::from_answer(http_status, &headers, body, mask));
@@ -254,6 +254,13 @@ impl Client {
             let request_id = request_id(answer.request_id().to_owned(), &mask());
             Err(unreadable(Unreadable::Incomplete, request_id))
         }
+    }
+
+    /// Covers the secrets of `request` and our own: those it was sent with, and those in force by now.
+    fn mask(&self, request: &impl StytchRequest, sent_with: &Credentials) -> Mask {
+        let current = self.0.credentials.get();
+        let ours = [sent_with.spellings(), current.spellings()].concat();
+        Mask::new(request.secrets().into_iter().chain(ours.iter().map(|it| it.as_str())))
     }
 
     /// `path` below the base URL, whose host is not parsed again.

@@ -8,6 +8,7 @@ use std::{
 };
 
 use proptest::{collection::vec, prelude::*, sample::subsequence};
+use secrecy::ExposeSecret as _;
 use serde_json::json;
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt as _;
@@ -17,7 +18,7 @@ use totp_facade::{
 };
 
 use crate::support::{
-    self, Facade, create, fixture, info,
+    self, Facade, Setup, create, fixture, info,
     peer::{Peer, answer, json},
     pushback,
     rpc::Rpc,
@@ -165,9 +166,15 @@ async fn every_example_error_maps_to_its_row() {
         assert_eq!(pushback(&status), expected_pushback, "{file}");
         let Ok(body) = serde_json::from_str::<serde_json::Value>(&body) else { continue };
         let details = status.get_error_details();
+        let is_about_us = reason == "UPSTREAM_CREDENTIALS_REJECTED";
         let request_id = body["request_id"].as_str().unwrap();
         assert_eq!(support::request_id(status.metadata()), Some(request_id), "{file}");
         assert_eq!(details.request_info().unwrap().request_id, request_id, "{file}");
+        if is_about_us {
+            assert!(details.help().is_none(), "{file}: Stytch's text is for the operator");
+            assert!(!status.message().contains(':'), "{file}: {}", status.message());
+            continue;
+        }
         let url = body.get("error_url").or(body.get("error_uri")).unwrap();
         assert_eq!(details.help().unwrap().links[0].url, *url, "{file}");
         let text = body.get("error_message").or(body.get("error_description")).unwrap();
@@ -492,6 +499,50 @@ async fn secrets_that_are_in_every_word_cost_no_time_and_make_no_large_status() 
         assert!(!is_short || status.message() == "not found", "what cannot be masked is left out");
         assert!(weight(&status) <= MAX_TRAILERS);
         assert!(start.elapsed() < support::PATIENCE, "{:?}", start.elapsed());
+    }
+}
+
+/// The ways in which text may repeat a secret.
+fn repeated(plain: &str) -> [String; 4] {
+    let base64 = data_encoding::BASE64.encode(plain.as_bytes());
+    let within = data_encoding::BASE64.encode(format!("a {plain} b").as_bytes());
+    [plain.to_owned(), plain.to_ascii_uppercase(), base64, within]
+}
+
+#[tokio::test]
+async fn our_own_credentials_echoed_by_stytch_are_masked_wherever_they_stand() {
+    let setup = Setup::new("127.0.0.1:1".parse().unwrap());
+    let secret = setup.stytch.secret.expose_secret().to_owned();
+    let user = setup.stytch.project_id;
+    let basic = data_encoding::BASE64.encode(format!("{user}:{secret}").as_bytes());
+    let mut exchange = Exchange::new().await;
+    for echo in repeated(&secret).into_iter().chain(repeated(&basic)) {
+        for error_type in ["brand_new", "unauthorized_credentials", echo.as_str()] {
+            let body = json!({
+                "error_type": error_type,
+                "error_message": format!("Basic {echo} is not known."),
+                "error_url": format!("https://stytch.com/docs?{echo}"),
+                "request_id": echo,
+                "error_details": {echo.as_str(): [{"given": format!("Basic {echo}")}]},
+            });
+
+            let status = exchange.status_for(json(400, &body.to_string()), create("fresh")).await;
+
+            let details = String::from_utf8_lossy(status.details());
+            let wire = format!("{status:?}{details}").to_ascii_lowercase();
+            let name: String = echo.chars().filter(char::is_ascii_alphanumeric).collect();
+            for part in [&echo, &name, &secret, &basic].map(|it| it.to_ascii_lowercase()) {
+                assert!(!wire.contains(&part), "{error_type}: {part} in {wire}");
+            }
+            match info(&status).reason.as_str() {
+                "UPSTREAM_CREDENTIALS_REJECTED" => {
+                    assert_eq!(status.message(), "Stytch refuses the credentials of this service");
+                    assert!(!wire.contains("redacted"), "our text alone: {wire}");
+                }
+                reason if error_type == echo => assert_eq!(reason, "UNNAMED_ERROR"),
+                _ => assert!(status.message().ends_with(" is not known."), "{}", status.message()),
+            }
+        }
     }
 }
 
