@@ -147,8 +147,10 @@ impl Draft {
         if let Error::CircuitOpen { wait, sent: false } = error {
             self.wait = Some(*wait);
         }
-        if self.row.pushback == Pushback::RetryAfter {
-            self.wait = error.retry_after();
+        match self.row.pushback {
+            Pushback::RetryAfter => self.wait = error.retry_after(),
+            Pushback::After(_) => self.wait = self.wait.max(error.retry_after()),
+            Pushback::None | Pushback::Never => {}
         }
         let Some(api) = error.api() else { return };
 

@@ -18,7 +18,7 @@ use crate::{
     access::Refusal,
     idempotency,
     proto::StytchRequest,
-    stytch::{ApiError, Effect, Error, OPEN_FOR, Upstream},
+    stytch::{ApiError, Effect, Error, OPEN_FOR, Unreadable, Upstream},
 };
 use details::{Draft, PUSHBACK};
 pub use details::{Facts, MAX_TRAILERS, MAX_VIOLATIONS, REQUEST_ID, request_id};
@@ -51,8 +51,11 @@ pub enum Case {
     LockedOut,
     CredentialsRejected,
     WrongRoute,
+    Throttled,
+    Intercepted,
     ForeignAnswer,
     UnreadableAnswer,
+    EmptyAnswer,
     OutcomeUnknown,
     ReadFailed,
     Unreachable,
@@ -116,7 +119,7 @@ pub enum Detail {
 
 impl Case {
     /// Every row, in the order in which they are published.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 34] = [
         Self::CallerUnknown,
         Self::CallerUntold,
         Self::CallerNotAllowed,
@@ -134,8 +137,11 @@ impl Case {
         Self::LockedOut,
         Self::CredentialsRejected,
         Self::WrongRoute,
+        Self::Throttled,
+        Self::Intercepted,
         Self::ForeignAnswer,
         Self::UnreadableAnswer,
+        Self::EmptyAnswer,
         Self::OutcomeUnknown,
         Self::ReadFailed,
         Self::Unreachable,
@@ -165,7 +171,12 @@ impl Case {
                 Effect::Mutates => Self::OutcomeUnknown,
                 Effect::Reads => Self::ReadFailed,
             },
+            Error::Intercepted { http_status, .. } if http_status.as_u16() == 429 => {
+                Self::Throttled
+            }
+            Error::Intercepted { .. } => Self::Intercepted,
             Error::Foreign { .. } => Self::ForeignAnswer,
+            Error::Unreadable { why: Unreadable::Empty, .. } => Self::EmptyAnswer,
             Error::Unreadable { .. } => Self::UnreadableAnswer,
             Error::Rejected(api) => Self::of_rejection(api),
         }
@@ -255,12 +266,21 @@ impl Case {
             Self::WrongRoute => row(Internal, STYTCHS, Rejected, Never, Detail::None,
                 "Stytch does not know the route: this service has a wrong base URL",
                 "the base URL of this service is wrong"),
+            Self::Throttled => row(ResourceExhausted, Some("UPSTREAM_RATE_LIMITED"), Rejected, RetryAfter, Detail::None,
+                "A 429 that is not Stytch's: a rate limit of something in front of it, which passed nothing on",
+                "a rate limit in front of Stytch is reached; nothing was done"),
+            Self::Intercepted => row(Internal, Some("UPSTREAM_REQUEST_INTERCEPTED"), Rejected, Never, Detail::None,
+                "A 407, 413, 414, 421, 425, 431 or 511 that is not Stytch's: something in front of it, which passed nothing on",
+                "something in front of Stytch refuses the requests of this service; nothing was done"),
             Self::ForeignAnswer => row(Internal, UNREADABLE, Unknown, Never, Detail::None,
-                "A redirect, or a 4xx that is not Stytch's: likely a wrong base URL or a proxy",
+                "A redirect, or another 4xx that is not Stytch's: likely a wrong base URL or a proxy",
                 "something other than Stytch's API answered; is the base URL of this service right?"),
             Self::UnreadableAnswer => row(Internal, UNREADABLE, Unknown, Never, Detail::None,
                 "A success that is cut short, too long, not JSON, or without its essential field",
                 "Stytch's answer cannot be read; the outcome is unknown"),
+            Self::EmptyAnswer => row(Internal, UNREADABLE, Unknown, Never, Detail::None,
+                "A success without an answer (204, 205, or no body): most likely it has taken effect, but Stytch never answers so",
+                "a success without an answer, which Stytch never gives; most likely the call has taken effect"),
             Self::OutcomeUnknown => row(UnknownCode, OUTCOME, Unknown, Never, Detail::None,
                 "Stytch failed (5xx, 499) or the connection broke after the request was sent",
                 "the outcome is unknown; the call may have taken effect"),

@@ -246,8 +246,11 @@ impl Client {
         let dropped = |field: &str| {
             tracing::warn!(path, field, "left unset: Stytch sent a value of an unexpected type");
         };
-        let answer: Res =
-            body.and_then(|body| decode(&body, dropped)).map_err(|why| unreadable(why, None))?;
+        let read = |body: Bytes| match body.is_empty() {
+            true => Err(Unreadable::Empty),
+            false => decode(&body, dropped),
+        };
+        let answer: Res = body.and_then(read).map_err(|why| unreadable(why, None))?;
         if (endpoint.is_complete)(&answer) {
             Ok(answer)
         } else {

@@ -19,7 +19,7 @@ const MAX_URL: usize = 256;
 pub enum Upstream {
     /// Provably nothing reached Stytch.
     NotSent,
-    /// Stytch answered, and did nothing.
+    /// Stytch, or something in front of it, answered that nothing was done.
     Rejected,
     /// The request was sent and may have taken effect.
     Unknown,
@@ -73,13 +73,24 @@ pub enum Error {
     #[error("Stytch refused with {} {}", .0.http_status.as_u16(), .0.error_type)]
     Rejected(Box<ApiError>),
 
-    /// A failure at Stytch (5xx, 408, 499) that does not say whether anything was done.
+    /// Refused by something in front of Stytch, with a status that says that it passed nothing on.
+    #[error("refused with {} by something in front of Stytch", .http_status.as_u16())]
+    Intercepted {
+        /// The HTTP status.
+        http_status: StatusCode,
+        /// How long it asks to wait, at most 60 s.
+        retry_after: Option<Duration>,
+    },
+
+    /// A failure (5xx, 408, 499) that does not say whether anything was done.
     #[error("Stytch failed with {}", .http_status.as_u16())]
     Failed {
         /// The HTTP status.
         http_status: StatusCode,
         /// Its error, where the answer was Stytch's and not a proxy's.
         api: Option<Box<ApiError>>,
+        /// How long the answer asks to wait, at most 60 s.
+        retry_after: Option<Duration>,
     },
 
     /// A redirect, or a refusal that is not Stytch's: whoever answered is not the API.
@@ -110,6 +121,9 @@ pub enum Unreadable {
     /// More bytes than any answer of Stytch's has.
     #[error("it is too long")]
     TooLong,
+    /// Nothing came, as with HTTP 204.
+    #[error("it is empty")]
+    Empty,
     /// Not a JSON object.
     #[error("it is not a JSON object")]
     NotJson,
@@ -145,7 +159,7 @@ impl Error {
             Self::Unreachable(_)
             | Self::CircuitOpen { sent: false, .. }
             | Self::TimedOut { sent: false } => Upstream::NotSent,
-            Self::Rejected(_) => Upstream::Rejected,
+            Self::Rejected(_) | Self::Intercepted { .. } => Upstream::Rejected,
             Self::CircuitOpen { sent: true, .. }
             | Self::TimedOut { sent: true }
             | Self::Disconnected(_)
@@ -165,6 +179,7 @@ impl Error {
             | Self::CircuitOpen { .. }
             | Self::TimedOut { .. }
             | Self::Disconnected(_)
+            | Self::Intercepted { .. }
             | Self::Foreign { .. } => self.api()?.request_id.as_deref(),
         }
     }
@@ -174,6 +189,7 @@ impl Error {
         match self {
             Self::Rejected(api) => Some(api.http_status),
             Self::Failed { http_status, .. }
+            | Self::Intercepted { http_status, .. }
             | Self::Foreign { http_status }
             | Self::Unreadable { http_status, .. } => Some(*http_status),
             Self::Unreachable(_)
@@ -192,6 +208,7 @@ impl Error {
             | Self::CircuitOpen { .. }
             | Self::TimedOut { .. }
             | Self::Disconnected(_)
+            | Self::Intercepted { .. }
             | Self::Foreign { .. }
             | Self::Unreadable { .. } => None,
         }
@@ -199,7 +216,18 @@ impl Error {
 
     /// How long the answer asks to wait, at most 60 s.
     pub fn retry_after(&self) -> Option<Duration> {
-        self.api()?.retry_after
+        match self {
+            Self::Rejected(api) => api.retry_after,
+            Self::Failed { retry_after, .. } | Self::Intercepted { retry_after, .. } => {
+                *retry_after
+            }
+            Self::Unreachable(_)
+            | Self::CircuitOpen { .. }
+            | Self::TimedOut { .. }
+            | Self::Disconnected(_)
+            | Self::Foreign { .. }
+            | Self::Unreadable { .. } => None,
+        }
     }
 
     /// The error that an answer other than 2xx stands for, without what `mask` covers.
@@ -210,18 +238,34 @@ impl Error {
         mask: impl FnOnce() -> Mask,
     ) -> Self {
         let body = body.ok().and_then(|body| serde_json::from_slice(body).ok());
-        let api = body.and_then(|body| ApiError::read(http_status, headers, body, mask));
-        let api = api.map(Box::new);
-        if http_status.is_server_error() {
-            return Self::Failed { http_status, api };
-        }
-        match api {
+        let retry_after = retry_after(headers, SystemTime::now());
+        let api = body.and_then(|body| ApiError::read(http_status, retry_after, body, mask));
+        match api.map(Box::new) {
+            None if is_interception(http_status) => Self::Intercepted { http_status, retry_after },
+            api if http_status.is_server_error() || is_giving_up(http_status) => {
+                Self::Failed { http_status, api, retry_after }
+            }
             None => Self::Foreign { http_status },
             Some(_) if http_status.is_redirection() => Self::Foreign { http_status },
-            Some(api) if api.outcome_is_unknown() => Self::Failed { http_status, api: Some(api) },
+            Some(api) if api.outcome_is_unknown() => {
+                Self::Failed { http_status, api: Some(api), retry_after }
+            }
             Some(api) => Self::Rejected(api),
         }
     }
+}
+
+/// Whether a status by itself says that whoever sent it passed nothing on: it wants to be asked as a proxy (407)
+/// or a portal (511), finds the request too large (413, 414, 431) or too early (425), is not meant by it (421),
+/// or will have no more of them now (429). Any other may come from behind it, too.
+fn is_interception(http_status: StatusCode) -> bool {
+    matches!(http_status.as_u16(), 407 | 413 | 414 | 421 | 425 | 429 | 431 | 511)
+}
+
+/// Whether a status says that somebody stopped waiting: for the request (408), or for its sender (499). It may
+/// have been passed on by then.
+fn is_giving_up(http_status: StatusCode) -> bool {
+    matches!(http_status.as_u16(), 408 | 499)
 }
 
 /// Error types that say that the project's own credentials are at fault.
@@ -242,7 +286,7 @@ impl ApiError {
 
     fn read(
         http_status: StatusCode,
-        headers: &HeaderMap,
+        retry_after: Option<Duration>,
         mut body: Map<String, Value>,
         mask: impl FnOnce() -> Mask,
     ) -> Option<Self> {
@@ -271,17 +315,16 @@ impl ApiError {
                 Some(Value::Object(details)) => mask.object(&details),
                 _ => None,
             },
-            retry_after: retry_after(headers, SystemTime::now()),
+            retry_after,
         })
     }
 
     /// These say that Stytch gave up, not that it refused, whichever status they come with.
     fn outcome_is_unknown(&self) -> bool {
-        matches!(self.http_status.as_u16(), 408 | 499)
-            || matches!(
-                self.error_type.as_str(),
-                "client_closed_request" | "internal_server_error" | "server_unavailable"
-            )
+        matches!(
+            self.error_type.as_str(),
+            "client_closed_request" | "internal_server_error" | "server_unavailable"
+        )
     }
 }
 

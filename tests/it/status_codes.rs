@@ -229,7 +229,7 @@ async fn an_error_type_decides_before_its_affix_and_its_affix_before_the_http_st
 #[tokio::test]
 async fn a_refusal_that_is_not_stytchs_is_our_misconfiguration() {
     let mut exchange = Exchange::new().await;
-    for http_status in [400, 401, 403, 404, 409, 429] {
+    for http_status in [301, 400, 401, 402, 403, 404, 405, 409, 418, 451] {
         for body in ["", "<html></html>", "[]", "{}", r#"{"message": "no"}"#] {
             let status = exchange.status_for(json(http_status, body), create("fresh")).await;
 
@@ -237,6 +237,111 @@ async fn a_refusal_that_is_not_stytchs_is_our_misconfiguration() {
             assert_eq!(info(&status).reason, "UPSTREAM_ANSWER_UNREADABLE");
             assert_eq!(info(&status).upstream, "unknown");
             assert_eq!(pushback(&status), Some("-1"));
+        }
+    }
+}
+
+/// What something in front of Stytch may send.
+const FOREIGN: [&str; 5] = ["", "<html></html>", "[]", "{}", r#"{"message": "no"}"#];
+
+#[tokio::test]
+async fn a_429_that_is_not_stytchs_passed_nothing_on_and_says_when_to_retry() {
+    let mut exchange = Exchange::new().await;
+    for body in FOREIGN {
+        for (header, expected) in [("", None), ("retry-after: 3\r\n", Some(3_000..=3_600))] {
+            let status = exchange.status_for(answer(429, header, body), create("fresh")).await;
+
+            assert_eq!(status.code(), Code::ResourceExhausted, "{body}");
+            let info = info(&status);
+            assert_eq!((&*info.reason, &*info.upstream), ("UPSTREAM_RATE_LIMITED", "rejected"));
+            assert_eq!((&*info.domain, info.http_status.as_deref()), ("totp-facade", Some("429")));
+            let millis = pushback(&status).map(|millis| millis.parse::<u128>().unwrap());
+            let delay =
+                status.get_error_details().retry_info().map(|info| info.retry_delay.unwrap());
+            assert_eq!(millis, delay.map(|delay| delay.as_millis()), "{body}");
+            assert_eq!(millis.is_some(), expected.is_some(), "{body}");
+            assert!(expected.is_none_or(|it| it.contains(&millis.unwrap())), "{millis:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_something_in_front_of_stytch_refuses_was_not_done_and_not_by_the_callers_fault() {
+    let mut exchange = Exchange::new().await;
+    for http_status in [407, 413, 414, 421, 425, 431, 511] {
+        for body in FOREIGN {
+            let status = exchange.status_for(json(http_status, body), create("fresh")).await;
+
+            assert_eq!(status.code(), Code::Internal, "{http_status} {body}");
+            let info = info(&status);
+            assert_eq!(info.reason, "UPSTREAM_REQUEST_INTERCEPTED", "{http_status} {body}");
+            assert_eq!(info.upstream, "rejected", "{http_status} {body}");
+            assert_eq!(pushback(&status), Some("-1"), "{http_status} {body}");
+        }
+        // What Stytch itself says is found in the table, as ever.
+        let status = exchange.status_for(error(http_status, "brand_new"), create("fresh")).await;
+        let expected = if http_status == 511 { Code::Unknown } else { Code::FailedPrecondition };
+        assert_eq!(status.code(), expected, "{http_status}");
+    }
+}
+
+#[tokio::test]
+async fn a_408_or_499_of_whoever_leaves_the_outcome_unknown() {
+    let mut exchange = Exchange::new().await;
+    for (http_status, code, reason) in [
+        (408, Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
+        (499, Code::Unknown, "OUTCOME_UNKNOWN"),
+    ] {
+        for body in FOREIGN {
+            let status = exchange.status_for(json(http_status, body), create("fresh")).await;
+
+            assert_eq!(status.code(), code, "{http_status} {body}");
+            let info = info(&status);
+            assert_eq!((&*info.reason, &*info.upstream), (reason, "unknown"), "{http_status}");
+            assert_eq!(pushback(&status), Some("-1"), "{http_status} {body}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_success_without_an_answer_says_that_it_most_likely_took_effect() {
+    for rpc in Rpc::ALL {
+        for answer in [
+            "HTTP/1.1 204 No Content\r\n\r\n".to_owned(),
+            answer(205, "", ""),
+            answer(200, "content-type: application/json\r\n", ""),
+        ] {
+            let mut peer = Peer::answering(answer.clone()).await;
+            let facade = Facade::in_front_of(peer.addr).await;
+
+            let result = rpc.try_for(facade.channel().await, "fresh").await;
+
+            let status = result.expect_err("there is no answer");
+            let what = format!("{} {answer}", rpc.name);
+            assert_eq!(status.code(), Code::Internal, "{what}");
+            let info = info(&status);
+            assert_eq!(info.reason, "UPSTREAM_ANSWER_UNREADABLE", "{what}");
+            assert_eq!(info.upstream, "unknown", "{what}");
+            assert_eq!(pushback(&status), Some("-1"), "{what}");
+            assert!(status.message().ends_with("most likely the call has taken effect"), "{what}");
+            peer.request().await;
+            assert_eq!(peer.pending(), 0, "{what}: sent once");
+        }
+    }
+}
+
+#[tokio::test]
+async fn retry_after_of_a_failure_is_honoured_for_what_only_reads_and_for_nothing_else() {
+    for http_status in [502, 503] {
+        for rpc in [Rpc::GET, Rpc::CREATE] {
+            let peer = Peer::answering(answer(http_status, "retry-after: 30\r\n", "")).await;
+            let facade = Facade::in_front_of(peer.addr).await;
+
+            let status = rpc.try_for(facade.channel().await, "fresh").await.expect_err("a failure");
+
+            assert_eq!(info(&status).upstream, "unknown");
+            let millis: i64 = pushback(&status).unwrap().parse().unwrap();
+            assert!(if rpc.reads { millis >= 30_000 } else { millis == -1 }, "{millis}");
         }
     }
 }
