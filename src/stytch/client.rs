@@ -244,6 +244,7 @@ impl Client {
         }
         let unreadable = |why, request_id| Error::Unreadable { http_status, request_id, why };
         let dropped = |field: &str| {
+            self.0.metrics.upstream_unset_fields.inc();
             tracing::warn!(path, field, "left unset: Stytch sent a value of an unexpected type");
         };
         let read = |body: Bytes| match body.is_empty() {

@@ -691,6 +691,23 @@ async fn an_identifier_too_long_for_metadata_does_not_cost_a_success_its_answer(
     assert_eq!(support::request_id(answer.metadata()), None);
 }
 
+#[tokio::test]
+async fn an_odd_field_that_is_left_unset_is_counted() {
+    let body = json!({"secret": "S", "member": {"is_admin": "yes", "created_at": "soon"}});
+    let peer = Peer::answering(json(200, &body.to_string())).await;
+    let facade = Facade::in_front_of(peer.addr).await;
+    let page = async || {
+        let page = reqwest::get(format!("http://{}/metrics", facade.admin)).await.unwrap();
+        page.text().await.unwrap()
+    };
+    assert!(page().await.contains("totp_facade_upstream_unset_fields_total 0\n"));
+
+    Rpc::CREATE.try_for(facade.channel().await, "fresh").await.expect("the secret");
+
+    let page = page().await;
+    assert!(page.contains("totp_facade_upstream_unset_fields_total 2\n"), "{page}");
+}
+
 /// What a peer may send as an error, from the likely to the absurd.
 fn any_error() -> impl Strategy<Value = (u16, Vec<u8>)> {
     let text = || prop_oneof![any::<String>(), "[a-z_]{1,30}", Just("\u{1F511}".repeat(2_000))];
