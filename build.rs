@@ -21,6 +21,9 @@ use protox::prost_reflect::{
 
 const ROOT: &str = "proto";
 
+/// The fields of a request that say whose login this is, each enough by itself.
+const PROOFS: [&str; 3] = ["intermediate_session_token", "session_token", "session_jwt"];
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={ROOT}");
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
@@ -224,6 +227,14 @@ fn write_request(code: &mut String, message: &MessageDescriptor) -> Result<(), B
             writeln!(secrets, "        secrets.push(self.{name}.as_str());")?;
         }
     }
+    let proofs: String = message
+        .fields()
+        .filter(|field| PROOFS.contains(&field.name()))
+        .map(|field| {
+            let name = rust_field(&field);
+            format!("(\"{name}\", self.{name}.as_ref().is_some_and(|it| !it.is_empty())), ")
+        })
+        .collect();
     writeln!(
         code,
         "impl crate::proto::StytchRequest for {} {{
@@ -234,6 +245,7 @@ fn write_request(code: &mut String, message: &MessageDescriptor) -> Result<(), B
         let mut secrets = ::std::vec::Vec::new();
 {secrets}        secrets
     }}
+    fn proofs(&self) -> ::std::vec::Vec<(&'static str, bool)> {{ ::std::vec![{proofs}] }}
 }}",
         rust_path(message)
     )?;

@@ -23,6 +23,8 @@ pub struct Metrics(Arc<Counters>);
 pub struct Counters {
     /// Attempts at Stytch after the first of their call.
     pub upstream_retries: Counter,
+    /// Fields of answers left unset, for Stytch sent a value of an unexpected type.
+    pub upstream_unset_fields: Counter,
     /// 1 while the circuit breaker is open.
     pub breaker_open: Gauge,
     /// How often it has opened.
@@ -97,6 +99,11 @@ impl Metrics {
                 "upstream_retries",
                 "Attempts at Stytch after the first of their call",
                 &self.upstream_retries,
+            ),
+            (
+                "upstream_unset_fields",
+                "Fields of answers left unset, for Stytch sent a value of an unexpected type",
+                &self.upstream_unset_fields,
             ),
             (
                 "upstream_breaker_openings",

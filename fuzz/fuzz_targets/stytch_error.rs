@@ -4,16 +4,17 @@
 use http::{HeaderMap, StatusCode};
 use libfuzzer_sys::fuzz_target;
 use totp_facade::{
-    proto::stytch::b2b::totp::v1::CreateRequest,
+    proto::{StytchRequest as _, stytch::b2b::totp::v1::CreateRequest},
     status::{self, MAX_TRAILERS},
-    stytch::{Effect, Error},
+    stytch::{Effect, Error, Mask},
 };
 
 fuzz_target!(|input: (u16, &[u8])| {
     let (status, body) = input;
     let Ok(status) = StatusCode::from_u16(300 + status % 300) else { return };
-    let error = Error::from_answer(status, &HeaderMap::new(), Ok(body));
     let request = CreateRequest { session_token: Some("token".into()), ..Default::default() };
+    let mask = || Mask::new(request.secrets());
+    let error = Error::from_answer(status, &HeaderMap::new(), Ok(body), mask);
     for effect in [Effect::Mutates, Effect::Reads] {
         let status = status::upstream(&error, effect, &request);
         let mut trailers = HeaderMap::new();

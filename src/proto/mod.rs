@@ -51,6 +51,9 @@ pub trait StytchRequest {
 
     /// Values that must not come back in an error text.
     fn secrets(&self) -> Vec<&str>;
+
+    /// The fields that can say whose login this is, and whether they are set.
+    fn proofs(&self) -> Vec<(&'static str, bool)>;
 }
 
 /// A request with a description of its fields. Implemented by `build.rs`.

@@ -63,10 +63,6 @@ fn name_of<S: NamedService>(_: &S) -> &'static str {
     S::NAME
 }
 
-/// The longest of Stytch's identifiers that is repeated as metadata, of which clients take a few KiB. They have
-/// some 50 characters.
-const MAX_REQUEST_ID: usize = 256;
-
 /// What all services are made of: check, call, answer.
 #[derive(Clone, Debug)]
 pub struct Handler {
@@ -199,8 +195,7 @@ fn respond<Res: StytchResponse>(
     };
     match result {
         Ok(answer) => {
-            let request_id = Some(answer.request_id()).filter(|id| id.len() <= MAX_REQUEST_ID);
-            let request_id = request_id.and_then(|id| MetadataValue::try_from(id).ok());
+            let request_id = status::request_id(answer.request_id());
             let mut response = Response::new(answer);
             if let Some(request_id) = request_id {
                 response.metadata_mut().insert(status::REQUEST_ID, request_id);

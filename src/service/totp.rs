@@ -87,9 +87,7 @@ impl Validate for AuthenticateRequest {
 impl Validate for MigrateRequest {
     fn validate(&self, violations: &mut Violations) {
         violations.required("secret", &self.secret);
-        for (index, code) in self.recovery_codes.iter().enumerate() {
-            violations.required(&format!("recovery_codes[{index}]"), code);
-        }
+        violations.all_required("recovery_codes", &self.recovery_codes);
     }
 }
 

@@ -11,7 +11,7 @@ use tonic::{Status, metadata::MetadataMap};
 use crate::{
     idempotency::{self, Key},
     proto::StytchRequest,
-    status::{self, Violation},
+    status::{self, MAX_VIOLATIONS, Violation},
     stytch::Endpoint,
 };
 
@@ -23,9 +23,13 @@ pub trait Validate {
     }
 }
 
-/// What is wrong with a request. The descriptions hold no value of the request.
+/// What is wrong with a request. The descriptions hold no value of the request. Of many, the first are kept and
+/// the others counted.
 #[derive(Debug, Default)]
-pub struct Violations(Vec<Violation>);
+pub struct Violations {
+    kept: Vec<Violation>,
+    more: usize,
+}
 
 impl Violations {
     /// Everything that is wrong with `request`, which goes to `endpoint`.
@@ -61,6 +65,16 @@ impl Violations {
             self.add(field, "is required");
         }
         self.text(field, value);
+    }
+
+    /// Texts that each have to be there.
+    pub fn all_required(&mut self, field: &str, values: &[String]) {
+        for (index, value) in values.iter().enumerate() {
+            // Its name is put together only when something is wrong with it.
+            if value.is_empty() || has_control(value) {
+                self.required(&format!("{field}[{index}]"), value);
+            }
+        }
     }
 
     /// Free text that may be left out.
@@ -143,13 +157,17 @@ impl Violations {
     }
 
     fn text(&mut self, field: &str, value: &str) {
-        if value.chars().any(char::is_control) {
+        if has_control(value) {
             self.add(field, "must not contain control characters");
         }
     }
 
     fn add(&mut self, field: &str, description: &str) {
-        self.0.push(Violation::new(field, description));
+        if self.kept.len() < MAX_VIOLATIONS {
+            self.kept.push(Violation::new(field, description));
+        } else {
+            self.more += 1;
+        }
     }
 
     /// One status for all of them.
@@ -158,6 +176,11 @@ impl Violations {
     ///
     /// `INVALID_ARGUMENT` when there are any.
     pub fn into_result(self) -> Result<(), Status> {
-        if self.0.is_empty() { Ok(()) } else { Err(status::invalid(self.0)) }
+        let Self { kept, more } = self;
+        if kept.is_empty() { Ok(()) } else { Err(status::invalid_and_more(kept, more)) }
     }
+}
+
+fn has_control(text: &str) -> bool {
+    text.chars().any(char::is_control)
 }

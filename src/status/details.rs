@@ -1,22 +1,21 @@
 //! Puts a status together: rich details, trailers, and the bounds on both.
 //!
 //! gRPC's C core and Java refuse more than 8 KiB of metadata and lose the whole status beyond that,
-//! so all trailers together stay under [`MAX_TRAILERS`], whatever Stytch sent.
+//! so all trailers together stay under [`MAX_TRAILERS`], whatever Stytch sent and whatever is put in here.
 
-use std::time::Duration;
+use std::{collections::HashMap, fmt::Write as _, time::Duration};
 
 use bytes::Bytes;
 use prost::Message as _;
 use serde_json::{Map, Value};
 use tonic::{
     Code, Status,
-    metadata::{MetadataMap, MetadataValue},
+    metadata::{Ascii, MetadataMap, MetadataValue},
 };
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _, pb};
 
-use super::{Case, Detail, Pushback, Row, rule};
+use super::{About, Case, Detail, Pushback, Row, rule};
 use crate::{
-    idempotency,
     proto::{StytchRequest, json::object},
     stytch::{Error, Upstream},
 };
@@ -34,16 +33,19 @@ const UNNAMED: &str = "UNNAMED_ERROR";
 /// The most that the trailers of one answer may weigh, in bytes as HTTP/2 counts them.
 pub const MAX_TRAILERS: usize = 4096;
 
-/// What `idempotent-replayed: true` weighs, which a repetition adds.
-const REPLAYED_WEIGHT: usize = idempotency::REPLAYED.len() + "true".len() + 32;
+/// What else may come with them, by the same count: `idempotent-replayed`, which a repetition adds, and
+/// `content-type` and `date`, as those of a refusal are headers too.
+const RESERVED: usize = 256;
 
-// What foreign text may take, in bytes. Together they stay below MAX_TRAILERS even when every byte of
-// the message has to be percent-encoded; the test `no_answer_of_stytch_makes_trailers_too_large`
-// holds them to it.
+// What a part may take, in bytes. Whatever they add up to, `Draft::finish` keeps the whole below MAX_TRAILERS.
 const MAX_MESSAGE: usize = 300;
-const MAX_NAME: usize = 64;
 const MAX_ID: usize = 128;
-const MAX_URL: usize = 256;
+const MAX_FIELD: usize = 64;
+const MAX_DESCRIPTION: usize = 160;
+/// How many violations are listed at most.
+pub const MAX_VIOLATIONS: usize = 16;
+/// The longest `ErrorInfo.reason`, as its specification says.
+const MAX_REASON: usize = 63;
 
 /// What a status of ours says of its call, read back from its details.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,11 +75,16 @@ impl Facts {
 pub(super) struct Draft {
     row: Row,
     code: Code,
-    message: String,
+    /// What the message says after its stable part.
+    more: String,
     details: ErrorDetails,
+    violations: Vec<FieldViolation>,
+    /// Violations that are not listed.
+    unlisted: usize,
     metadata: Vec<(&'static str, String)>,
     reason: Option<String>,
     request_id: Option<String>,
+    help: Option<String>,
     wait: Option<Duration>,
     extras: Option<Map<String, Value>>,
 }
@@ -88,11 +95,14 @@ impl Draft {
         Self {
             row,
             code: row.code,
-            message: row.message.to_owned(),
+            more: String::new(),
             details: ErrorDetails::new(),
+            violations: Vec::new(),
+            unlisted: 0,
             metadata: vec![("upstream", row.upstream.as_str().to_owned())],
             reason: None,
             request_id: None,
+            help: None,
             wait: match row.pushback {
                 Pushback::After(wait) => Some(wait),
                 Pushback::None | Pushback::Never | Pushback::RetryAfter => None,
@@ -103,22 +113,26 @@ impl Draft {
 
     pub(super) fn replace(&mut self, code: Code, message: &str) {
         self.code = code;
-        self.message = cut(message, MAX_MESSAGE).to_owned();
+        self.add(message);
     }
 
     /// Says more, after the stable part of the message.
-    pub(super) fn add(&mut self, why: &str) {
-        self.message = format!("{}: {why}", self.message);
+    pub(super) fn add(&mut self, more: &str) {
+        cut(more, MAX_MESSAGE).clone_into(&mut self.more);
     }
 
     pub(super) fn wait(&mut self, wait: Duration) {
         self.wait = Some(wait);
     }
 
-    pub(super) fn violations(&mut self, violations: Vec<FieldViolation>) {
-        let fields: Vec<_> = violations.iter().map(|violation| violation.field.as_str()).collect();
-        self.message = format!("{}: {}", self.message, fields.join(", "));
-        self.details.set_bad_request(violations);
+    /// Lists violations, of which there are `unlisted` more.
+    pub(super) fn violations(&mut self, violations: Vec<FieldViolation>, unlisted: usize) {
+        self.unlisted = unlisted + violations.len().saturating_sub(MAX_VIOLATIONS);
+        let bounded = |violation: FieldViolation| {
+            let field = cut(&violation.field, MAX_FIELD);
+            FieldViolation::new(field, cut(&violation.description, MAX_DESCRIPTION))
+        };
+        self.violations = violations.into_iter().take(MAX_VIOLATIONS).map(bounded).collect();
     }
 
     /// Adds what the upstream error says.
@@ -126,101 +140,176 @@ impl Draft {
         if let Some(http_status) = error.http_status() {
             self.metadata.push(("http_status", http_status.as_u16().to_string()));
         }
-        self.request_id = error.request_id().filter(|id| is_header(id)).map(ToOwned::to_owned);
+        self.request_id = error.request_id().map(ToOwned::to_owned);
         if let Some(id) = &self.request_id {
             self.details.set_request_info(id, "");
         }
         if let Error::CircuitOpen { wait, sent: false } = error {
             self.wait = Some(*wait);
         }
+        match self.row.pushback {
+            Pushback::RetryAfter => self.wait = error.retry_after(),
+            Pushback::After(_) => self.wait = self.wait.max(error.retry_after()),
+            Pushback::None | Pushback::Never => {}
+        }
         let Some(api) = error.api() else { return };
 
-        let secrets = request.secrets();
-        let error_type = name(&api.error_type);
-        let text = mask(&api.error_message, &secrets);
-        let text = cut(&text, MAX_MESSAGE);
-        if !text.is_empty() {
-            self.message = format!("{}: {text}", self.message);
+        if !api.error_type.is_empty() {
+            self.metadata.push(("error_type", api.error_type.clone()));
         }
-        if self.row.pushback == Pushback::RetryAfter {
-            self.wait = api.retry_after;
+        let reason = reason(&api.error_type);
+        let about = rule(&api.error_type).map_or(About::Nothing, |(_, about)| about);
+        self.detail(about, reason.as_deref().unwrap_or(UNNAMED), request);
+        self.reason = reason;
+        if self.row.reason != Case::CredentialsRejected.row().reason {
+            self.add(&api.error_message);
+            self.help = Some(api.error_url.clone()).filter(|url| !url.is_empty());
+            self.extras.clone_from(&api.error_details);
         }
-        let url = &api.error_url;
-        if is_header(url) && mask(url, &secrets) == *url {
-            self.details.add_help_link("Stytch's documentation of this error", url);
-        }
-        let reason = error_type.to_ascii_uppercase();
-        self.detail(rule(&error_type).map_or("", |(_, subject)| subject), &reason, request);
-        self.extras = api.error_details.as_ref().map(|extras| mask_object(extras, &secrets));
-        self.metadata.push(("error_type", error_type));
-        self.reason = Some(reason);
     }
 
-    /// Adds the detail of the row. `subject` is what the error is about, empty when it does not say.
-    fn detail(&mut self, subject: &str, reason: &str, request: &dyn StytchRequest) {
+    /// Adds the detail of the row.
+    fn detail(&mut self, about: About<'_>, reason: &str, request: &dyn StytchRequest) {
         let message = self.row.message;
         let member = || format!("member:{}", cut(request.member_id(), MAX_ID));
-        match self.row.detail {
-            Detail::BadRequest if !subject.is_empty() => {
-                self.details.add_bad_request_violation(subject, message);
+        match (self.row.detail, about) {
+            (Detail::None, _)
+            | (Detail::BadRequest, About::Nothing)
+            | (Detail::ResourceInfo, About::Nothing | About::Proofs) => {}
+            (Detail::BadRequest, About::Name(field)) => {
+                self.details.add_bad_request_violation(cut(field, MAX_FIELD), message);
             }
-            Detail::None | Detail::BadRequest => {}
-            Detail::ResourceInfo => {
-                let id = match subject {
+            (Detail::BadRequest, About::Proofs) => {
+                for field in proofs(request) {
+                    self.details.add_bad_request_violation(field, message);
+                }
+            }
+            (Detail::ResourceInfo, About::Name(kind)) => {
+                let id = match kind {
                     "organization" => request.organization_id(),
                     "member" | "totp" | "recovery_codes" => request.member_id(),
                     _ => "",
                 };
-                let owner = "";
-                self.details.set_resource_info(subject, cut(id, MAX_ID), owner, message);
+                let (kind, owner) = (cut(kind, MAX_FIELD), "");
+                self.details.set_resource_info(kind, cut(id, MAX_ID), owner, message);
             }
-            Detail::PreconditionFailure => {
+            (Detail::PreconditionFailure, _) => {
                 self.details.add_precondition_failure_violation(reason, member(), message);
             }
-            Detail::QuotaFailure => {
+            (Detail::QuotaFailure, _) => {
                 self.details.add_quota_failure_violation(member(), message);
             }
         }
     }
 
+    /// The status, whose trailers are kept below [`MAX_TRAILERS`] by leaving out what can best be spared.
     pub(super) fn finish(mut self) -> Status {
+        if let Some(wait) = &mut self.wait {
+            *wait = with_jitter(*wait);
+        }
+        loop {
+            let status = self.status();
+            if weight(&status) + RESERVED <= MAX_TRAILERS || !self.spares() {
+                return status;
+            }
+        }
+    }
+
+    /// Leaves out what can best be spared. Says whether there was anything.
+    fn spares(&mut self) -> bool {
+        if self.extras.take().is_some() || self.help.take().is_some() {
+            return true;
+        }
+        let (listed, kept) = (self.violations.len(), self.violations.len() / 2);
+        if kept > 0 {
+            self.violations.truncate(kept);
+            self.unlisted += listed - kept;
+            return true;
+        }
+        !std::mem::take(&mut self.more).is_empty()
+    }
+
+    fn status(&self) -> Status {
         let mut metadata = MetadataMap::new();
-        if let Some(id) = &self.request_id {
-            set(&mut metadata, REQUEST_ID, id);
+        if let Some(id) = self.request_id.as_deref().and_then(request_id) {
+            metadata.insert(REQUEST_ID, id);
         }
-        if let Some(wait) = self.wait.map(with_jitter) {
-            self.details.set_retry_info(Some(wait));
-            set(&mut metadata, PUSHBACK, &wait.as_millis().to_string());
+        let mut details = self.details.clone();
+        if let Some(wait) = self.wait {
+            details.set_retry_info(Some(wait));
+            metadata.insert(PUSHBACK, millis(wait));
         } else if self.row.pushback == Pushback::Never {
-            set(&mut metadata, PUSHBACK, "-1");
+            metadata.insert(PUSHBACK, MetadataValue::from_static("-1"));
         }
-        let (reason, domain) = match (self.row.reason, self.reason) {
-            (Some(ours), _) => (ours.to_owned(), DOMAIN),
-            (None, Some(stytchs)) if !stytchs.is_empty() => (stytchs, STYTCH_DOMAIN),
-            (None, _) => (UNNAMED.to_owned(), DOMAIN),
+        if let Some(url) = &self.help {
+            details.add_help_link("Stytch's documentation of this error", url);
+        }
+        if !self.violations.is_empty() {
+            details.set_bad_request(self.violations.clone());
+        }
+        let (reason, domain) = match (self.row.reason, &self.reason) {
+            (Some(ours), _) => (ours, DOMAIN),
+            (None, Some(stytchs)) => (stytchs.as_str(), STYTCH_DOMAIN),
+            (None, None) => (UNNAMED, DOMAIN),
         };
-        self.details.set_error_info(
-            reason,
-            domain,
-            self.metadata
-                .into_iter()
-                .map(|(key, value)| (key.to_owned(), value))
-                .collect::<std::collections::HashMap<_, _>>(),
-        );
-        let plain = Status::with_error_details_and_metadata(
-            self.code,
-            self.message,
-            self.details,
-            metadata,
-        );
-        match self.extras {
-            Some(extras) => with_extras(&plain, extras).unwrap_or(plain),
+        details.set_error_info(reason, domain, self.info());
+        let plain =
+            Status::with_error_details_and_metadata(self.code, self.message(), details, metadata);
+        match &self.extras {
+            Some(extras) => with_extras(&plain, extras.clone()).unwrap_or(plain),
             None => plain,
+        }
+    }
+
+    fn info(&self) -> HashMap<String, String> {
+        let unlisted = (self.unlisted > 0).then(|| ("more_violations", self.unlisted.to_string()));
+        let entries = self.metadata.iter().cloned().chain(unlisted);
+        entries.map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+
+    fn message(&self) -> String {
+        let fields: Vec<_> = self.violations.iter().map(|it| it.field.as_str()).collect();
+        let mut more = cut(&fields.join(", "), MAX_MESSAGE).to_owned();
+        if self.unlisted > 0 {
+            let _ = write!(more, ", and {} more", self.unlisted);
+        }
+        if more.is_empty() {
+            more.clone_from(&self.more);
+        }
+        match (self.row.message, more.as_str()) {
+            (only, "") | ("", only) => only.to_owned(),
+            (stable, more) => format!("{stable}: {more}"),
         }
     }
 }
 
-/// Adds Stytch's free-form `error_details` as a `google.protobuf.Struct`, if there is room for it.
+/// The fields of the request that say whose login this is: those it carries, or else those it could.
+fn proofs(request: &dyn StytchRequest) -> impl Iterator<Item = &'static str> {
+    let proofs = request.proofs();
+    let has_any = proofs.iter().any(|(_, is_set)| *is_set);
+    proofs.into_iter().filter(move |(_, is_set)| *is_set || !has_any).map(|(field, _)| field)
+}
+
+/// An error type as a reason: `[A-Z][A-Z0-9_]+[A-Z0-9]`, of at most 63 characters. None when there is nothing
+/// in it.
+fn reason(error_type: &str) -> Option<String> {
+    let name = error_type.trim_end_matches('_').to_ascii_uppercase();
+    let is_reason = name.len() >= 3 && name.starts_with(|first: char| first.is_ascii_uppercase());
+    let reason = match (name.as_str(), is_reason) {
+        ("", _) => return None,
+        (_, true) => name,
+        (_, false) => format!("TYPE_{name}"),
+    };
+    Some(cut(&reason, MAX_REASON).trim_end_matches('_').to_owned())
+}
+
+/// Stytch's identifier of a call as metadata, if it is one that every client can read.
+pub fn request_id(id: &str) -> Option<MetadataValue<Ascii>> {
+    let is_id = (1..=MAX_ID).contains(&id.len());
+    is_id.then(|| MetadataValue::try_from(id).ok()).flatten()
+}
+
+/// Adds Stytch's free-form `error_details` as a `google.protobuf.Struct`.
 fn with_extras(plain: &Status, extras: Map<String, Value>) -> Option<Status> {
     let mut details = pb::Status::decode(plain.details()).ok()?;
     // The detail is a message of its own.
@@ -229,13 +318,12 @@ fn with_extras(plain: &Status, extras: Map<String, Value>) -> Option<Status> {
         type_url: "type.googleapis.com/google.protobuf.Struct".into(),
         value: extras.encode_to_vec(),
     });
-    let status = Status::with_details_and_metadata(
+    Some(Status::with_details_and_metadata(
         plain.code(),
         plain.message(),
         Bytes::from(details.encode_to_vec()),
         plain.metadata().clone(),
-    );
-    (weight(&status) + REPLAYED_WEIGHT <= MAX_TRAILERS).then_some(status)
+    ))
 }
 
 /// What the trailers of `status` weigh: names, values and 32 bytes each, as RFC 7541 counts.
@@ -247,10 +335,8 @@ fn weight(status: &Status) -> usize {
     }
 }
 
-fn set(metadata: &mut MetadataMap, key: &'static str, value: &str) {
-    if let Ok(value) = MetadataValue::try_from(value) {
-        metadata.insert(key, value);
-    }
+fn millis(wait: Duration) -> MetadataValue<Ascii> {
+    MetadataValue::from(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Adds a fifth, and at least 100 ms in all, so that callers do not come back together.
@@ -262,49 +348,4 @@ fn with_jitter(wait: Duration) -> Duration {
 /// At most `max` bytes of `text`, whole characters.
 fn cut(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]
-}
-
-/// An error type with nothing in it but what error types are made of.
-fn name(error_type: &str) -> String {
-    let is_part = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
-    error_type.chars().filter(is_part).take(MAX_NAME).collect()
-}
-
-/// Whether `text` can stand in a header and is of a sane length.
-fn is_header(text: &str) -> bool {
-    !text.is_empty() && text.len() <= MAX_URL && text.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-/// `text` with each of `secrets` blotted out.
-fn mask(text: &str, secrets: &[&str]) -> String {
-    let mut masked = text.to_owned();
-    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
-        masked = masked.replace(secret, "[redacted]");
-    }
-    masked
-}
-
-fn mask_object(object: &Map<String, Value>, secrets: &[&str]) -> Map<String, Value> {
-    object.iter().map(|(name, value)| (mask(name, secrets), mask_value(value, secrets))).collect()
-}
-
-fn mask_value(value: &Value, secrets: &[&str]) -> Value {
-    match value {
-        Value::String(text) => Value::String(mask(text, secrets)),
-        Value::Array(values) => {
-            values.iter().map(|value| mask_value(value, secrets)).collect::<Vec<_>>().into()
-        }
-        Value::Object(object) => Value::Object(mask_object(object, secrets)),
-        // A passcode may come back as a number, which has no leading zeros.
-        Value::Number(number) if secrets.iter().any(|secret| is_number(secret, number)) => {
-            "[redacted]".into()
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
-    }
-}
-
-fn is_number(text: &str, number: &serde_json::Number) -> bool {
-    let digits = text.trim_start_matches('0');
-    let digits = if digits.is_empty() && !text.is_empty() { "0" } else { digits };
-    number.to_string() == digits
 }

@@ -18,10 +18,10 @@ use crate::{
     access::Refusal,
     idempotency,
     proto::StytchRequest,
-    stytch::{ApiError, Effect, Error, OPEN_FOR, Upstream},
+    stytch::{ApiError, Effect, Error, OPEN_FOR, Unreadable, Upstream},
 };
 use details::{Draft, PUSHBACK};
-pub use details::{Facts, MAX_TRAILERS, REQUEST_ID};
+pub use details::{Facts, MAX_TRAILERS, MAX_VIOLATIONS, REQUEST_ID, request_id};
 pub use page::{page, retries_page};
 pub use tonic_types::FieldViolation as Violation;
 
@@ -51,8 +51,11 @@ pub enum Case {
     LockedOut,
     CredentialsRejected,
     WrongRoute,
+    Throttled,
+    Intercepted,
     ForeignAnswer,
     UnreadableAnswer,
+    EmptyAnswer,
     OutcomeUnknown,
     ReadFailed,
     Unreachable,
@@ -118,7 +121,7 @@ pub enum Detail {
 
 impl Case {
     /// Every row, in the order in which they are published.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 36] = [
         Self::CallerUnknown,
         Self::CallerUntold,
         Self::CallerNotAllowed,
@@ -136,8 +139,11 @@ impl Case {
         Self::LockedOut,
         Self::CredentialsRejected,
         Self::WrongRoute,
+        Self::Throttled,
+        Self::Intercepted,
         Self::ForeignAnswer,
         Self::UnreadableAnswer,
+        Self::EmptyAnswer,
         Self::OutcomeUnknown,
         Self::ReadFailed,
         Self::Unreachable,
@@ -169,7 +175,12 @@ impl Case {
                 Effect::Mutates => Self::OutcomeUnknown,
                 Effect::Reads => Self::ReadFailed,
             },
+            Error::Intercepted { http_status, .. } if http_status.as_u16() == 429 => {
+                Self::Throttled
+            }
+            Error::Intercepted { .. } => Self::Intercepted,
             Error::Foreign { .. } => Self::ForeignAnswer,
+            Error::Unreadable { why: Unreadable::Empty, .. } => Self::EmptyAnswer,
             Error::Unreadable { .. } => Self::UnreadableAnswer,
             Error::Rejected(api) => Self::of_rejection(api),
         }
@@ -259,12 +270,21 @@ impl Case {
             Self::WrongRoute => row(Internal, STYTCHS, Rejected, Never, Detail::None,
                 "Stytch does not know the route: this service has a wrong base URL",
                 "the base URL of this service is wrong"),
+            Self::Throttled => row(ResourceExhausted, Some("UPSTREAM_RATE_LIMITED"), Rejected, RetryAfter, Detail::None,
+                "A 429 that is not Stytch's: a rate limit of something in front of it, which passed nothing on",
+                "a rate limit in front of Stytch is reached; nothing was done"),
+            Self::Intercepted => row(Internal, Some("UPSTREAM_REQUEST_INTERCEPTED"), Rejected, Never, Detail::None,
+                "A 407, 413, 414, 421, 425, 431 or 511 that is not Stytch's: something in front of it, which passed nothing on",
+                "something in front of Stytch refuses the requests of this service; nothing was done"),
             Self::ForeignAnswer => row(Internal, UNREADABLE, Unknown, Never, Detail::None,
-                "A redirect, or a 4xx that is not Stytch's: likely a wrong base URL or a proxy",
+                "A redirect, or another 4xx that is not Stytch's: likely a wrong base URL or a proxy",
                 "something other than Stytch's API answered; is the base URL of this service right?"),
             Self::UnreadableAnswer => row(Internal, UNREADABLE, Unknown, Never, Detail::None,
                 "A success that is cut short, too long, not JSON, or without its essential field",
                 "Stytch's answer cannot be read; the outcome is unknown"),
+            Self::EmptyAnswer => row(Internal, UNREADABLE, Unknown, Never, Detail::None,
+                "A success without an answer (204, 205, or no body): most likely it has taken effect, but Stytch never answers so",
+                "a success without an answer, which Stytch never gives; most likely the call has taken effect"),
             Self::OutcomeUnknown => row(UnknownCode, OUTCOME, Unknown, Never, Detail::None,
                 "Stytch failed (5xx, 499) or the connection broke after the request was sent",
                 "the outcome is unknown; the call may have taken effect"),
@@ -366,59 +386,72 @@ const AFFIXES: [(Affix, Case); 7] = [
     (Affix::Prefix("invalid_"), Case::InvalidArgument),
 ];
 
-/// Stytch's error types that matter here: the row, and what it is about (a field of the request for
-/// `BadRequest`, a kind of object for `ResourceInfo`).
-const TYPES: [(&str, Case, &str); 41] = [
-    ("action_available_only_for_active_members", Case::FailedPrecondition, ""),
-    ("action_available_only_once_primary_authentication_is_met", Case::FailedPrecondition, ""),
-    ("active_totp_exists", Case::AlreadyExists, "totp"),
-    ("custom_claims_too_large", Case::InvalidArgument, "session_custom_claims"),
-    ("expired_totp", Case::FailedPrecondition, ""),
-    ("insufficient_factors_for_session_exchange", Case::FailedPrecondition, ""),
-    ("invalid_b2b_endpoint", Case::CredentialsRejected, ""),
-    ("invalid_project_id_authentication", Case::CredentialsRejected, ""),
-    ("invalid_recovery_code", Case::WrongCode, "recovery_code"),
-    ("invalid_secret_authentication", Case::CredentialsRejected, ""),
-    ("invalid_session_duration", Case::InvalidArgument, "session_duration_minutes"),
-    ("invalid_session_duration_minutes", Case::InvalidArgument, "session_duration_minutes"),
-    // Said of session tokens and of intermediate session tokens alike, so it names no field.
-    ("invalid_session_token", Case::InvalidArgument, ""),
-    ("invalid_totp_code", Case::WrongCode, "code"),
-    ("member_does_not_exist_in_organization", Case::NotFound, "member"),
-    ("member_session_member_id_mismatch", Case::PermissionDenied, ""),
-    ("no_active_recovery_code_backed_factor", Case::FailedPrecondition, ""),
-    ("no_session_arguments", Case::InvalidArgument, ""),
-    ("operation_restricted_by_organization_auth_methods", Case::FailedPrecondition, ""),
-    ("operation_restricted_by_organization_mfa_methods", Case::FailedPrecondition, ""),
-    ("organization_suspended", Case::PermissionDenied, ""),
-    ("pending_totp_exists", Case::AlreadyExists, "totp"),
-    ("recovery_code_used_as_totp_code", Case::WrongCode, "code"),
-    ("recovery_codes_already_exist", Case::AlreadyExists, "recovery_codes"),
-    ("route_not_found", Case::WrongRoute, ""),
-    ("session_enforced_factor_matching_session_required", Case::FailedPrecondition, ""),
-    ("session_must_have_at_least_one_active_factor", Case::FailedPrecondition, ""),
-    ("too_many_requests", Case::RateLimited, ""),
-    ("too_many_session_arguments", Case::InvalidArgument, "session_jwt"),
-    ("totp_code_already_authenticated", Case::WrongCode, "code"),
-    ("totp_code_used_as_recovery_code", Case::WrongCode, "recovery_code"),
-    ("totps_not_found_for_user", Case::NotFound, "totp"),
-    ("unable_to_authenticate_recovery_code", Case::WrongCode, "recovery_code"),
-    ("unable_to_authenticate_totp", Case::WrongCode, "code"),
-    ("unable_to_parse_session_jwt", Case::InvalidArgument, "session_jwt"),
-    ("unauthorized_action", Case::PermissionDenied, ""),
-    ("unauthorized_credentials", Case::CredentialsRejected, ""),
-    ("unauthorized_project_id_live", Case::CredentialsRejected, ""),
-    ("unauthorized_project_id_test", Case::CredentialsRejected, ""),
-    ("use_https", Case::WrongRoute, ""),
-    ("user_lock_limit_reached", Case::LockedOut, ""),
+/// What an error of Stytch's is about, as far as its type says.
+#[derive(Clone, Copy, Debug)]
+enum About<'a> {
+    /// It does not say.
+    Nothing,
+    /// A field of the request for `BadRequest`, a kind of object for `ResourceInfo`.
+    Name(&'a str),
+    /// Whichever field says whose login this is.
+    Proofs,
+}
+
+/// Stytch's error types that matter here: the row, and what it is about.
+#[rustfmt::skip] // a type is a line
+const TYPES: [(&str, Case, About<'_>); 41] = [
+    ("action_available_only_for_active_members", Case::FailedPrecondition, About::Nothing),
+    ("action_available_only_once_primary_authentication_is_met", Case::FailedPrecondition, About::Nothing),
+    ("active_totp_exists", Case::AlreadyExists, About::Name("totp")),
+    ("custom_claims_too_large", Case::InvalidArgument, About::Name("session_custom_claims")),
+    ("expired_totp", Case::FailedPrecondition, About::Nothing),
+    ("insufficient_factors_for_session_exchange", Case::FailedPrecondition, About::Nothing),
+    ("invalid_b2b_endpoint", Case::CredentialsRejected, About::Nothing),
+    ("invalid_project_id_authentication", Case::CredentialsRejected, About::Nothing),
+    ("invalid_recovery_code", Case::WrongCode, About::Name("recovery_code")),
+    ("invalid_secret_authentication", Case::CredentialsRejected, About::Nothing),
+    ("invalid_session_duration", Case::InvalidArgument, About::Name("session_duration_minutes")),
+    ("invalid_session_duration_minutes", Case::InvalidArgument, About::Name("session_duration_minutes")),
+    // Said of session tokens and of intermediate session tokens alike.
+    ("invalid_session_token", Case::InvalidArgument, About::Proofs),
+    ("invalid_totp_code", Case::WrongCode, About::Name("code")),
+    ("member_does_not_exist_in_organization", Case::NotFound, About::Name("member")),
+    ("member_session_member_id_mismatch", Case::PermissionDenied, About::Nothing),
+    ("no_active_recovery_code_backed_factor", Case::FailedPrecondition, About::Nothing),
+    ("no_session_arguments", Case::InvalidArgument, About::Proofs),
+    ("operation_restricted_by_organization_auth_methods", Case::FailedPrecondition, About::Nothing),
+    ("operation_restricted_by_organization_mfa_methods", Case::FailedPrecondition, About::Nothing),
+    ("organization_suspended", Case::PermissionDenied, About::Nothing),
+    ("pending_totp_exists", Case::AlreadyExists, About::Name("totp")),
+    ("recovery_code_used_as_totp_code", Case::WrongCode, About::Name("code")),
+    ("recovery_codes_already_exist", Case::AlreadyExists, About::Name("recovery_codes")),
+    ("route_not_found", Case::WrongRoute, About::Nothing),
+    ("session_enforced_factor_matching_session_required", Case::FailedPrecondition, About::Nothing),
+    ("session_must_have_at_least_one_active_factor", Case::FailedPrecondition, About::Nothing),
+    ("too_many_requests", Case::RateLimited, About::Nothing),
+    ("too_many_session_arguments", Case::InvalidArgument, About::Proofs),
+    ("totp_code_already_authenticated", Case::WrongCode, About::Name("code")),
+    ("totp_code_used_as_recovery_code", Case::WrongCode, About::Name("recovery_code")),
+    ("totps_not_found_for_user", Case::NotFound, About::Name("totp")),
+    ("unable_to_authenticate_recovery_code", Case::WrongCode, About::Name("recovery_code")),
+    ("unable_to_authenticate_totp", Case::WrongCode, About::Name("code")),
+    ("unable_to_parse_session_jwt", Case::InvalidArgument, About::Name("session_jwt")),
+    ("unauthorized_action", Case::PermissionDenied, About::Nothing),
+    ("unauthorized_credentials", Case::CredentialsRejected, About::Nothing),
+    ("unauthorized_project_id_live", Case::CredentialsRejected, About::Nothing),
+    ("unauthorized_project_id_test", Case::CredentialsRejected, About::Nothing),
+    ("use_https", Case::WrongRoute, About::Nothing),
+    ("user_lock_limit_reached", Case::LockedOut, About::Nothing),
 ];
 
-/// The row of an error type and what it is about, by its name or by a part of it. What it is about is
-/// empty when the name does not say.
-fn rule(error_type: &str) -> Option<(Case, &str)> {
+/// The row of an error type and what it is about, by its name or by a part of it.
+fn rule(error_type: &str) -> Option<(Case, About<'_>)> {
     let known = TYPES.iter().find(|(known, ..)| *known == error_type);
-    known.map(|(_, case, subject)| (*case, *subject)).or_else(|| {
-        AFFIXES.iter().find_map(|(affix, case)| Some((*case, affix.strip(error_type)?)))
+    known.map(|(_, case, about)| (*case, *about)).or_else(|| {
+        AFFIXES.iter().find_map(|(affix, case)| {
+            let rest = affix.strip(error_type)?;
+            Some((*case, if rest.is_empty() { About::Nothing } else { About::Name(rest) }))
+        })
     })
 }
 
@@ -429,17 +462,22 @@ pub fn upstream(error: &Error, effect: Effect, request: &dyn StytchRequest) -> S
     draft.finish()
 }
 
-/// The status of a request that was found invalid here, with every violation at once.
+/// The status of a request that was found invalid here, with every violation at once, as far as there is room.
 pub fn invalid(violations: Vec<Violation>) -> Status {
+    invalid_and_more(violations, 0)
+}
+
+/// The same, with `more` that nobody has listed.
+pub fn invalid_and_more(violations: Vec<Violation>, more: usize) -> Status {
     let mut draft = Draft::new(Case::InvalidRequest);
-    draft.violations(violations);
+    draft.violations(violations, more);
     draft.finish()
 }
 
 /// The status of a call whose idempotency key was used for another request.
 pub fn key_reused() -> Status {
     let mut draft = Draft::new(Case::KeyReused);
-    draft.violations(vec![Violation::new(idempotency::HEADER, "was used for another request")]);
+    draft.violations(vec![Violation::new(idempotency::HEADER, "was used for another request")], 0);
     draft.finish()
 }
 
@@ -556,13 +594,162 @@ pub fn of_transport(status: &Status) -> Status {
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderMap, StatusCode};
+    use proptest::{collection::vec, prelude::*};
+    use serde_json::json;
+    use tonic_types::StatusExt as _;
+
     use super::*;
-    use crate::stytch::OUR_CREDENTIALS;
+    use crate::{
+        proto::stytch::b2b::totp::v1::AuthenticateRequest,
+        stytch::{Mask, OUR_CREDENTIALS},
+    };
 
     #[test]
     fn the_client_and_the_table_agree_on_what_is_about_our_credentials() {
         let rows = TYPES.iter().filter(|(_, case, _)| *case == Case::CredentialsRejected);
 
         assert!(rows.map(|(name, ..)| *name).eq(OUR_CREDENTIALS));
+    }
+
+    /// The status of a call that Stytch refused with this body.
+    fn refused_with(body: &serde_json::Value) -> Status {
+        let body = body.to_string();
+        let http_status = StatusCode::IM_A_TEAPOT;
+        let body = Ok(body.as_bytes());
+        let error = Error::from_answer(http_status, &HeaderMap::new(), body, || Mask::new([]));
+        let request = AuthenticateRequest {
+            organization_id: "o".repeat(8_000),
+            member_id: "m".repeat(8_000),
+            session_token: Some("a-token".into()),
+            ..AuthenticateRequest::default()
+        };
+        upstream(&error, Effect::Mutates, &request)
+    }
+
+    #[test]
+    fn every_type_of_the_table_has_the_detail_that_its_row_promises() {
+        let affixed = AFFIXES.map(|(affix, case)| match affix {
+            Affix::Prefix(prefix) => (format!("{prefix}thing"), case),
+            Affix::Suffix(suffix) => (format!("thing{suffix}"), case),
+        });
+        let named = TYPES.iter().map(|(name, case, _)| ((*name).to_owned(), *case));
+        for (error_type, case) in named.chain(affixed) {
+            let status = refused_with(&json!({"error_type": error_type}));
+
+            let details = status.get_error_details();
+            let has_it = match case.row().detail {
+                Detail::None => true,
+                Detail::BadRequest => details.bad_request().is_some_and(|it| {
+                    let mut violations = it.field_violations.iter();
+                    !it.field_violations.is_empty() && violations.all(|it| !it.field.is_empty())
+                }),
+                Detail::ResourceInfo => {
+                    details.resource_info().is_some_and(|it| !it.resource_type.is_empty())
+                }
+                Detail::PreconditionFailure => details.precondition_failure().is_some(),
+                Detail::QuotaFailure => details.quota_failure().is_some(),
+            };
+            assert!(has_it, "{error_type}: {:?}", case.row().detail);
+        }
+    }
+
+    /// `[A-Z][A-Z0-9_]+[A-Z0-9]`, at most 63 characters.
+    fn is_reason(reason: &str) -> bool {
+        let is_end = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit();
+        (3..=63).contains(&reason.len())
+            && reason.starts_with(|c: char| c.is_ascii_uppercase())
+            && reason.ends_with(is_end)
+            && reason.chars().all(|c| is_end(c) || c == '_')
+    }
+
+    #[test]
+    fn reasons_of_odd_error_types_are_as_error_info_wants_them() {
+        for (error_type, reason) in [
+            ("totp_not_found", "TOTP_NOT_FOUND"),
+            ("2fa_required", "TYPE_2FA_REQUIRED"),
+            ("_odd", "TYPE__ODD"),
+            ("odd_", "ODD"),
+            ("x", "TYPE_X"),
+            ("ab", "TYPE_AB"),
+            ("a_", "TYPE_A"),
+            ("___", "UNNAMED_ERROR"),
+            ("\u{1F511}", "UNNAMED_ERROR"),
+            ("not found", "NOTFOUND"),
+        ] {
+            let status = refused_with(&json!({"error_type": error_type}));
+
+            let info = status.get_details_error_info().expect("an ErrorInfo");
+            assert_eq!(info.reason, reason, "{error_type}");
+            assert!(is_reason(&info.reason), "{error_type}: {}", info.reason);
+        }
+        let own = Case::ALL.into_iter().filter_map(|case| case.row().reason);
+        assert!(own.into_iter().all(is_reason));
+    }
+
+    /// What all that can come with it weighs: a refusal is in the headers, which have two more, and a repetition
+    /// adds one.
+    fn weight(status: Status) -> usize {
+        let mut response = status.into_http::<()>();
+        let headers = response.headers_mut();
+        headers.insert(idempotency::REPLAYED, http::HeaderValue::from_static("true"));
+        let date = http::HeaderValue::from_static("Wed, 25 Nov 2026 18:50:11 GMT");
+        headers.insert(http::header::DATE, date);
+        headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
+    }
+
+    fn any_text() -> impl Strategy<Value = String> {
+        prop_oneof![
+            4 => any::<String>(),
+            1 => "[a-z0-9_]{0,70}",
+            1 => (any::<char>(), 0..10_000_usize).prop_map(|(c, times)| String::from(c).repeat(times)),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(100) })]
+
+        #[test]
+        fn any_error_type_has_a_reason_as_error_info_wants_it(error_type in any_text()) {
+            prop_assume!(!error_type.is_empty());
+            let status = refused_with(&json!({"error_type": error_type}));
+
+            let reason = status.get_details_error_info().expect("an ErrorInfo").reason;
+            prop_assert!(is_reason(&reason), "{reason}");
+        }
+
+        #[test]
+        fn whatever_makes_a_status_its_trailers_have_room(
+            (texts, more) in (vec(any_text(), 1..400), any::<usize>()),
+            code in 1..17_i32,
+        ) {
+            let text = |at: usize| texts[at % texts.len()].as_str();
+            let violations: Vec<_> =
+                texts.iter().map(|it| Violation::new(it, text(it.len()))).collect();
+            let theirs = json!({
+                "error_type": text(1), "error_message": text(2), "error_url": text(3),
+                "request_id": text(4), "error_details": {text(5): [text(6), {text(7): 1}]},
+            });
+            let tonics = Status::new(Code::from_i32(code), text(8));
+            let own = Case::ALL.map(|case| {
+                let mut draft = Draft::new(case);
+                draft.add(text(9));
+                draft.wait(Duration::from_secs(1 << 32));
+                draft.finish()
+            });
+            let listed = violations.len();
+            for status in own.into_iter().chain([
+                invalid(violations.clone()),
+                invalid_and_more(violations, more / 2),
+                of_transport(&tonics),
+                refused_with(&theirs),
+                key_reused(),
+            ]) {
+                prop_assert!(status.get_details_error_info().is_some());
+                let (shown, code) = (format!("{listed} of {}", status.message()), status.code());
+                let weight = weight(status);
+                prop_assert!(weight <= MAX_TRAILERS, "{weight} bytes: {code} {shown}");
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use tonic::Code;
 
-use super::{AFFIXES, Affix, Case, Detail, Pushback, Row, TYPES, code_name};
+use super::{AFFIXES, About, Affix, Case, Detail, Pushback, Row, TYPES, code_name};
 use crate::stytch::Upstream;
 
 /// The tables of `docs/errors.md`, in Markdown. A test compares.
@@ -27,9 +27,13 @@ pub fn page() -> String {
         );
     }
     page.push_str("\n| `error_type` | code | about |\n|---|---|---|\n");
-    for (name, case, subject) in TYPES {
-        let subject = if subject.is_empty() { String::new() } else { format!("`{subject}`") };
-        let _ = writeln!(page, "| `{name}` | `{}` | {subject} |", code_name(case.row().code));
+    for (name, case, about) in TYPES {
+        let about = match about {
+            About::Nothing => String::new(),
+            About::Name(name) => format!("`{name}`"),
+            About::Proofs => "the token or JWT of the request".to_owned(),
+        };
+        let _ = writeln!(page, "| `{name}` | `{}` | {about} |", code_name(case.row().code));
     }
     for (affix, case) in AFFIXES {
         let (name, subject) = match affix {
@@ -119,8 +123,9 @@ fn detail(row: &Row) -> String {
     let mut details = Vec::new();
     match row.detail {
         Detail::None => {}
-        Detail::BadRequest => details.push("`BadRequest`"),
-        Detail::ResourceInfo => details.push("`ResourceInfo`"),
+        Detail::BadRequest if row.reason.is_some() => details.push("`BadRequest`"),
+        Detail::BadRequest => details.push("`BadRequest` where the type names a field"),
+        Detail::ResourceInfo => details.push("`ResourceInfo` where the type names a kind"),
         Detail::PreconditionFailure => details.push("`PreconditionFailure`"),
         Detail::QuotaFailure => details.push("`QuotaFailure`"),
     }

@@ -173,6 +173,7 @@ fn is_failure(error: &Error) -> bool {
         Error::Failed { http_status, .. } => http_status.is_server_error(),
         Error::CircuitOpen { .. }
         | Error::Rejected(_)
+        | Error::Intercepted { .. }
         | Error::Foreign { .. }
         | Error::Unreadable { .. } => false,
     }

@@ -20,7 +20,8 @@ use super::{
     credentials::{Credentials, read_secret},
     decode::decode,
     endpoint::Header,
-    error::Unreadable,
+    error::{Unreadable, request_id},
+    mask::Mask,
     retry::{Budget, delays, may_repeat},
 };
 use crate::{
@@ -34,7 +35,8 @@ use crate::{
 const MAX_ANSWER: usize = 1024 * 1024;
 
 /// What is encoded in a segment of a path: all but RFC 3986's unreserved characters.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(super) const SEGMENT: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// How to reach Stytch, and as whom.
 #[derive(Clone, Debug)]
@@ -236,21 +238,35 @@ impl Client {
         let headers = std::mem::take(answer.headers_mut());
         let body = read_body(answer).await;
         tracing::debug!(path, http_status = http_status.as_u16(), "Stytch answered");
+        // Here rather than where statuses are made, so that logs have none of it either.
+        let mask = || self.mask(request, credentials);
         if !http_status.is_success() {
             let body = body.as_deref().map_err(|why| *why);
-            return Err(Error::from_answer(http_status, &headers, body));
+            return Err(Error::from_answer(http_status, &headers, body, mask));
         }
         let unreadable = |why, request_id| Error::Unreadable { http_status, request_id, why };
         let dropped = |field: &str| {
+            self.0.metrics.upstream_unset_fields.inc();
             tracing::warn!(path, field, "left unset: Stytch sent a value of an unexpected type");
         };
-        let answer: Res =
-            body.and_then(|body| decode(&body, dropped)).map_err(|why| unreadable(why, None))?;
+        let read = |body: Bytes| match body.is_empty() {
+            true => Err(Unreadable::Empty),
+            false => decode(&body, dropped),
+        };
+        let answer: Res = body.and_then(read).map_err(|why| unreadable(why, None))?;
         if (endpoint.is_complete)(&answer) {
             Ok(answer)
         } else {
-            Err(unreadable(Unreadable::Incomplete, Some(answer.request_id().to_owned())))
+            let request_id = request_id(answer.request_id().to_owned(), &mask());
+            Err(unreadable(Unreadable::Incomplete, request_id))
         }
+    }
+
+    /// Covers the secrets of `request` and our own: those it was sent with, and those in force by now.
+    fn mask(&self, request: &impl StytchRequest, sent_with: &Credentials) -> Mask {
+        let current = self.0.credentials.get();
+        let ours = [sent_with.spellings(), current.spellings()].concat();
+        Mask::new(request.secrets().into_iter().chain(ours.iter().map(|it| it.as_str())))
     }
 
     /// `path` below the base URL, whose host is not parsed again.

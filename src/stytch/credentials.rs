@@ -33,10 +33,39 @@ impl Credentials {
         &self.secret
     }
 
+    /// Whatever must not come back in an error text: the password, what HTTP Basic makes of it, and either in
+    /// base64, wherever it stands in what was encoded.
+    pub(super) fn spellings(&self) -> Vec<Zeroizing<String>> {
+        let basic = self.authorization.to_str().expect("base64 is text");
+        let token = basic.strip_prefix("Basic ").expect("it is made so");
+        let mut spellings = Vec::new();
+        for plain in [self.secret.expose_secret(), token] {
+            spellings.push(Zeroizing::new(plain.to_owned()));
+            for before in 0..3 {
+                let encoded = within_base64(plain, before);
+                spellings.push(Zeroizing::new(encoded.replace('+', "-").replace('/', "_")));
+                spellings.push(encoded);
+            }
+        }
+        spellings
+    }
+
     /// HTTP Basic.
     pub(super) fn authorization(&self) -> &HeaderValue {
         &self.authorization
     }
+}
+
+/// The characters that stand for `plain` alone in the base64 of a text that has it behind `before` bytes, or
+/// behind three, six, … more.
+fn within_base64(plain: &str, before: usize) -> Zeroizing<String> {
+    let padded = Zeroizing::new(["\0".repeat(before).as_str(), plain].concat());
+    let mut encoded = Zeroizing::new(data_encoding::BASE64_NOPAD.encode(padded.as_bytes()));
+    // A character has six bits. The last may have some of what follows.
+    let whole = padded.len() * 8 / 6;
+    encoded.truncate(whole);
+    encoded.drain(..(before * 8).div_ceil(6));
+    encoded
 }
 
 /// The secret in a file, without the end of its line.
@@ -61,5 +90,33 @@ pub fn check_secret(secret: SecretString) -> Result<SecretString, String> {
         Err("must be visible ASCII without blanks".into())
     } else {
         Ok(secret)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use data_encoding::{BASE64, BASE64URL};
+
+    use super::*;
+
+    #[test]
+    fn base64_of_a_text_with_the_secret_in_it_holds_one_of_the_spellings() {
+        let secret = "secret-test-?>~0123456789";
+        let credentials = Credentials::new("project-test-1", secret.into());
+        let spellings = credentials.spellings();
+        let basic = BASE64.encode(format!("project-test-1:{secret}").as_bytes());
+
+        for plain in [secret, basic.as_str()] {
+            assert!(spellings.iter().any(|it| it.as_str() == plain));
+            for (before, after) in [("", ""), ("a", "b"), ("Basic ", "\n"), ("1234567", "12")] {
+                let text = [before, plain, after].concat();
+                for encoded in [BASE64.encode(text.as_bytes()), BASE64URL.encode(text.as_bytes())] {
+                    let shown = spellings.iter().any(|it| encoded.contains(it.as_str()));
+                    assert!(shown, "{before:?} {plain:?} {after:?}");
+                }
+            }
+        }
+        // Nothing so short that other texts have it by chance.
+        assert!(spellings.iter().all(|it| it.len() >= secret.len()));
     }
 }

@@ -5,18 +5,25 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
 use serde_json::{Map, Value};
 
-use super::lenient::{FreeForm, fitting};
+use super::{
+    lenient::{FreeForm, fitting},
+    mask::Mask,
+};
 use crate::proto::{Depth, Form};
 
 /// The longest wait that Stytch may ask of a caller.
 const RETRY_AFTER_CAP: Duration = Duration::from_secs(60);
+/// The longest error type, identifier and address that are given out. Stytch's own are shorter by far.
+const MAX_TYPE: usize = 100;
+const MAX_ID: usize = 128;
+const MAX_URL: usize = 256;
 
 /// What is known about a failed call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Upstream {
     /// Provably nothing reached Stytch.
     NotSent,
-    /// Stytch answered, and did nothing.
+    /// Stytch, or something in front of it, answered that nothing was done.
     Rejected,
     /// The request was sent and may have taken effect.
     Unknown,
@@ -70,13 +77,24 @@ pub enum Error {
     #[error("Stytch refused with {} {}", .0.http_status.as_u16(), .0.error_type)]
     Rejected(Box<ApiError>),
 
-    /// A failure at Stytch (5xx, 408, 499) that does not say whether anything was done.
+    /// Refused by something in front of Stytch, with a status that says that it passed nothing on.
+    #[error("refused with {} by something in front of Stytch", .http_status.as_u16())]
+    Intercepted {
+        /// The HTTP status.
+        http_status: StatusCode,
+        /// How long it asks to wait, at most 60 s.
+        retry_after: Option<Duration>,
+    },
+
+    /// A failure (5xx, 408, 499) that does not say whether anything was done.
     #[error("Stytch failed with {}", .http_status.as_u16())]
     Failed {
         /// The HTTP status.
         http_status: StatusCode,
         /// Its error, where the answer was Stytch's and not a proxy's.
         api: Option<Box<ApiError>>,
+        /// How long the answer asks to wait, at most 60 s.
+        retry_after: Option<Duration>,
     },
 
     /// A redirect, or a refusal that is not Stytch's: whoever answered is not the API.
@@ -107,6 +125,9 @@ pub enum Unreadable {
     /// More bytes than any answer of Stytch's has.
     #[error("it is too long")]
     TooLong,
+    /// Nothing came, as with HTTP 204.
+    #[error("it is empty")]
+    Empty,
     /// Not a JSON object.
     #[error("it is not a JSON object")]
     NotJson,
@@ -115,16 +136,17 @@ pub enum Unreadable {
     Incomplete,
 }
 
-/// An error object of Stytch's, in either of its two spellings.
+/// An error object of Stytch's, in either of its two spellings: bounded, and without the secrets that were sent.
 #[derive(Clone, Debug)]
 pub struct ApiError {
     /// The HTTP status; `status_code` in the body is not trusted.
     pub http_status: StatusCode,
-    /// What went wrong (`error_type`, or `error` in the OAuth2 spelling). The key to map by.
+    /// What went wrong (`error_type`, or `error` in the OAuth2 spelling): letters, digits and `_`. The key to map
+    /// by. Empty when there is nothing in it that can be said.
     pub error_type: String,
     /// Text for people (`error_message` or `error_description`). Not stable.
     pub error_message: String,
-    /// Where it is documented (`error_url` or `error_uri`). Not stable.
+    /// Where it is documented (`error_url` or `error_uri`). Not stable. Empty when it cannot be said.
     pub error_url: String,
     /// Free-form extras.
     pub error_details: Option<Map<String, Value>>,
@@ -141,7 +163,7 @@ impl Error {
             Self::Unreachable(_)
             | Self::CircuitOpen { sent: false, .. }
             | Self::TimedOut { sent: false } => Upstream::NotSent,
-            Self::Rejected(_) => Upstream::Rejected,
+            Self::Rejected(_) | Self::Intercepted { .. } => Upstream::Rejected,
             Self::CircuitOpen { sent: true, .. }
             | Self::TimedOut { sent: true }
             | Self::Disconnected(_)
@@ -161,6 +183,7 @@ impl Error {
             | Self::CircuitOpen { .. }
             | Self::TimedOut { .. }
             | Self::Disconnected(_)
+            | Self::Intercepted { .. }
             | Self::Foreign { .. } => self.api()?.request_id.as_deref(),
         }
     }
@@ -170,6 +193,7 @@ impl Error {
         match self {
             Self::Rejected(api) => Some(api.http_status),
             Self::Failed { http_status, .. }
+            | Self::Intercepted { http_status, .. }
             | Self::Foreign { http_status }
             | Self::Unreadable { http_status, .. } => Some(*http_status),
             Self::Unreachable(_)
@@ -188,29 +212,67 @@ impl Error {
             | Self::CircuitOpen { .. }
             | Self::TimedOut { .. }
             | Self::Disconnected(_)
+            | Self::Intercepted { .. }
             | Self::Foreign { .. }
             | Self::Unreadable { .. } => None,
         }
     }
 
-    /// The error that an answer other than 2xx stands for.
+    /// How long the answer asks to wait, at most 60 s.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Rejected(api) => api.retry_after,
+            Self::Failed { retry_after, .. } | Self::Intercepted { retry_after, .. } => {
+                *retry_after
+            }
+            Self::Unreachable(_)
+            | Self::CircuitOpen { .. }
+            | Self::TimedOut { .. }
+            | Self::Disconnected(_)
+            | Self::Foreign { .. }
+            | Self::Unreadable { .. } => None,
+        }
+    }
+
+    /// The error that an answer other than 2xx stands for, without what `mask` covers.
     pub fn from_answer(
         http_status: StatusCode,
         headers: &HeaderMap,
         body: Result<&[u8], Unreadable>,
+        mask: impl FnOnce() -> Mask,
     ) -> Self {
-        let api =
-            body.ok().and_then(|body| ApiError::read(http_status, headers, body)).map(Box::new);
-        if http_status.is_server_error() {
-            return Self::Failed { http_status, api };
-        }
-        match api {
+        // An odd field must not cost the type of the error.
+        let body =
+            body.ok().and_then(|body| fitting(body, &ERROR, FreeForm::Kept, &mut |_| ()).ok());
+        let body = body.and_then(|body| serde_json::from_slice(&body).ok());
+        let retry_after = retry_after(headers, SystemTime::now());
+        let api = body.and_then(|body| ApiError::read(http_status, retry_after, body, mask));
+        match api.map(Box::new) {
+            None if is_interception(http_status) => Self::Intercepted { http_status, retry_after },
+            api if http_status.is_server_error() || is_giving_up(http_status) => {
+                Self::Failed { http_status, api, retry_after }
+            }
             None => Self::Foreign { http_status },
             Some(_) if http_status.is_redirection() => Self::Foreign { http_status },
-            Some(api) if api.outcome_is_unknown() => Self::Failed { http_status, api: Some(api) },
+            Some(api) if api.outcome_is_unknown() => {
+                Self::Failed { http_status, api: Some(api), retry_after }
+            }
             Some(api) => Self::Rejected(api),
         }
     }
+}
+
+/// Whether a status by itself says that whoever sent it passed nothing on: it wants to be asked as a proxy (407)
+/// or a portal (511), finds the request too large (413, 414, 431) or too early (425), is not meant by it (421),
+/// or will have no more of them now (429). Any other may come from behind it, too.
+fn is_interception(http_status: StatusCode) -> bool {
+    matches!(http_status.as_u16(), 407 | 413 | 414 | 421 | 425 | 429 | 431 | 511)
+}
+
+/// Whether a status says that somebody stopped waiting: for the request (408), or for its sender (499). It may
+/// have been passed on by then.
+fn is_giving_up(http_status: StatusCode) -> bool {
+    matches!(http_status.as_u16(), 408 | 499)
 }
 
 /// Error types that say that the project's own credentials are at fault.
@@ -241,38 +303,65 @@ impl ApiError {
         OUR_CREDENTIALS.contains(&self.error_type.as_str())
     }
 
-    fn read(http_status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<Self> {
-        // An odd field must not cost the type of the error.
-        let body = fitting(body, &ERROR, FreeForm::Kept, &mut |_| ()).ok()?;
-        let mut body: Map<String, Value> = serde_json::from_slice(&body).ok()?;
+    fn read(
+        http_status: StatusCode,
+        retry_after: Option<Duration>,
+        mut body: Map<String, Value>,
+        mask: impl FnOnce() -> Mask,
+    ) -> Option<Self> {
         let mut text = |names: &[&str]| {
             names.iter().find_map(|name| match body.get_mut(*name)?.take() {
                 Value::String(text) if !text.is_empty() => Some(text),
                 _ => None,
             })
         };
+        let error_type = text(&["error_type", "error"])?;
+        let message = text(&["error_message", "error_description"]).unwrap_or_default();
+        let url = text(&["error_url", "error_uri"]).unwrap_or_default();
+        let id = text(&["request_id"]);
+        let mask = mask();
         Some(Self {
             http_status,
-            error_type: text(&["error_type", "error"])?,
-            error_message: text(&["error_message", "error_description"]).unwrap_or_default(),
-            error_url: text(&["error_url", "error_uri"]).unwrap_or_default(),
-            request_id: text(&["request_id"]),
+            error_type: name(&error_type, &mask),
+            error_message: mask.text(&message),
+            error_url: if is_header(&url, MAX_URL) && mask.text(&url) == url {
+                url
+            } else {
+                String::new()
+            },
+            request_id: id.and_then(|id| request_id(id, &mask)),
             error_details: match body.remove("error_details") {
-                Some(Value::Object(details)) => Some(details),
+                Some(Value::Object(details)) => mask.object(&details),
                 _ => None,
             },
-            retry_after: retry_after(headers, SystemTime::now()),
+            retry_after,
         })
     }
 
     /// These say that Stytch gave up, not that it refused, whichever status they come with.
     fn outcome_is_unknown(&self) -> bool {
-        matches!(self.http_status.as_u16(), 408 | 499)
-            || matches!(
-                self.error_type.as_str(),
-                "client_closed_request" | "internal_server_error" | "server_unavailable"
-            )
+        matches!(
+            self.error_type.as_str(),
+            "client_closed_request" | "internal_server_error" | "server_unavailable"
+        )
     }
+}
+
+/// An error type with nothing in it but what error types are made of, and no secret.
+fn name(error_type: &str, mask: &Mask) -> String {
+    let is_part = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
+    let name: String = error_type.chars().filter(is_part).take(MAX_TYPE).collect();
+    if mask.hides_name(error_type) || mask.hides_name(&name) { String::new() } else { name }
+}
+
+/// Stytch's identifier of a call, if it can be handed on.
+pub(super) fn request_id(id: String, mask: &Mask) -> Option<String> {
+    (is_header(&id, MAX_ID) && !mask.hides_name(&id)).then_some(id)
+}
+
+/// Whether `text` can stand in a header and is of a sane length.
+fn is_header(text: &str, max: usize) -> bool {
+    !text.is_empty() && text.len() <= max && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// Reads `Retry-After` in seconds or as an HTTP date, capped.

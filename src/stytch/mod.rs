@@ -11,6 +11,7 @@ mod decode;
 pub mod endpoint;
 mod error;
 mod lenient;
+mod mask;
 mod retry;
 mod sent;
 
@@ -22,5 +23,6 @@ pub use endpoint::{Effect, Endpoint};
 #[cfg(test)]
 pub(crate) use error::OUR_CREDENTIALS;
 pub use error::{ApiError, Error, Unreadable, Upstream};
+pub use mask::{MASK, MAX_TEXT, Mask};
 pub use retry::RETRIES;
 pub use sent::Sent;

@@ -40,7 +40,9 @@ pub(super) fn may_repeat(error: &Error, effect: Effect) -> bool {
         // No time is left, or no attempt is wanted.
         (_, Error::TimedOut { .. } | Error::CircuitOpen { .. } | Error::Foreign { .. }) => false,
         (Effect::Mutates, _) => error.upstream() == Upstream::NotSent,
-        (Effect::Reads, Error::Rejected(api)) => api.retry_after.is_some(),
+        (Effect::Reads, Error::Rejected(_) | Error::Intercepted { .. }) => {
+            error.retry_after().is_some()
+        }
         (Effect::Reads, Error::Unreadable { why, .. }) => *why == Unreadable::CutShort,
         (Effect::Reads, Error::Unreachable(_) | Error::Disconnected(_) | Error::Failed { .. }) => {
             true
@@ -75,7 +77,7 @@ impl Budget {
         delay: Option<Duration>,
         until: Instant,
     ) -> Option<Duration> {
-        let asked = error.api().and_then(|api| api.retry_after).unwrap_or_default();
+        let asked = error.retry_after().unwrap_or_default();
         let wait = asked + delay?;
         let fits = until.checked_duration_since(Instant::now()).is_some_and(|left| wait < left);
         (fits && self.withdraw()).then_some(wait)

@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::{sync::Notify, time::timeout};
 use tonic::Code;
 
 use crate::support::{
@@ -121,4 +121,53 @@ async fn the_secret_is_rotated_under_load_with_no_failed_call() {
     for worker in workers {
         timeout(PATIENCE, worker).await.unwrap().unwrap();
     }
+}
+
+#[tokio::test]
+async fn an_error_that_repeats_the_secret_of_before_a_rotation_or_of_after_is_masked() {
+    let (old, new) = ("secret-before-rotation", "secret-after-rotation");
+    let folder = secret_file(old);
+    let answer = Arc::new(Notify::new());
+    let told = Arc::clone(&answer);
+    let echo =
+        json!({"error_type": "brand_new", "error_message": format!("neither {old} nor {new}")});
+    let mut peer = Peer::start(move |mut connection| {
+        let (told, echo) = (Arc::clone(&told), peer::json(400, &echo.to_string()));
+        async move {
+            let is_first = connection.number == 1;
+            while connection.request().await {
+                if is_first {
+                    told.notified().await;
+                }
+                connection.send(&echo).await;
+            }
+        }
+    })
+    .await;
+    let facade = setup(&peer, &folder).start().await;
+    let channel = facade.channel().await;
+    let first = tokio::spawn(Rpc::CREATE.try_for(channel.clone(), "fresh"));
+    peer.request().await;
+
+    folder.write("secret", new);
+    let basic =
+        format!("Basic {}", data_encoding::BASE64.encode(b"project-test-1:secret-after-rotation"));
+    let rotated = async {
+        loop {
+            let status = Rpc::CREATE.try_for(channel.clone(), "fresh").await.expect_err("an error");
+            assert!(!status.message().contains(old) || !status.message().contains(new));
+            if peer.request().await.header("authorization") == Some(&basic) {
+                return;
+            }
+        }
+    };
+    timeout(PATIENCE, rotated).await.expect("the secret is read again");
+    answer.notify_one();
+
+    let status = first.await.unwrap().expect_err("an error");
+    assert!(
+        status.message().ends_with("neither [redacted] nor [redacted]"),
+        "{}",
+        status.message()
+    );
 }

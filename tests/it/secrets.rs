@@ -30,12 +30,17 @@ const MIGRATED: &str = "NEVERPRINTEDSECRETINBASE32AAAAAA";
 /// What Stytch does, call after call: a success and every kind of failure.
 fn answers(rpc: Rpc) -> Vec<String> {
     let success = fixture(&format!("{}.response.json", rpc.example));
-    let given = [TOKENS.as_slice(), &[CODE, RECOVERY_CODE, MIGRATED]].concat();
+    let basic = data_encoding::BASE64.encode(format!("project-test-1:{STYTCH_SECRET}").as_bytes());
+    let given =
+        [TOKENS.as_slice(), &[CODE, RECOVERY_CODE, MIGRATED, STYTCH_SECRET, &basic]].concat();
     let echo = json!({
         "error_type": "brand_new",
         "error_message": format!("{} are not valid", given.join(" ")),
         "error_details": {"given": given},
     });
+    let as_names = |secret: &str| {
+        json!({"error_type": secret, "request_id": secret, "error_url": secret}).to_string()
+    };
     let odd = success.replace("\"2025-11-03T09:14:27Z\"", "\"vqjx-xvbo-thd0\"");
     vec![
         peer::json(200, &success),
@@ -43,6 +48,10 @@ fn answers(rpc: Rpc) -> Vec<String> {
         peer::json(200, &format!("[{success}]")),
         peer::json(200, &success[..success.len() - 9]),
         peer::json(400, &echo.to_string()),
+        peer::json(400, &as_names(STYTCH_SECRET)),
+        peer::json(400, &as_names(&basic)),
+        // Of the caller's own, a token, where the call has one.
+        peer::json(400, &if sends_token(rpc) { as_names(TOKENS[1]) } else { echo.to_string() }),
         peer::json(401, &fixture("error-401-unauthorized_credentials.json")),
         peer::json(429, &fixture("error-429-too_many_requests.json")),
         peer::json(500, &echo.to_string()),
@@ -53,6 +62,10 @@ fn answers(rpc: Rpc) -> Vec<String> {
         "HTTP/1.1 200 OK\r\ncontent-".to_owned(),
         "nothing like HTTP".to_owned(),
     ]
+}
+
+fn sends_token(rpc: Rpc) -> bool {
+    !matches!(rpc.example, "totp-migrate" | "recovery-codes-get" | "recovery-codes-rotate")
 }
 
 /// A request that is full of them.
@@ -69,7 +82,7 @@ pub fn request(rpc: Rpc) -> Value {
         _ => &[],
     };
     fields.extend(own.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-    if !matches!(rpc.example, "totp-migrate" | "recovery-codes-get" | "recovery-codes-rotate") {
+    if sends_token(rpc) {
         fields.insert("session_token".into(), json!(token));
         fields.insert("session_jwt".into(), json!(jwt));
         if rpc.example != "member-totp-delete" {

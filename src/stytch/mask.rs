@@ -1,0 +1,482 @@
+//! Takes secrets out of what Stytch says in an error, which may repeat what it was sent.
+//!
+//! A text is scanned once, for all secrets together; what they cover, overlaps merged, becomes [`MASK`], and
+//! that is not scanned for more to replace. So the work and the output are bounded by the text, whatever the
+//! secrets are. What cannot be masked to some purpose is left out altogether: a text beside a secret so short
+//! that the gaps would spell it, or whose masked form still holds a secret (as when one is `redacted`).
+
+use std::{collections::HashSet, ops::Range};
+
+use aho_corasick::{
+    Anchored, MatchKind,
+    automaton::Automaton as _,
+    nfa::noncontiguous::{Builder, NFA},
+};
+use percent_encoding::utf8_percent_encode;
+use serde_json::{Map, Number, Value};
+
+use super::client::SEGMENT;
+
+/// Stands in for secrets.
+pub const MASK: &str = "[redacted]";
+
+/// A shorter secret, in characters, is no more than a letter or a word: beside one, texts are left out.
+const SHORTEST: usize = 3;
+/// A name, such as an error type, is made of words, which may be somebody's recovery code by chance. Only a
+/// secret of so many bytes, or one with a digit, makes a name that has it a leak.
+const TELLING: usize = 8;
+/// What is looked for at most, in bytes, in all spellings. A request has half of it.
+const MAX_SECRETS: usize = 32 * 1024;
+/// How much of a text is of interest.
+const MAX_INPUT: usize = 4 * 1024;
+/// The longest text that is given out.
+pub const MAX_TEXT: usize = 1024;
+/// What an object may have, in bytes and in values. More does not fit into trailers.
+const MAX_OBJECT: usize = 3 * 1024;
+const MAX_VALUES: usize = 256;
+/// How deep an object may be nested. protobuf's readers take a hundred messages, and a level has three.
+const MAX_DEPTH: usize = 16;
+
+/// What must not come out, case aside: each secret as it is, and percent-encoded, escaped as in JSON, without
+/// blanks around it, or as a number without leading zeros.
+pub struct Mask {
+    /// Finds the secrets, unless there are none or too many.
+    automaton: Option<NFA>,
+    /// The numbers that are secrets, as the bits of a double.
+    numbers: HashSet<u64>,
+    /// Whether texts are left out, because not everything in them can be masked.
+    drops_texts: bool,
+    /// Whether names are left out too.
+    drops_names: bool,
+}
+
+impl std::fmt::Debug for Mask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mask").field("drops_texts", &self.drops_texts).finish_non_exhaustive()
+    }
+}
+
+impl Mask {
+    /// Masks `secrets`. Empty ones count for nothing.
+    pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut patterns = Patterns::default();
+        let mut plain = Vec::new();
+        for secret in secrets.into_iter().filter(|secret| !secret.is_empty()) {
+            if patterns.add(secret.to_owned()) {
+                plain.push(secret);
+            }
+        }
+        let drops_names = patterns.too_many;
+        let mut numbers = HashSet::new();
+        for secret in plain {
+            for spelling in spellings(secret) {
+                patterns.add(spelling);
+            }
+            if let Some(number) = number(secret) {
+                numbers.insert(number);
+            }
+        }
+        let automaton = patterns.build();
+        let drops_texts = patterns.too_short || patterns.too_many;
+        Self { automaton, numbers, drops_texts, drops_names }
+    }
+
+    /// `text` without secrets, at most [`MAX_TEXT`] of it.
+    pub fn text(&self, text: &str) -> String {
+        if self.drops_texts {
+            return String::new();
+        }
+        let masked = self.masked(text, MAX_TEXT);
+        if self.finds_any(&masked) { String::new() } else { masked }
+    }
+
+    /// Whether `name` has to be left out, for it holds a secret. One that could be any word is none here.
+    pub fn hides_name(&self, name: &str) -> bool {
+        let is_telling = |it: &[u8]| it.len() >= TELLING || it.iter().any(u8::is_ascii_digit);
+        let mut is_hidden = self.drops_names;
+        self.each_longest(name.as_bytes(), |found| {
+            is_hidden |= is_telling(&name.as_bytes()[found])
+        });
+        is_hidden
+    }
+
+    /// `object` without secrets, unless it is too large or cannot be masked.
+    pub fn object(&self, object: &Map<String, Value>) -> Option<Map<String, Value>> {
+        let mut room = Room { bytes: MAX_OBJECT, values: MAX_VALUES };
+        if self.drops_texts { None } else { self.entries(object, &mut room, MAX_DEPTH) }
+    }
+
+    fn entries(
+        &self,
+        object: &Map<String, Value>,
+        room: &mut Room,
+        depth: usize,
+    ) -> Option<Map<String, Value>> {
+        object
+            .iter()
+            .map(|(name, value)| Some((self.whole(name, room)?, self.value(value, room, depth)?)))
+            .collect()
+    }
+
+    fn value(&self, value: &Value, room: &mut Room, depth: usize) -> Option<Value> {
+        let below = depth.checked_sub(1)?;
+        room.values = room.values.checked_sub(1)?;
+        Some(match value {
+            Value::String(text) => self.whole(text, room)?.into(),
+            Value::Array(values) => values
+                .iter()
+                .map(|it| self.value(it, room, below))
+                .collect::<Option<Vec<_>>>()?
+                .into(),
+            Value::Object(object) => Value::Object(self.entries(object, room, below)?),
+            Value::Number(number) if self.hides_number(number) => MASK.into(),
+            Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+        })
+    }
+
+    /// A text of which nothing is cut off.
+    fn whole(&self, text: &str, room: &mut Room) -> Option<String> {
+        room.bytes = room.bytes.checked_sub(text.len())?;
+        let masked = self.masked(text, usize::MAX);
+        (!self.finds_any(&masked)).then_some(masked)
+    }
+
+    /// A passcode may come back as a number.
+    fn hides_number(&self, number: &Number) -> bool {
+        let bits = number.as_f64().map(|it| it.abs().to_bits());
+        bits.is_some_and(|bits| self.numbers.contains(&bits)) || self.finds_any(&number.to_string())
+    }
+
+    /// The beginning of `text`, masked, in at most `max` bytes.
+    fn masked(&self, text: &str, max: usize) -> String {
+        let end = text.floor_char_boundary(MAX_INPUT);
+        // A secret that begins before the end may go on after it.
+        let longest = self.automaton.as_ref().map_or(0, |automaton| automaton.max_pattern_len());
+        let seen = &text[..text.ceil_char_boundary(end + longest)];
+        let mut masked = String::new();
+        let mut done = 0;
+        for covered in self.covered(seen.as_bytes()).into_iter().filter(|it| it.start < end) {
+            push(&mut masked, &text[done..covered.start], max);
+            if masked.len() + MASK.len() > max {
+                return masked;
+            }
+            masked.push_str(MASK);
+            done = covered.end;
+        }
+        if done < end {
+            push(&mut masked, &text[done..end], max);
+        }
+        masked
+    }
+
+    /// What secrets cover of `text`, in order, overlapping and touching ones as one.
+    fn covered(&self, text: &[u8]) -> Vec<Range<usize>> {
+        let mut covered: Vec<Range<usize>> = Vec::new();
+        self.each_longest(text, |mut found| {
+            while let Some(last) = covered.pop_if(|last| last.end >= found.start) {
+                found.start = found.start.min(last.start);
+            }
+            covered.push(found);
+        });
+        covered
+    }
+
+    fn finds_any(&self, text: &str) -> bool {
+        let mut found = false;
+        self.each_longest(text.as_bytes(), |_| found = true);
+        found
+    }
+
+    /// Calls `found` for each place where secrets end, with the longest of them.
+    fn each_longest(&self, text: &[u8], mut found: impl FnMut(Range<usize>)) {
+        let Some(automaton) = &self.automaton else { return };
+        let mut state = automaton.start_state(Anchored::No).expect("it is made for any start");
+        for (at, byte) in text.iter().enumerate() {
+            state = automaton.next_state(Anchored::No, state, *byte);
+            if automaton.is_match(state) {
+                // Those that end here are in one list, longest first; the others are suffixes of it.
+                let length = automaton.pattern_len(automaton.match_pattern(state, 0));
+                found(at + 1 - length..at + 1);
+            }
+        }
+    }
+}
+
+/// What is left of the room for an object.
+struct Room {
+    bytes: usize,
+    values: usize,
+}
+
+/// What is looked for, in the making.
+#[derive(Default)]
+struct Patterns {
+    patterns: HashSet<String>,
+    bytes: usize,
+    too_short: bool,
+    too_many: bool,
+}
+
+impl Patterns {
+    /// Says whether it is new and has been taken.
+    fn add(&mut self, pattern: String) -> bool {
+        if pattern.chars().take(SHORTEST).count() < SHORTEST {
+            self.too_short = true;
+            return false;
+        }
+        if self.patterns.contains(&pattern) {
+            return false;
+        }
+        if self.bytes + pattern.len() > MAX_SECRETS {
+            self.too_many = true;
+            return false;
+        }
+        self.bytes += pattern.len();
+        self.patterns.insert(pattern)
+    }
+
+    fn build(&mut self) -> Option<NFA> {
+        if self.patterns.is_empty() {
+            return None;
+        }
+        let automaton = Builder::new()
+            .match_kind(MatchKind::Standard)
+            .ascii_case_insensitive(true)
+            .prefilter(false)
+            .build(&self.patterns)
+            .ok();
+        self.too_many |= automaton.is_none();
+        automaton
+    }
+}
+
+/// How else a secret may be spelled in a text.
+fn spellings(secret: &str) -> impl Iterator<Item = String> {
+    let json = serde_json::to_string(secret).expect("a text has a JSON form");
+    let mut spellings = vec![
+        utf8_percent_encode(secret, SEGMENT).to_string(),
+        json[1..json.len() - 1].to_owned(),
+        secret.trim().to_owned(),
+    ];
+    if is_digits(secret) {
+        let digits = secret.trim_start_matches('0');
+        // A shorter number could be any; as a JSON number it is known by its value.
+        if digits.len() >= SHORTEST {
+            spellings.push(digits.to_owned());
+        }
+    }
+    spellings.into_iter().filter(move |it| !it.is_empty())
+}
+
+fn is_digits(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The number that a secret may come back as.
+fn number(secret: &str) -> Option<u64> {
+    let number = secret.trim().parse::<f64>().ok()?;
+    (is_digits(secret.trim()) && number.is_finite()).then(|| number.to_bits())
+}
+
+/// Adds as much of `text` as there is room for.
+fn push(masked: &mut String, text: &str, max: usize) {
+    let room = max - masked.len().min(max);
+    masked.push_str(&text[..text.floor_char_boundary(room)]);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use proptest::{collection::vec, prelude::*};
+    use serde_json::json;
+
+    use super::*;
+
+    fn masked(text: &str, secrets: &[&str]) -> String {
+        Mask::new(secrets.iter().copied()).text(text)
+    }
+
+    #[test]
+    fn what_secrets_cover_is_masked_as_a_whole_whatever_their_order() {
+        for (text, secrets, expected, reason) in [
+            ("is abcdef bad", &["abc", "abcdef"][..], "is [redacted] bad", "one begins another"),
+            ("is abcdef bad", &["abcdef", "abc"], "is [redacted] bad", "the other way round"),
+            ("is abcdef bad", &["abcd", "cdef"], "is [redacted] bad", "they overlap"),
+            ("is abcdef bad", &["cde", "abcdef"], "is [redacted] bad", "one is within another"),
+            ("is abcdef bad", &["abc", "def"], "is [redacted] bad", "they touch"),
+            ("is abababa bad", &["aba"], "is [redacted] bad", "it overlaps itself"),
+            ("is ABCDEF bad", &["abcdef"], "is [redacted] bad", "in another case"),
+            ("is tok%3D%2F bad", &["tok=/"], "is [redacted] bad", "percent-encoded"),
+            ("is to\\\"k bad", &["to\"k"], "is [redacted] bad", "escaped as in JSON"),
+            ("is 31408 bad", &["031408"], "is [redacted] bad", "a number"),
+            ("is (token) bad", &[" token "], "is ([redacted]) bad", "without its blanks"),
+            ("is abc bad", &[], "is abc bad", "no secret"),
+            ("is abc bad", &[""], "is abc bad", "an empty secret"),
+            ("is abc bad", &["e", "abc"], "", "a secret of one letter"),
+            ("is abc bad", &["redacted", "abc"], "", "the mask would hold a secret"),
+            ("is abc bad", &["] bad", "abc"], "", "the mask would complete a secret"),
+            ("is abc bad", &["redacted"], "is abc bad", "a secret that is not there"),
+        ] {
+            assert_eq!(masked(text, secrets), expected, "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_secret_at_the_cut_leaves_nothing_of_itself() {
+        let secret = "0123456789abcdef".repeat(40);
+        for before in (MAX_INPUT - secret.len() - 1..=MAX_INPUT).step_by(17) {
+            // A long secret first, so that the cut of the input counts and not that of the output.
+            let long = "x".repeat(before - 10);
+            let text = format!("{long}          {secret}{secret}");
+
+            let masked = masked(&text, &[&secret, &long]);
+
+            assert!(!masked.contains("0123") && masked.len() <= 2 * MASK.len() + 10, "{masked}");
+        }
+        let secret = &secret[..40];
+        for before in MAX_TEXT - 60..=MAX_TEXT {
+            let masked = masked(&format!("{}{secret}", "é".repeat(before / 2)), &[secret]);
+
+            assert!(masked.len() <= MAX_TEXT && !masked.contains('0'), "{masked}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_hidden_when_it_holds_more_than_a_word_could() {
+        let mask = Mask::new(["e", "member", "731408", "secret-with-words"]);
+
+        assert!(!mask.hides_name("member_not_found"));
+        assert!(mask.hides_name("code_731408_wrong"));
+        assert!(mask.hides_name("no Secret-With-Words"));
+    }
+
+    #[test]
+    fn an_object_is_masked_as_a_whole_or_not_given_out() {
+        let mask = Mask::new(["031408", "token"]);
+        let object = |value| {
+            let Value::Object(object) = value else { panic!("an object") };
+            mask.object(&object).map(Value::from)
+        };
+        let deep = |levels| (0..levels).fold(json!(1), |value, _| json!([value]));
+
+        let given =
+            json!({"token": [31408, 31408.0, -31408, "31408", "x token", 7, null, 131408.5]});
+        let kept = json!({MASK: [MASK, MASK, MASK, MASK, "x [redacted]", 7, null, MASK]});
+        assert_eq!(object(given), Some(kept));
+        assert_eq!(object(json!({"k": "v".repeat(MAX_OBJECT)})), None, "too long");
+        assert_eq!(object(json!({"k": vec![0; MAX_VALUES]})), None, "too many");
+        assert_eq!(object(json!({"k": deep(MAX_DEPTH)})), None, "too deep");
+        assert!(object(json!({"k": deep(MAX_DEPTH - 1)})).is_some());
+        let short = Mask::new(["e"]);
+        assert_eq!(short.object(&Map::new()), None, "it cannot be masked");
+    }
+
+    #[test]
+    fn more_secrets_than_can_be_looked_for_leave_no_text_and_no_name() {
+        let many: Vec<_> = (0..10_000).map(|number| format!("secret-{number}")).collect();
+        let mask = Mask::new(many.iter().map(String::as_str));
+
+        assert_eq!(mask.text("all is well"), "");
+        assert!(mask.hides_name("not_found"));
+    }
+
+    #[test]
+    fn the_worst_secrets_and_the_longest_text_are_masked_in_no_time() {
+        // Each ends wherever a longer one does, so that the automaton's lists are as long as can be.
+        let nested: Vec<_> = (SHORTEST..150).map(|length| "a".repeat(length)).collect();
+        let long = "a".repeat(MAX_SECRETS - 12_000);
+        let text = "a".repeat(1024 * 1024);
+        let start = Instant::now();
+
+        let mask = Mask::new(nested.iter().chain([&long]).map(String::as_str));
+
+        assert_eq!(mask.text(&text), MASK);
+        assert!(mask.hides_name(&text));
+        // The least of what a quadratic scan takes is minutes.
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    }
+
+    /// Texts and secrets of few letters, so that they meet.
+    fn any_secrets() -> impl Strategy<Value = Vec<String>> {
+        let secret = prop_oneof![
+            6 => "[abAB01]{3,8}",
+            1 => "[abe]{1,2}",
+            1 => "[redact\\[\\] ]{3,10}",
+            1 => any::<String>(),
+        ];
+        vec(secret, 0..12)
+    }
+
+    fn any_text() -> impl Strategy<Value = String> {
+        prop_oneof![
+            4 => "[abAB01 é]{0,60}",
+            1 => any::<String>(),
+            1 => "[ab01]{3,8}".prop_map(|it| it.repeat(2_000)),
+        ]
+    }
+
+    /// No secret is in `text`, case aside.
+    fn assert_clean(text: &str, secrets: &[String]) -> Result<(), TestCaseError> {
+        let text = text.to_ascii_lowercase();
+        for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+            prop_assert!(!text.contains(&secret.to_ascii_lowercase()), "{secret:?} in {text:?}");
+        }
+        Ok(())
+    }
+
+    /// What has to be masked, found the slow way: whether each byte of `text` is of a secret.
+    fn is_covered(text: &str, secrets: &[String]) -> Vec<bool> {
+        let text = text.to_ascii_lowercase();
+        let mut covered = vec![false; text.len()];
+        for secret in secrets.iter().map(|secret| secret.to_ascii_lowercase()) {
+            for at in 0..text.len() {
+                if text.as_bytes()[at..].starts_with(secret.as_bytes()) {
+                    covered[at..at + secret.len()].fill(true);
+                }
+            }
+        }
+        covered
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+
+        #[test]
+        fn whatever_the_secrets_and_the_text_the_output_is_bounded_and_holds_no_secret(
+            secrets in any_secrets(), text in any_text(),
+        ) {
+            let mask = Mask::new(secrets.iter().map(String::as_str));
+
+            let masked = mask.text(&text);
+
+            assert_clean(&masked, &secrets)?;
+            prop_assert!(masked.len() <= MAX_TEXT.min(4 * text.len()), "{} of {}", masked.len(), text.len());
+            let object = json!({ text.as_str(): [text.as_str(), {"k": text.as_str()}] });
+            let Value::Object(object) = object else { unreachable!() };
+            if let Some(masked) = mask.object(&object) {
+                let (key, values) = masked.iter().next().unwrap();
+                for text in [key.as_str(), values[0].as_str().unwrap(), values[1]["k"].as_str().unwrap()] {
+                    assert_clean(text, &secrets)?;
+                }
+            }
+        }
+
+        #[test]
+        fn what_is_no_secret_stays_and_what_is_one_goes_with_all_that_overlaps_it(
+            secrets in vec("[ab]{3,6}", 1..6), text in "[abc ]{0,60}",
+        ) {
+            let covered = is_covered(&text, &secrets);
+            let mut expected = String::new();
+            for (at, c) in text.char_indices() {
+                match (covered[at], at > 0 && covered[at - 1]) {
+                    (false, _) => expected.push(c),
+                    (true, false) => expected.push_str(MASK),
+                    (true, true) => {}
+                }
+            }
+
+            prop_assert_eq!(Mask::new(secrets.iter().map(String::as_str)).text(&text), expected);
+        }
+    }
+}
