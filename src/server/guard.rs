@@ -137,7 +137,7 @@ impl GuardLayer {
             None => answer.await,
             Some(deadline) => timeout_at(deadline, answer)
                 .await
-                .unwrap_or_else(|_| Err(status::deadline_exceeded(sent.get()))),
+                .unwrap_or_else(|_| Err(status::deadline_exceeded(sent.give_up()))),
         }
     }
 }

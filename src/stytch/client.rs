@@ -5,7 +5,7 @@ use std::{borrow::Cow, path::PathBuf, sync::Arc, time::Duration};
 use backon::Retryable as _;
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Method,
+    HeaderMap, HeaderValue,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -16,12 +16,14 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     Endpoint, Error, Sent,
+    body::GatedBody,
     breaker::Breaker,
     credentials::{Credentials, read_secret},
     decode::decode,
     endpoint::Header,
-    error::Unreadable,
+    error::{Unreadable, was_not_processed},
     retry::{Budget, delays, may_repeat},
+    sent::{Attempt, GivenUp},
 };
 use crate::{
     http_client,
@@ -118,9 +120,9 @@ impl Client {
         &self.0.credentials
     }
 
-    /// Sends `request` and reads the answer, within the timeout. `sent` rises when the request leaves. An
-    /// attempt that failed is repeated, as `retry.rs` says; no repetition is begun that could not be
-    /// before `deadline`, which is the caller's.
+    /// Sends `request` and reads the answer, within the timeout. `sent` knows when the request leaves, and
+    /// once it is given up, none does. An attempt that failed is repeated, as `retry.rs` says; no repetition
+    /// is begun that could not be before `deadline`, which is the caller's.
     ///
     /// # Errors
     ///
@@ -169,17 +171,22 @@ impl Client {
         Req: Serialize + StytchRequest,
         Res: DeserializeOwned + StytchResponse,
     {
-        let attempt =
-            self.0.breaker.admit().map_err(|wait| Error::CircuitOpen { wait, sent: sent.get() })?;
+        let refused = |wait| Error::CircuitOpen { wait, sent: sent.abandon() };
+        let admitted = self.0.breaker.admit().map_err(refused)?;
+        let attempt = sent.begin(endpoint.has_body()).map_err(given_up)?;
         let exchange = async {
             let credentials = self.0.credentials.get();
-            let result = self.exchange(endpoint, request, sent, &credentials).await;
+            let result = self.exchange(endpoint, request, &attempt, &credentials).await;
             match result {
                 Err(Error::Rejected(api)) if api.is_about_our_credentials() => {
                     // Nothing was done, so once the secret has been rotated the call is made with the new one.
-                    match self.renewed(&credentials).await {
-                        Some(renewed) => self.exchange(endpoint, request, sent, &renewed).await,
-                        None => Err(Error::Rejected(api)),
+                    let Some(renewed) = self.renewed(&credentials).await else {
+                        return Err(Error::Rejected(api));
+                    };
+                    attempt.was_not_processed();
+                    match sent.begin(endpoint.has_body()) {
+                        Ok(again) => self.exchange(endpoint, request, &again, &renewed).await,
+                        Err(GivenUp) => Err(Error::Rejected(api)),
                     }
                 }
                 result => result,
@@ -187,8 +194,8 @@ impl Client {
         };
         let result = timeout_at(limit, exchange)
             .await
-            .unwrap_or_else(|_| Err(Error::TimedOut { sent: sent.get() }));
-        attempt.end(&result);
+            .unwrap_or_else(|_| Err(Error::TimedOut { sent: sent.abandon() }));
+        admitted.end(&result);
         result
     }
 
@@ -212,7 +219,7 @@ impl Client {
         &self,
         endpoint: &Endpoint<Req, Res>,
         request: &Req,
-        sent: &Sent,
+        attempt: &Attempt,
         credentials: &Credentials,
     ) -> Result<Res, Error>
     where
@@ -220,7 +227,8 @@ impl Client {
         Res: DeserializeOwned + StytchResponse,
     {
         let path = endpoint.path;
-        let body = (endpoint.method == Method::POST)
+        let body = endpoint
+            .has_body()
             .then(|| serde_json::to_vec(request).expect("a message always has a JSON form").into());
         let mut answer = self
             .0
@@ -228,10 +236,10 @@ impl Client {
             .request(endpoint.method.clone(), self.url(&filled(path, request)))
             .headers(session_headers(endpoint.headers, request))
             .header(AUTHORIZATION, credentials.authorization())
-            .body(Body::wrap(sent.body(body)))
+            .body(Body::wrap(GatedBody::new(body, attempt.clone())))
             .send()
             .await
-            .map_err(|error| transport_error(error, sent))?;
+            .map_err(|error| transport_error(error, attempt))?;
         let http_status = answer.status();
         let headers = std::mem::take(answer.headers_mut());
         let body = read_body(answer).await;
@@ -310,11 +318,20 @@ fn credentials(settings: &Settings) -> Result<Reloaded<Credentials>, SetupError>
     }
 }
 
-fn transport_error(error: reqwest::Error, sent: &Sent) -> Error {
+/// What an attempt without an answer ends with; none of it leaves from now on.
+fn transport_error(error: reqwest::Error, attempt: &Attempt) -> Error {
     // The URL may hold ids, and says nothing that the settings do not.
     let error = error.without_url();
+    if was_not_processed(&error) {
+        attempt.was_not_processed();
+    }
     // Of a read that is tried again, an earlier attempt may have been sent.
-    if sent.get() { Error::Disconnected(error) } else { Error::Unreachable(error) }
+    if attempt.abandon() { Error::Disconnected(error) } else { Error::Unreachable(error) }
+}
+
+/// A new attempt was to begin, and the caller has been told that nothing was sent.
+fn given_up(GivenUp: GivenUp) -> Error {
+    Error::TimedOut { sent: false }
 }
 
 /// Reads a body of at most [`MAX_ANSWER`] bytes; one that came in one piece is not copied.
