@@ -6,6 +6,10 @@
 use std::{fs, path::Path};
 
 use reqwest::{Certificate, ClientBuilder, Url, redirect::Policy};
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject as _},
+};
 
 const USER_AGENT: &str = concat!("totp-facade/", env!("CARGO_PKG_VERSION"));
 
@@ -39,11 +43,17 @@ pub(crate) fn builder(url: &Url, ca_file: Option<&Path>) -> Result<ClientBuilder
 pub(crate) fn authorities(path: &Path) -> Result<Vec<Certificate>, String> {
     let what = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let pem = fs::read(path).map_err(|error| what(&error))?;
-    match Certificate::from_pem_bundle(&pem) {
-        Ok(certificates) if certificates.is_empty() => Err(what(&"holds no certificate")),
-        Ok(certificates) => Ok(certificates),
-        Err(error) => Err(what(&error)),
+    let mut certificates = Vec::new();
+    for der in CertificateDer::pem_slice_iter(&pem) {
+        let der = der.map_err(|error| what(&error))?;
+        // reqwest reads it only when a client is built.
+        RootCertStore::empty().add(der.clone()).map_err(|error| what(&error))?;
+        certificates.push(Certificate::from_der(&der).map_err(|error| what(&error))?);
     }
+    if certificates.is_empty() {
+        return Err(what(&"holds no certificate"));
+    }
+    Ok(certificates)
 }
 
 /// Whether nobody on the way can read what is exchanged with this URL.

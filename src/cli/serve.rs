@@ -193,6 +193,7 @@ fn sandboxed(addr: SocketAddr, seed: &Seed, timeouts: Timeouts) -> stytch::Setti
         project_id: seed.project.project_id.clone(),
         secret: SecretString::from(seed.project.secret.clone()),
         secret_file: None,
+        ca_file: None,
         timeout: timeouts.total,
         connect_timeout: timeouts.connect,
         // The server's, where there is one.

@@ -4,10 +4,7 @@ use std::{borrow::Cow, path::PathBuf, sync::Arc, time::Duration};
 
 use backon::Retryable as _;
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderValue,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
-};
+use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Body, Response, Url};
 use secrecy::SecretString;
@@ -22,11 +19,11 @@ use super::{
     decode::decode,
     endpoint::Header,
     error::{Unreadable, was_not_processed},
+    pool::pool,
     retry::{Budget, delays, may_repeat},
     sent::{Attempt, GivenUp},
 };
 use crate::{
-    http_client,
     metrics::Metrics,
     proto::{StytchRequest, StytchResponse},
     reload::Reloaded,
@@ -49,6 +46,8 @@ pub struct Settings {
     pub secret: SecretString,
     /// The file that it is from, which is read again when it changes.
     pub secret_file: Option<PathBuf>,
+    /// Authorities, PEM, that are trusted beside the system's; read again when the file changes.
+    pub ca_file: Option<PathBuf>,
     /// For the whole of a call.
     pub timeout: Duration,
     /// For connecting, within `timeout`.
@@ -77,7 +76,7 @@ pub enum SetupError {
 
 #[derive(Debug)]
 struct Inner {
-    http: reqwest::Client,
+    http: Arc<Reloaded<reqwest::Client>>,
     settings: Settings,
     credentials: Reloaded<Credentials>,
     budget: Budget,
@@ -86,22 +85,14 @@ struct Inner {
 }
 
 impl Client {
-    /// Prepares a client; connects only when the first call is made.
+    /// Prepares a client; connects only when the first call is made. Needs a runtime.
     ///
     /// # Errors
     ///
-    /// When the machine's certificate store or the file of the secret cannot be read.
+    /// When the machine's certificate store, the file of authorities or that of the secret cannot be read.
     pub fn new(settings: &Settings, metrics: &Metrics) -> Result<Self, SetupError> {
-        let builder = http_client::builder(&settings.base_url, None)
-            .map_err(SetupError::Authorities)?
-            .default_headers(headers())
-            .connect_timeout(settings.connect_timeout)
-            // Below the usual 60 s of load balancers, so that it is we who close first.
-            .pool_idle_timeout(Duration::from_secs(50))
-            .http2_keep_alive_interval(Duration::from_secs(30))
-            .http2_keep_alive_timeout(Duration::from_secs(10));
         Ok(Self(Arc::new(Inner {
-            http: builder.build()?,
+            http: pool(settings)?,
             credentials: credentials(settings)?,
             settings: settings.clone(),
             budget: Budget::default(),
@@ -233,6 +224,7 @@ impl Client {
         let mut answer = self
             .0
             .http
+            .get()
             .request(endpoint.method.clone(), self.url(&filled(path, request)))
             .headers(session_headers(endpoint.headers, request))
             .header(AUTHORIZATION, credentials.authorization())
@@ -297,14 +289,6 @@ fn session_headers<Req>(headers: &[Header<Req>], request: &Req) -> HeaderMap {
         map.insert(*name, value);
     }
     map
-}
-
-fn headers() -> HeaderMap {
-    HeaderMap::from_iter([
-        (ACCEPT, HeaderValue::from_static("application/json")),
-        // Without a charset: Stytch refuses `application/json; charset=utf-8`.
-        (CONTENT_TYPE, HeaderValue::from_static("application/json")),
-    ])
 }
 
 fn credentials(settings: &Settings) -> Result<Reloaded<Credentials>, SetupError> {

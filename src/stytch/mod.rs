@@ -12,6 +12,7 @@ mod credentials;
 mod decode;
 pub mod endpoint;
 mod error;
+mod pool;
 mod retry;
 mod sent;
 

@@ -13,6 +13,7 @@ mod callers;
 mod calls;
 mod chaos;
 mod cli;
+mod connections;
 mod create;
 mod credentials;
 mod docs;
