@@ -115,7 +115,7 @@ impl<'a> Entry<'a> {
 
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
-        if !self.ended && self.call.sent.get() {
+        if !self.ended && self.call.sent.give_up() {
             self.write(&End {
                 outcome: Upstream::Unknown.as_str(),
                 code: Code::Unknown,

@@ -18,7 +18,7 @@ use crate::{access::Caller, server::OpenCall, stytch::Sent};
 /// One call in flight. Clones are the same call; it is over when the last is dropped.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// Whether the request has left for Stytch.
+    /// Whether the request has left for Stytch, or may leave yet.
     pub sent: Sent,
     /// When the caller stops waiting, if it said so.
     pub deadline: Option<Instant>,
@@ -46,7 +46,7 @@ impl Call {
     }
 
     /// The same call for work that goes on whatever its caller does: without the caller's deadline, and with
-    /// a flag of its own. The caller is from now on told that the request may have left.
+    /// a state of its own. The caller is from now on told that the request may have left.
     pub fn detached(&self) -> Self {
         self.sent.raise();
         Self { sent: Sent::default(), deadline: None, ..self.clone() }
@@ -164,7 +164,7 @@ impl Drop for Permit {
 
 /// Runs a call in place, as any future. But when it is dropped after the request has been sent, because
 /// the caller went away or its time ran out, the rest runs on in a task of its own, so that its outcome
-/// is known and the answer is read. Before that it is simply dropped.
+/// is known and the answer is read. Before that the call is given up, and simply dropped.
 #[must_use = "futures do nothing unless polled"]
 pub struct ToItsEnd<T: Send + 'static> {
     rest: Option<(Work<T>, Call)>,
@@ -200,7 +200,9 @@ impl<T: Send + 'static> Drop for ToItsEnd<T> {
         let Some((future, call)) = self.rest.take() else { return };
         // Without a runtime the process is ending, and the drain has had its time.
         let runtime = tokio::runtime::Handle::try_current();
-        let (true, Ok(runtime)) = (call.sent.get(), runtime) else { return };
+        // What can no longer be given up has left, or is lent to a connection and goes with the future.
+        let runs_on = call.sent.give_up() && call.sent.has_left();
+        let (true, Ok(runtime)) = (runs_on, runtime) else { return };
         runtime.spawn(async move {
             let code = future.await.map_or_else(|status| status.code(), |_| tonic::Code::Ok);
             tracing::info!(?code, "a call ended after its caller had gone");

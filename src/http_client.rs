@@ -3,49 +3,105 @@
 //! A redirect is not followed, nothing is retried behind the caller's back, and what is on this machine is reached
 //! directly: a proxy of the environment (`HTTP_PROXY`) could otherwise answer in its place.
 
-use std::path::Path;
+use std::{error::Error, path::Path};
 
-use reqwest::{Certificate, ClientBuilder, Url, redirect::Policy};
+use reqwest::{Certificate, Client, ClientBuilder, Url, redirect::Policy};
+use rustls::RootCertStore;
 
-use crate::text_file;
+use crate::{pem, reload::Content, text_file::what_is_wrong};
 
 const USER_AGENT: &str = concat!("totp-facade/", env!("CARGO_PKG_VERSION"));
 
-/// A client of whatever `url` names. The certificates of `ca_file`, PEM, are trusted beside the system's.
-///
-/// # Errors
-///
-/// What is wrong with the file.
-pub(crate) fn builder(url: &Url, ca_file: Option<&Path>) -> Result<ClientBuilder, String> {
-    let mut builder = reqwest::Client::builder()
-        .user_agent(USER_AGENT)
-        // A redirected request would carry its credentials elsewhere.
-        .redirect(Policy::none())
-        // What may be sent again is decided where the effect of a call is known.
-        .retry(reqwest::retry::never())
-        .tcp_nodelay(true);
-    if is_loopback(url) {
-        builder = builder.no_proxy();
-    }
-    match ca_file {
-        None => Ok(builder),
-        Some(path) => Ok(builder.tls_certs_merge(authorities(path)?)),
+/// A client that trusts the system's authorities and those of a file, if there is one.
+#[derive(Debug)]
+pub(crate) struct HttpClient {
+    client: Client,
+    /// What the file lacks, if it is empty.
+    missing: Option<String>,
+}
+
+impl Content for HttpClient {
+    fn missing(&self) -> Option<String> {
+        self.missing.clone()
     }
 }
 
-/// The certificates in a PEM file.
+impl HttpClient {
+    /// A client of whatever `url` names, with `more` set. The certificates of `ca_file`, PEM, are trusted beside the
+    /// system's; an empty file takes back all trust but in those.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the file, or with the system's authorities.
+    pub(crate) fn new(
+        url: &Url,
+        ca_file: Option<&Path>,
+        more: impl FnOnce(ClientBuilder) -> ClientBuilder,
+    ) -> Result<Self, String> {
+        let (certificates, missing) = match ca_file {
+            None => (Vec::new(), None),
+            Some(path) => {
+                let certificates = authorities(path)?;
+                let missing = what_is_wrong(path, &pem::NO_CERTIFICATE);
+                let missing = certificates.is_empty().then_some(missing);
+                (certificates, missing)
+            }
+        };
+        let mut builder = Client::builder()
+            .user_agent(USER_AGENT)
+            // A redirected request would carry its credentials elsewhere.
+            .redirect(Policy::none())
+            // What may be sent again is decided where the effect of a call is known.
+            .retry(reqwest::retry::never())
+            .tcp_nodelay(true);
+        if !certificates.is_empty() {
+            builder = builder.tls_certs_merge(certificates);
+        }
+        if is_loopback(url) {
+            builder = builder.no_proxy();
+        }
+        let client = more(builder).build().map_err(with_causes)?;
+        Ok(Self { client, missing })
+    }
+
+    pub(crate) fn get(&self) -> &Client {
+        &self.client
+    }
+}
+
+/// The certificates in a PEM file, each of which can be an authority; none if it is blank.
 ///
 /// # Errors
 ///
 /// What is wrong with it.
-pub(crate) fn authorities(path: &Path) -> Result<Vec<Certificate>, String> {
-    let what = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let pem = text_file::read_bytes(path)?;
-    match Certificate::from_pem_bundle(&pem) {
-        Ok(certificates) if certificates.is_empty() => Err(what(&"holds no certificate")),
-        Ok(certificates) => Ok(certificates),
-        Err(error) => Err(what(&error)),
+fn authorities(path: &Path) -> Result<Vec<Certificate>, String> {
+    let certificate = |der: rustls::pki_types::CertificateDer<'static>| {
+        let certificate = Certificate::from_der(&der).map_err(|error| error.to_string())?;
+        // reqwest reads it only when a client is built.
+        RootCertStore::empty().add(der).map_err(|error| error.to_string())?;
+        Ok(certificate)
+    };
+    let certificates = pem::certificates(path)?.into_iter().map(certificate);
+    certificates.collect::<Result<_, String>>().map_err(|error| what_is_wrong(path, &error))
+}
+
+/// Whether the authorities in a file can be used.
+///
+/// # Errors
+///
+/// What is wrong with it; also that there is none.
+pub(crate) fn check_authorities(path: &Path) -> Result<(), String> {
+    match authorities(path)?.is_empty() {
+        true => Err(what_is_wrong(path, &pem::NO_CERTIFICATE)),
+        false => Ok(()),
     }
+}
+
+/// What is wrong with a request or a client, and why, without the URL, which may hold anything.
+pub(crate) fn with_causes(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let causes = std::iter::successors(error.source(), |error| (*error).source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Whether nobody on the way can read what is exchanged with this URL.

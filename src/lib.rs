@@ -11,6 +11,7 @@
 //! them, and [`sandbox`] stands in for Stytch without sharing a line with its client.
 
 pub mod access;
+mod atomic;
 pub mod audit;
 pub mod call;
 pub mod cli;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use http::{HeaderValue, header::AUTHORIZATION};
-use reqwest::{Client, Url};
+use reqwest::Url;
 use tokio::{
     sync::Notify,
     time::{Instant, sleep_until},
@@ -19,10 +19,9 @@ use zeroize::Zeroizing;
 
 use super::jwks::{self, Keys};
 use crate::{
-    http_client,
+    http_client::{HttpClient, with_causes},
     metrics::{Metrics, Reloads},
-    pem,
-    reload::{Content, Reloaded, complete},
+    reload::{Content, Reloaded},
     text_file::{self, what_is_wrong},
 };
 
@@ -38,22 +37,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Where the keys are, and how to ask for them.
 pub(super) struct Fetching {
     url: Url,
-    client: Reloaded<Fetcher>,
+    client: Reloaded<HttpClient>,
     token: Option<Reloaded<Token>>,
     reloads: Reloads,
-}
-
-/// An HTTP client that trusts what a file of authorities says, if there is one.
-struct Fetcher {
-    http: Client,
-    /// What the file lacks, if it is empty.
-    missing: Option<String>,
-}
-
-impl Content for Fetcher {
-    fn missing(&self) -> Option<String> {
-        self.missing.clone()
-    }
 }
 
 /// A token of our own, as it is sent.
@@ -89,28 +75,8 @@ pub fn check_token(path: &Path) -> Result<(), String> {
     Token::read(path).map(drop)
 }
 
-/// Whether the authorities in a file can be used.
-///
-/// # Errors
-///
-/// What is wrong with it.
-pub fn check_authorities(url: &Url, path: &Path) -> Result<(), String> {
-    Fetcher::new(url, Some(path)).and_then(complete).map(drop)
-}
-
-impl Fetcher {
-    fn new(url: &Url, ca_file: Option<&Path>) -> Result<Self, String> {
-        let missing = match ca_file {
-            Some(path) if pem::certificates(path)?.is_empty() => {
-                Some(what_is_wrong(path, &pem::NO_CERTIFICATE))
-            }
-            _ => None,
-        };
-        // An empty file takes back all trust but that in the system's own authorities.
-        let ca_file = ca_file.filter(|_| missing.is_none());
-        let http = http_client::builder(url, ca_file)?.timeout(TIMEOUT).build();
-        Ok(Self { http: http.map_err(with_causes)?, missing })
-    }
+fn client(url: &Url, ca_file: Option<&Path>) -> Result<HttpClient, String> {
+    HttpClient::new(url, ca_file, |builder| builder.timeout(TIMEOUT))
 }
 
 impl Fetching {
@@ -126,10 +92,10 @@ impl Fetching {
         metrics: &Metrics,
     ) -> Result<Self, String> {
         let client = match ca_file {
-            None => Reloaded::fixed(Fetcher::new(&url, None)?),
+            None => Reloaded::fixed(client(&url, None)?),
             Some(path) => {
                 let (url, paths) = (url.clone(), vec![path.clone()]);
-                let load = move || Fetcher::new(&url, Some(&path));
+                let load = move || client(&url, Some(&path));
                 Reloaded::from_files(metrics, "jwt_ca", paths, load)?
             }
         };
@@ -199,7 +165,7 @@ impl Fetching {
     }
 
     async fn fetch(&self) -> Result<Keys, String> {
-        let mut request = self.client.get().http.get(self.url.clone());
+        let mut request = self.client.get().get().get(self.url.clone());
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, token.get().0.clone());
         }
@@ -216,17 +182,6 @@ impl Fetching {
         }
         Keys::parse(&body)
     }
-}
-
-/// An error with everything that led to it, for the cause may be a certificate that is not trusted.
-fn with_causes(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let (mut text, mut source) = (error.to_string(), std::error::Error::source(&error));
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -27,10 +27,7 @@ use super::{
     identity::{JWT, is_identity},
     jwks::Unclear,
 };
-pub use super::{
-    fetch::{check_authorities, check_token},
-    jwks::Keys,
-};
+pub use super::{fetch::check_token, jwks::Keys};
 use crate::{
     metrics::Metrics,
     reload::{Reloaded, complete},

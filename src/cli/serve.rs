@@ -212,6 +212,7 @@ fn sandboxed(
         project_id: seed.project.project_id.clone(),
         secret: SecretString::from(seed.project.secret.clone()),
         secret_file: None,
+        ca_file: None,
         timeout: timeouts.total,
         connect_timeout: timeouts.connect,
         max_connection_age: server.settings.max_connection_age,

@@ -12,7 +12,7 @@ use reqwest::Url;
 use super::{Check, ServerConfig};
 use crate::{
     access::{self, Policy, Tokens, jwt},
-    http_client::is_confidential,
+    http_client::{self, is_confidential},
     server::tls,
 };
 
@@ -220,7 +220,7 @@ impl Check {
         });
         let keys = keys.and_then(|keys| self.jwt_keys(keys));
         match &keys {
-            Some(jwt::Source::Url(url)) => self.fetching(args, url),
+            Some(jwt::Source::Url(_)) => self.fetching(args),
             Some(jwt::Source::File(_)) => {
                 for (setting, _) in files.iter().filter(|(_, file)| file.is_some()) {
                     let what = format!("is for {JWT_KEYS} with a URL, and it is a file");
@@ -259,12 +259,8 @@ impl Check {
     }
 
     /// The files with which the keys are fetched are read.
-    fn fetching(&mut self, args: &DoorArgs, url: &Url) {
-        if let Some(path) = &args.jwt_ca_file
-            && let Err(what) = jwt::check_authorities(url, path)
-        {
-            let _: Option<()> = self.problem(JWT_CA, what);
-        }
+    fn fetching(&mut self, args: &DoorArgs) {
+        self.file(JWT_CA, args.jwt_ca_file.as_deref(), http_client::check_authorities);
         self.file(JWT_TOKEN, args.jwt_token_file.as_deref(), jwt::check_token);
     }
 
@@ -296,7 +292,7 @@ impl Check {
         }
     }
 
-    fn file<T>(
+    pub(super) fn file<T>(
         &mut self,
         setting: &'static str,
         path: Option<&Path>,

@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
     access,
-    http_client::is_confidential,
+    http_client::{self, is_confidential},
     idempotency::{self, StoreSettings},
     server::{self, tls},
     stytch,
@@ -64,6 +64,11 @@ pub struct UpstreamArgs {
     /// Base URL, when it is not the one that belongs to the project id. https, or http on loopback
     #[arg(long, env = "STYTCH_BASE_URL", hide_env_values = true, value_name = "URL")]
     pub stytch_base_url: Option<String>,
+
+    /// File with authorities, PEM, that are trusted beside the system's, as where a network inspects TLS; read
+    /// again when it changes
+    #[arg(long, env = "STYTCH_CA_FILE", hide_env_values = true, value_name = "FILE")]
+    pub stytch_ca_file: Option<PathBuf>,
 
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -261,10 +266,13 @@ impl Config {
             }
             StoreSettings::Redis { url } => (without_credentials(url), "(not used)".to_owned()),
         };
-        let lines: [(&str, &dyn fmt::Display); 15] = [
+        let ca_file = stytch.ca_file.as_ref();
+        let ca_file = ca_file.map_or("(not set)".to_owned(), |path| path.display().to_string());
+        let lines: [(&str, &dyn fmt::Display); 16] = [
             ("STYTCH_PROJECT_ID", &stytch.project_id),
             ("STYTCH_SECRET", &"(set, not shown)"),
             ("STYTCH_BASE_URL", &stytch.base_url),
+            ("STYTCH_CA_FILE", &ca_file),
             ("TOTP_FACADE_UPSTREAM_TIMEOUT", &humantime::format_duration(stytch.timeout)),
             ("TOTP_FACADE_CONNECT_TIMEOUT", &humantime::format_duration(stytch.connect_timeout)),
             ("TOTP_FACADE_GRPC_ADDR", grpc_addr),
@@ -388,12 +396,15 @@ impl Check {
             Some(url) => self.base_url(url),
             None => project_id.as_deref().map(default_base_url),
         };
+        let ca_file = args.stytch_ca_file.clone();
+        self.file("STYTCH_CA_FILE", ca_file.as_deref(), http_client::check_authorities);
         let Timeouts { total, connect } = self.timeouts(&args.timeouts)?;
         Some(stytch::Settings {
             base_url: base_url?,
             project_id: project_id?,
             secret: secret?,
             secret_file: args.stytch_secret_file.clone(),
+            ca_file,
             timeout: total,
             connect_timeout: connect,
             // The server's, once that is checked.

@@ -176,7 +176,7 @@ impl Guard {
             None => response.await,
             Some(deadline) => timeout_at(deadline, response)
                 .await
-                .unwrap_or_else(|_| Err(status::deadline_exceeded(sent.get()))),
+                .unwrap_or_else(|_| Err(status::deadline_exceeded(sent.give_up()))),
         }
     }
 }

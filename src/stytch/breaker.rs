@@ -1,41 +1,27 @@
 //! The circuit breaker: stops sending to a Stytch that does not answer.
 //!
-//! It opens after [`CONSECUTIVE`] transport failures in a row, or when half of the last 64 attempts
-//! failed. Open, every attempt is refused at once; after [`OPEN_FOR`] one attempt at a time goes through as
-//! a probe, and the first that is answered closes it. A refusal by Stytch is an answer.
-//!
-//! The last 64 outcomes are the bits of one word, newest lowest. While nothing fails the word is zero, and
-//! is only read.
+//! It opens after [`CONSECUTIVE`](super::circuit::CONSECUTIVE) transport failures in a row, or when half of the
+//! last 64 attempts failed. Open, every attempt is refused at once; after [`OPEN_FOR`] one attempt at a time goes
+//! through as a probe, and the first that is answered closes it. A refusal by Stytch is an answer.
 
-use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Error;
+use super::{
+    Error,
+    circuit::{Circuit, Failed, Leave, OPEN_FOR_MS},
+    error::was_not_processed,
+};
 use crate::metrics::Metrics;
 
-/// So many failures in a row open it.
-const CONSECUTIVE: u32 = 10;
-/// So many failures among the last 64 attempts open it.
-const OF_LAST_64: u32 = 32;
 /// How long it refuses before the next probe.
-pub const OPEN_FOR: Duration = Duration::from_secs(2);
-
-/// [`Breaker::open_until`] of a closed one.
-const CLOSED: u64 = 0;
+pub const OPEN_FOR: Duration = Duration::from_millis(OPEN_FOR_MS);
 
 #[derive(Debug)]
 pub(super) struct Breaker {
     started: Instant,
-    /// A bit for each of the last attempts, set where it failed.
-    failures: AtomicU64,
-    /// Milliseconds after `started` when the next probe is due, or [`CLOSED`].
-    open_until: AtomicU64,
-    /// Whether a probe is under way.
-    probing: AtomicBool,
+    circuit: Circuit,
     metrics: Metrics,
 }
 
@@ -44,138 +30,108 @@ pub(super) struct Breaker {
 #[derive(Debug)]
 pub(super) struct Attempt<'a> {
     breaker: &'a Breaker,
-    is_probe: bool,
+    leave: Option<Leave>,
 }
 
 impl Breaker {
     pub(super) fn new(metrics: Metrics) -> Self {
-        Self {
-            started: Instant::now(),
-            failures: AtomicU64::new(0),
-            open_until: AtomicU64::new(CLOSED),
-            probing: AtomicBool::new(false),
-            metrics,
-        }
+        Self { started: Instant::now(), circuit: Circuit::default(), metrics }
     }
 
     /// Leave for an attempt, or how long to wait before asking again.
     pub(super) fn admit(&self) -> Result<Attempt<'_>, Duration> {
-        if self.open_until.load(Ordering::Acquire) == CLOSED {
-            return Ok(Attempt { breaker: self, is_probe: false });
-        }
-        let refused = |wait| {
-            self.metrics.breaker_refusals.inc();
-            Err(wait)
-        };
-        if let Some(wait) = self.wait() {
-            return refused(wait);
-        }
-        if self.probing.swap(true, Ordering::AcqRel) {
-            return refused(OPEN_FOR);
-        }
-        let probe = Attempt { breaker: self, is_probe: true };
-        // The probe before this one may have failed since.
-        match self.wait() {
-            Some(wait) => refused(wait),
-            None => Ok(probe),
+        match self.circuit.admit(self.now()) {
+            Ok(leave) => Ok(Attempt { breaker: self, leave: Some(leave) }),
+            Err(wait) => {
+                self.metrics.breaker_refusals.inc();
+                Err(Duration::from_millis(wait))
+            }
         }
     }
 
-    /// How long until the next probe is due.
-    fn wait(&self) -> Option<Duration> {
-        let left = self.open_until.load(Ordering::Acquire).saturating_sub(self.now());
-        (left > 0).then(|| Duration::from_millis(left))
-    }
-
-    /// Milliseconds since the start, and at least 1, which [`CLOSED`] is not.
+    /// Milliseconds since the start, and at least 1.
     fn now(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
     }
 
-    fn open(&self) -> u64 {
-        self.now() + u64::try_from(OPEN_FOR.as_millis()).unwrap_or(u64::MAX)
-    }
-
-    fn succeeded(&self) {
-        if self.failures.load(Ordering::Relaxed) != 0 {
-            let _ = self.shift(0);
-        }
-    }
-
-    fn failed(&self) {
-        let failures = self.shift(1);
-        let too_many =
-            failures.trailing_ones() >= CONSECUTIVE || failures.count_ones() >= OF_LAST_64;
-        let opens = too_many
-            && self
-                .open_until
-                .compare_exchange(CLOSED, self.open(), Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok();
-        if opens {
-            self.metrics.breaker_openings.inc();
-            self.metrics.breaker_open.set(1);
-            tracing::warn!(
-                failures_in_a_row = failures.trailing_ones(),
-                failures_of_last_64 = failures.count_ones(),
-                "circuit breaker opened: Stytch does not answer"
-            );
-        }
-    }
-
-    /// Adds an outcome, and returns the last 64.
-    fn shift(&self, bit: u64) -> u64 {
-        let shift = |failures: u64| failures << 1 | bit;
-        let before = self
-            .failures
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |failures| Some(shift(failures)));
-        before.map_or(0, shift)
-    }
-
-    fn probed(&self, failed: bool) {
-        if failed {
-            self.open_until.store(self.open(), Ordering::Release);
-            tracing::warn!("circuit breaker stays open: the probe failed");
-        } else {
-            self.failures.store(0, Ordering::Relaxed);
-            self.open_until.store(CLOSED, Ordering::Release);
+    fn answered(&self, leave: Leave) {
+        if self.circuit.answered(leave) {
             self.metrics.breaker_open.set(0);
             tracing::info!("circuit breaker closed: Stytch answers");
+        }
+    }
+
+    fn failed(&self, leave: Leave) {
+        match self.circuit.failed(leave, self.now()) {
+            Failed::Counted => {}
+            Failed::Opened(failures) => {
+                self.metrics.breaker_openings.inc();
+                self.metrics.breaker_open.set(1);
+                tracing::warn!(
+                    failures_in_a_row = failures.trailing_ones(),
+                    failures_of_last_64 = failures.count_ones(),
+                    "circuit breaker opened: Stytch does not answer"
+                );
+            }
+            Failed::StaysOpen => {
+                tracing::warn!("circuit breaker stays open: the probe failed");
+            }
         }
     }
 }
 
 impl Attempt<'_> {
     /// Tells the outcome.
-    pub(super) fn end<T>(self, result: &Result<T, Error>) {
-        let failed = result.as_ref().is_err_and(is_failure);
-        match self.is_probe {
-            true => self.breaker.probed(failed),
-            // One that began before it opened has no say.
-            false if self.breaker.open_until.load(Ordering::Relaxed) != CLOSED => {}
-            false if failed => self.breaker.failed(),
-            false => self.breaker.succeeded(),
+    pub(super) fn end<T>(mut self, result: &Result<T, Error>) {
+        let outcome = match result {
+            Ok(_) => Outcome::Answer,
+            Err(error) => Outcome::of(error),
+        };
+        match (outcome, self.leave) {
+            // Dropped, it is withdrawn.
+            (Outcome::Nothing, _) | (_, None) => return,
+            (Outcome::Answer, Some(leave)) => self.breaker.answered(leave),
+            (Outcome::Failure, Some(leave)) => self.breaker.failed(leave),
         }
+        self.leave = None;
     }
 }
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        if self.is_probe {
-            self.breaker.probing.store(false, Ordering::Release);
+        if let Some(leave) = self.leave {
+            self.breaker.circuit.withdrawn(leave);
         }
     }
 }
 
-/// Whether Stytch, or the way to it, failed. A 4xx is an answer, whoever it is from.
-fn is_failure(error: &Error) -> bool {
-    match error {
-        Error::Unreachable(_) | Error::Disconnected(_) | Error::TimedOut { .. } => true,
-        Error::Failed { http_status, .. } => http_status.is_server_error(),
-        Error::CircuitOpen { .. }
-        | Error::Rejected(_)
-        | Error::Intercepted { .. }
-        | Error::Foreign { .. }
-        | Error::Unreadable { .. } => false,
+/// What an attempt says about Stytch.
+enum Outcome {
+    /// It answers. A 4xx is an answer, whoever it is from.
+    Answer,
+    /// It, or the way to it, failed.
+    Failure,
+    /// Neither: it is there, and has not looked at the request.
+    Nothing,
+}
+
+impl Outcome {
+    fn of(error: &Error) -> Self {
+        match error {
+            Error::Unreachable(error) | Error::Disconnected(error) if was_not_processed(error) => {
+                Self::Nothing
+            }
+            Error::Unreachable(_) | Error::Disconnected(_) | Error::TimedOut { .. } => {
+                Self::Failure
+            }
+            Error::Failed { http_status, .. } if http_status.is_server_error() => Self::Failure,
+            Error::Failed { .. }
+            | Error::CircuitOpen { .. }
+            | Error::Rejected(_)
+            | Error::Intercepted { .. }
+            | Error::Foreign { .. }
+            | Error::Unreadable { .. } => Self::Answer,
+        }
     }
 }
 
@@ -185,6 +141,7 @@ mod tests {
     use tokio::time::advance;
 
     use super::*;
+    use crate::stytch::circuit::{CONSECUTIVE, OF_LAST_64};
 
     fn failure() -> Result<(), Error> {
         Err(Error::TimedOut { sent: true })
@@ -234,7 +191,7 @@ mod tests {
             ends(&breaker, &Ok(()), 1);
         }
         ends(&breaker, &Ok(()), 2);
-        assert_eq!(breaker.failures.load(Ordering::Relaxed).count_ones(), OF_LAST_64 - 1);
+        assert_eq!(breaker.circuit.failures().count_ones(), OF_LAST_64 - 1);
 
         ends(&breaker, &failure(), 1);
         assert!(breaker.admit().is_ok(), "the oldest failure has gone");
@@ -250,7 +207,7 @@ mod tests {
         ends(&breaker, &refusal(), 1000);
 
         assert!(breaker.admit().is_ok());
-        assert_eq!(breaker.failures.load(Ordering::Relaxed), 0);
+        assert_eq!(breaker.circuit.failures(), 0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -303,5 +260,19 @@ mod tests {
         early.end(&Ok(()));
 
         assert!(breaker.admit().is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_began_before_it_opened_has_no_say_after_it_has_closed_either() {
+        let breaker = breaker();
+        let early: Vec<_> = (0..2 * CONSECUTIVE).map(|_| breaker.admit().unwrap()).collect();
+        ends(&breaker, &failure(), CONSECUTIVE);
+        advance(OPEN_FOR).await;
+        breaker.admit().expect("a probe").end(&Ok(()));
+
+        early.into_iter().for_each(|attempt| attempt.end(&failure()));
+
+        assert!(breaker.admit().is_ok(), "Stytch answers");
+        assert_eq!(breaker.circuit.failures(), 0);
     }
 }

@@ -4,10 +4,7 @@ use std::{borrow::Cow, path::PathBuf, sync::Arc, time::Duration};
 
 use backon::Retryable as _;
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderValue, Method,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
-};
+use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Body, Response, Url};
 use secrecy::SecretString;
@@ -16,16 +13,19 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     Endpoint, Error, Sent,
+    body::GatedBody,
     breaker::Breaker,
     credentials::{Credentials, read_secret},
     decode::decode,
     endpoint::Header,
-    error::{Unreadable, request_id},
+    error::{Unreadable, request_id, was_not_processed},
     mask::Mask,
+    pool::pool,
     retry::{Budget, delays, may_repeat},
+    sent::{Attempt, GivenUp},
 };
 use crate::{
-    http_client,
+    http_client::HttpClient,
     metrics::Metrics,
     proto::{StytchRequest, StytchResponse},
     reload::Reloaded,
@@ -49,6 +49,8 @@ pub struct Settings {
     pub secret: SecretString,
     /// The file that it is from, which is read again when it changes.
     pub secret_file: Option<PathBuf>,
+    /// Authorities, PEM, that are trusted beside the system's; read again when the file changes.
+    pub ca_file: Option<PathBuf>,
     /// For the whole of a call.
     pub timeout: Duration,
     /// For connecting, within `timeout`.
@@ -64,20 +66,17 @@ pub struct Client(Arc<Inner>);
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// As with an unreadable certificate store.
-    #[error("cannot prepare calls to Stytch")]
-    Http(#[from] reqwest::Error),
     /// The file of the secret.
     #[error("the Stytch secret: {0}")]
     Secret(String),
-    /// The file of private authorities.
-    #[error("the authorities of Stytch: {0}")]
-    Authorities(String),
+    /// The file of private authorities, or those of the system.
+    #[error("cannot prepare calls to Stytch: {0}")]
+    Http(String),
 }
 
 #[derive(Debug)]
 struct Inner {
-    http: reqwest::Client,
+    http: Arc<Reloaded<HttpClient>>,
     settings: Settings,
     credentials: Reloaded<Credentials>,
     budget: Budget,
@@ -86,22 +85,14 @@ struct Inner {
 }
 
 impl Client {
-    /// Prepares a client; connects only when the first call is made.
+    /// Prepares a client; connects only when the first call is made. Needs a runtime.
     ///
     /// # Errors
     ///
-    /// When the machine's certificate store or the file of the secret cannot be read.
+    /// When the machine's certificate store, the file of authorities or that of the secret cannot be read.
     pub fn new(settings: &Settings, metrics: &Metrics) -> Result<Self, SetupError> {
-        let builder = http_client::builder(&settings.base_url, None)
-            .map_err(SetupError::Authorities)?
-            .default_headers(headers())
-            .connect_timeout(settings.connect_timeout)
-            // Below the usual 60 s of load balancers, so that it is we who close first.
-            .pool_idle_timeout(Duration::from_secs(50))
-            .http2_keep_alive_interval(Duration::from_secs(30))
-            .http2_keep_alive_timeout(Duration::from_secs(10));
         Ok(Self(Arc::new(Inner {
-            http: builder.build()?,
+            http: pool(settings, metrics)?,
             credentials: credentials(settings, metrics)?,
             settings: settings.clone(),
             budget: Budget::default(),
@@ -120,9 +111,9 @@ impl Client {
         &self.0.credentials
     }
 
-    /// Sends `request` and reads the answer, within the timeout. `sent` rises when the request leaves. An
-    /// attempt that failed is repeated, as `retry.rs` says; no repetition is begun that could not be
-    /// before `deadline`, which is the caller's.
+    /// Sends `request` and reads the answer, within the timeout. `sent` knows when the request leaves, and
+    /// once it is given up, none does. An attempt that failed is repeated, as `retry.rs` says; no repetition
+    /// is begun that could not be before `deadline`, which is the caller's.
     ///
     /// # Errors
     ///
@@ -171,17 +162,22 @@ impl Client {
         Req: Serialize + StytchRequest,
         Res: DeserializeOwned + StytchResponse,
     {
-        let attempt =
-            self.0.breaker.admit().map_err(|wait| Error::CircuitOpen { wait, sent: sent.get() })?;
+        let refused = |wait| Error::CircuitOpen { wait, sent: sent.abandon() };
+        let admitted = self.0.breaker.admit().map_err(refused)?;
+        let attempt = sent.begin(endpoint.has_body()).map_err(given_up)?;
         let exchange = async {
             let credentials = self.0.credentials.get();
-            let result = self.exchange(endpoint, request, sent, &credentials).await;
+            let result = self.exchange(endpoint, request, &attempt, &credentials).await;
             match result {
                 Err(Error::Rejected(api)) if api.is_about_our_credentials() => {
                     // Nothing was done, so once the secret has been rotated the call is made with the new one.
-                    match self.renewed(&credentials).await {
-                        Some(renewed) => self.exchange(endpoint, request, sent, &renewed).await,
-                        None => Err(Error::Rejected(api)),
+                    let Some(renewed) = self.renewed(&credentials).await else {
+                        return Err(Error::Rejected(api));
+                    };
+                    attempt.was_not_processed();
+                    match sent.begin(endpoint.has_body()) {
+                        Ok(again) => self.exchange(endpoint, request, &again, &renewed).await,
+                        Err(GivenUp) => Err(Error::Rejected(api)),
                     }
                 }
                 result => result,
@@ -189,8 +185,8 @@ impl Client {
         };
         let result = timeout_at(limit, exchange)
             .await
-            .unwrap_or_else(|_| Err(Error::TimedOut { sent: sent.get() }));
-        attempt.end(&result);
+            .unwrap_or_else(|_| Err(Error::TimedOut { sent: sent.abandon() }));
+        admitted.end(&result);
         result
     }
 
@@ -214,7 +210,7 @@ impl Client {
         &self,
         endpoint: &Endpoint<Req, Res>,
         request: &Req,
-        sent: &Sent,
+        attempt: &Attempt,
         credentials: &Credentials,
     ) -> Result<Res, Error>
     where
@@ -222,18 +218,21 @@ impl Client {
         Res: DeserializeOwned + StytchResponse,
     {
         let path = endpoint.path;
-        let body = (endpoint.method == Method::POST)
+        let body = endpoint
+            .has_body()
             .then(|| serde_json::to_vec(request).expect("a message always has a JSON form").into());
         let mut answer = self
             .0
             .http
+            .get()
+            .get()
             .request(endpoint.method.clone(), self.url(&filled(path, request)))
             .headers(session_headers(endpoint.headers, request))
             .header(AUTHORIZATION, credentials.authorization())
-            .body(Body::wrap(sent.body(body)))
+            .body(Body::wrap(GatedBody::new(body, attempt.clone())))
             .send()
             .await
-            .map_err(|error| transport_error(error, sent))?;
+            .map_err(|error| transport_error(error, attempt))?;
         let http_status = answer.status();
         let headers = std::mem::take(answer.headers_mut());
         let body = read_body(answer).await;
@@ -307,14 +306,6 @@ fn session_headers<Req>(headers: &[Header<Req>], request: &Req) -> HeaderMap {
     map
 }
 
-fn headers() -> HeaderMap {
-    HeaderMap::from_iter([
-        (ACCEPT, HeaderValue::from_static("application/json")),
-        // Without a charset: Stytch refuses `application/json; charset=utf-8`.
-        (CONTENT_TYPE, HeaderValue::from_static("application/json")),
-    ])
-}
-
 fn credentials(
     settings: &Settings,
     metrics: &Metrics,
@@ -328,11 +319,20 @@ fn credentials(
     Reloaded::from_files(metrics, "stytch_secret", paths, load).map_err(SetupError::Secret)
 }
 
-fn transport_error(error: reqwest::Error, sent: &Sent) -> Error {
+/// What an attempt without an answer ends with; none of it leaves from now on.
+fn transport_error(error: reqwest::Error, attempt: &Attempt) -> Error {
     // The URL may hold ids, and says nothing that the settings do not.
     let error = error.without_url();
+    if was_not_processed(&error) {
+        attempt.was_not_processed();
+    }
     // Of a read that is tried again, an earlier attempt may have been sent.
-    if sent.get() { Error::Disconnected(error) } else { Error::Unreachable(error) }
+    if attempt.abandon() { Error::Disconnected(error) } else { Error::Unreachable(error) }
+}
+
+/// A new attempt was to begin, and the caller has been told that nothing was sent.
+fn given_up(GivenUp: GivenUp) -> Error {
+    Error::TimedOut { sent: false }
 }
 
 /// Reads a body of at most [`MAX_ANSWER`] bytes; one that came in one piece is not copied.

@@ -43,6 +43,11 @@ pub enum Effect {
 }
 
 impl<Req, Res> Endpoint<Req, Res> {
+    /// Whether the request is sent as a JSON body.
+    pub fn has_body(&self) -> bool {
+        self.method == Method::POST
+    }
+
     /// Whether the path names the organization and the member.
     pub fn has_ids_in_path(&self) -> bool {
         self.path.contains('{')

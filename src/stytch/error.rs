@@ -1,6 +1,9 @@
 //! What can go wrong upstream, by cause.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    error::Error as _,
+    time::{Duration, SystemTime},
+};
 
 use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
 use serde_json::{Map, Value};
@@ -49,7 +52,8 @@ impl Upstream {
 /// a request or an answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No connection: refused, no such host, TLS, or too slow. Nothing was sent.
+    /// No connection: refused, no such host, TLS, or too slow; or Stytch said that it did not process the
+    /// request. Nothing was sent, as far as anybody is concerned.
     #[error("Stytch cannot be reached")]
     Unreachable(#[source] reqwest::Error),
 
@@ -362,6 +366,17 @@ pub(super) fn request_id(id: String, mask: &Mask) -> Option<String> {
 /// Whether `text` can stand in a header and is of a sane length.
 fn is_header(text: &str, max: usize) -> bool {
     !text.is_empty() && text.len() <= max && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Whether the peer says that it has not processed this request, in HTTP/2's two ways (RFC 9113, 8.7): it refused
+/// the stream, or it closes the connection and the stream is above the last that it has looked at, which is the
+/// only case in which h2 gives a stream the error of a GOAWAY from the peer.
+pub(super) fn was_not_processed(error: &reqwest::Error) -> bool {
+    let causes = std::iter::successors(error.source(), |error| (*error).source());
+    causes.filter_map(|cause| cause.downcast_ref::<h2::Error>()).any(|error| {
+        let is_refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        error.is_remote() && (error.is_go_away() || is_refused)
+    })
 }
 
 /// Reads `Retry-After` in seconds or as an HTTP date, capped.

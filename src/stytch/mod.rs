@@ -4,7 +4,9 @@
 //! follows a redirect, never waits longer than its timeout, and says of each failure what is known about
 //! it: [`Upstream`]. It knows nothing of gRPC.
 
+mod body;
 mod breaker;
+mod circuit;
 mod client;
 mod credentials;
 mod decode;
@@ -12,6 +14,7 @@ pub mod endpoint;
 mod error;
 mod lenient;
 mod mask;
+mod pool;
 mod retry;
 mod sent;
 

@@ -1,104 +1,148 @@
-//! Whether a request has left the process.
+//! Whether a request has left the process, and that one that was given up never will.
+//!
+//! Sending and giving up exclude each other: both are steps of one atomic word, and whoever comes second finds
+//! the word changed. A connection may hold a request for long before it writes it, as HTTP/2 does when the peer
+//! allows no further stream, so what its caller was told in the meantime must bind the connection too.
+//!
+//! `models/tests/send_gate.rs` runs this file through every order of events.
 
-use std::{
-    convert::Infallible,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll},
-};
+use std::sync::Arc;
 
-use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
+use crate::atomic::{AtomicU32, Ordering};
 
-/// Tells the client and whoever waits for it whether the request may have reached Stytch. Clones
-/// share one flag.
+/// What the caller and the connection agree on about one call. Clones share it.
 ///
-/// The flag rises when the connection takes the body, or learns that there is none, which is before the
-/// first byte is written: while it is down, provably nothing was sent that Stytch could act on.
+/// The word holds the state and, while nothing has left, the number of the attempt that may leave:
+///
+/// - *waiting* (n): the body of attempt n may leave, by [`Attempt::take`]; nothing has left.
+/// - *lent* (n): attempt n has no body, and a connection that has such a request cannot be stopped from sending
+///   it. So it cannot be given up; when the connection returns it unused, it waits again.
+/// - *sent*: the request may have reached Stytch.
+/// - *given up*: nothing has left, and nothing will.
 #[derive(Clone, Debug, Default)]
-pub struct Sent(Arc<AtomicBool>);
+pub struct Sent(Arc<AtomicU32>);
+
+const STATE_BITS: u32 = 2;
+const STATE: u32 = (1 << STATE_BITS) - 1;
+const WAITING: u32 = 0;
+const LENT: u32 = 1;
+const SENT: u32 = 2;
+const GIVEN_UP: u32 = 3;
+
+/// The caller was told that nothing was sent, so nothing may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GivenUp;
 
 impl Sent {
-    /// Whether the request may have reached Stytch.
-    pub fn get(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+    /// Whether the request has left, as far as the process can tell.
+    pub fn has_left(&self) -> bool {
+        self.0.load(Ordering::Acquire) == SENT
     }
 
-    /// Says so.
+    /// Gives the call up, unless it is too late. Returns whether the request may have reached Stytch, or may do
+    /// so yet; if not, it never will.
+    pub fn give_up(&self) -> bool {
+        self.leave_waiting(|_| GIVEN_UP)
+    }
+
+    /// Gives up the present attempt, and with it each before, unless it is too late; another may follow.
+    /// Returns whether the request may have reached Stytch, or may do so yet.
+    pub(crate) fn abandon(&self) -> bool {
+        self.leave_waiting(|number| word(WAITING, number + 1))
+    }
+
+    /// Says that the request may have left: somebody else decides when.
     pub(crate) fn raise(&self) {
-        self.0.store(true, Ordering::Release);
+        self.0.store(SENT, Ordering::Release);
     }
 
-    /// `bytes`, or nothing, as a request body that raises the flag when the connection takes it.
-    pub(super) fn body(
-        &self,
-        bytes: Option<Bytes>,
-    ) -> impl Body<Data = Bytes, Error = Infallible> + use<> {
-        MarkedBody { is_empty: bytes.is_none(), bytes, sent: self.clone() }
-    }
-}
-
-struct MarkedBody {
-    bytes: Option<Bytes>,
-    is_empty: bool,
-    sent: Sent,
-}
-
-impl Body for MarkedBody {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.sent.raise();
-        Poll::Ready(self.bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+    /// Begins an attempt, whose predecessors can no longer leave.
+    pub(crate) fn begin(&self, has_body: bool) -> Result<Attempt, GivenUp> {
+        let state = if has_body { WAITING } else { LENT };
+        let next = |current: u32| match current & STATE {
+            WAITING => Some(word(state, number(current) + 1)),
+            // What is lent is not seen to leave, and sent again only when that does no harm.
+            LENT | SENT => Some(SENT),
+            _ => None,
+        };
+        let begun = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
+        let before = begun.map_err(|_| GivenUp)?;
+        Ok(Attempt {
+            sent: self.clone(),
+            state,
+            number: number(before) + 1,
+            is_resend: before & STATE != WAITING,
+        })
     }
 
-    fn is_end_stream(&self) -> bool {
-        // A connection does not poll an empty body. It asks this, once it has taken the request and before
-        // it writes the head, and nobody asks earlier; tests/it/calls.rs and faults.rs hold hyper to both.
-        if self.is_empty {
-            self.sent.raise();
+    /// From *waiting* to what `next` makes of the attempt's number.
+    fn leave_waiting(&self, next: impl Fn(u32) -> u32) -> bool {
+        let next = |current| (current & STATE == WAITING).then(|| next(number(current)));
+        match self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, next) {
+            Ok(_) => false,
+            Err(current) => current != GIVEN_UP,
         }
-        self.bytes.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::task::Waker;
+fn word(state: u32, number: u32) -> u32 {
+    number << STATE_BITS | state
+}
 
-    use super::*;
+fn number(word: u32) -> u32 {
+    word >> STATE_BITS
+}
 
-    #[test]
-    fn the_flag_rises_when_the_body_is_taken_and_not_before() {
-        let sent = Sent::default();
-        let mut body = Box::pin(sent.body(Some(Bytes::from_static(b"{}"))));
-        assert!(!sent.get());
+/// One attempt of a call. Clones are the same attempt.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempt {
+    sent: Sent,
+    /// The state from which it may leave.
+    state: u32,
+    number: u32,
+    /// Whether the call had been sent when it began; then it may leave in any case.
+    is_resend: bool,
+}
 
-        let taken = body.as_mut().poll_frame(&mut Context::from_waker(Waker::noop()));
-
-        assert!(matches!(taken, Poll::Ready(Some(Ok(_)))));
-        assert!(sent.get());
+impl Attempt {
+    /// Leave to send the request. There is none once the attempt or the call has been given up.
+    pub(crate) fn take(&self) -> bool {
+        let may_leave = word(self.state, self.number);
+        self.is_resend
+            || self
+                .sent
+                .0
+                .compare_exchange(may_leave, SENT, Ordering::AcqRel, Ordering::Acquire)
+                .is_ok()
     }
 
-    #[test]
-    fn without_a_body_the_flag_rises_when_the_connection_learns_so() {
-        let sent = Sent::default();
-        let body = sent.body(None);
-        assert!(!sent.get());
+    /// The same for a request without a body, as often as the connection asks.
+    pub(crate) fn take_lent(&self) -> bool {
+        self.take() || self.sent.has_left()
+    }
 
-        assert!(body.is_end_stream());
+    /// See [`Sent::abandon`].
+    pub(crate) fn abandon(&self) -> bool {
+        self.sent.abandon()
+    }
 
-        assert!(sent.get());
+    /// The connection has dropped a request without a body. If it had not been taken, it never will be.
+    pub(crate) fn give_back(&self) {
+        if self.state == LENT && !self.is_resend {
+            let waiting = word(WAITING, self.number);
+            let lent = word(LENT, self.number);
+            // Otherwise it has been taken.
+            let _ =
+                self.sent.0.compare_exchange(lent, waiting, Ordering::AcqRel, Ordering::Acquire);
+        }
+    }
+
+    /// Stytch says that it has not processed this attempt, so that nothing was sent as far as anybody is
+    /// concerned, unless an attempt before it was.
+    pub(crate) fn was_not_processed(&self) {
+        if !self.is_resend {
+            let next = word(WAITING, self.number + 1);
+            let _ = self.sent.0.compare_exchange(SENT, next, Ordering::AcqRel, Ordering::Acquire);
+        }
     }
 }

@@ -54,6 +54,7 @@ fn every_configuration_problem_is_reported_in_one_go() {
             .env("STYTCH_PROJECT_ID", "project test")
             .env("STYTCH_SECRET", "one two")
             .env("STYTCH_BASE_URL", "http://user:pass-word@api.stytch.com")
+            .env("STYTCH_CA_FILE", "/nowhere/ca.pem")
             .env("TOTP_FACADE_UPSTREAM_TIMEOUT", "0s")
             .env("TOTP_FACADE_CONNECT_TIMEOUT", "soon")
             .env("TOTP_FACADE_GRPC_ADDR", "here")
@@ -84,6 +85,7 @@ fn every_configuration_problem_is_reported_in_one_go() {
             "STYTCH_PROJECT_ID",
             "STYTCH_SECRET",
             "STYTCH_BASE_URL",
+            "STYTCH_CA_FILE",
             "TOTP_FACADE_UPSTREAM_TIMEOUT",
             "TOTP_FACADE_CONNECT_TIMEOUT",
             "TOTP_FACADE_GRPC_ADDR",
@@ -110,7 +112,7 @@ fn every_configuration_problem_is_reported_in_one_go() {
             let found = problems.iter().filter(|line| line.starts_with(&prefix)).count();
             assert_eq!(found, 1, "{setting} in {problems:#?}");
         }
-        assert_eq!(problems.len(), 25, "{problems:#?}");
+        assert_eq!(problems.len(), 26, "{problems:#?}");
         assert!(!stderr(&output).contains("one two") && !stderr(&output).contains("pass-word"));
     }
 }
@@ -532,6 +534,36 @@ fn the_secret_may_come_from_a_file_and_from_one_place_only() {
     let both =
         check(&folder.write("good", "secret")).env("STYTCH_SECRET", "secret").output().unwrap();
     assert_eq!(code(&both), Some(64));
+}
+
+#[test]
+fn the_authorities_of_stytch_are_checked() {
+    let folder = Folder::new();
+    let good = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (good.cert.pem(), good.signing_key.serialize_pem());
+    let no_certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for (path, reason) in [
+        (folder.write("good", &certificate), None),
+        (folder.write("two", &certificate.repeat(2)), None),
+        (folder.write("empty", ""), Some("holds no certificate")),
+        (folder.write("key", &key), Some("holds no certificate")),
+        (folder.write("bad", no_certificate), Some("bad: ")),
+        (folder.path("missing"), Some("missing: ")),
+    ] {
+        let output = checked().env("STYTCH_CA_FILE", &path).output().unwrap();
+
+        let text = format!("{}{}", stdout(&output), stderr(&output));
+        match reason {
+            None => {
+                assert!(text.contains(&format!("STYTCH_CA_FILE={}\n", path.display())), "{text}")
+            }
+            Some(reason) => {
+                assert!(text.starts_with("error: STYTCH_CA_FILE: "), "{text}");
+                assert!(text.contains(reason), "{text}");
+            }
+        }
+        assert_eq!(code(&output), Some(if reason.is_none() { 0 } else { 64 }), "{text}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ pub mod door;
 pub mod folder;
 #[cfg(target_os = "linux")]
 pub mod frames;
+pub mod http2;
 pub mod peer;
 pub mod process;
 pub mod proxy;
@@ -64,6 +65,7 @@ impl Setup {
                 project_id: project.project_id,
                 secret: SecretString::from(project.secret),
                 secret_file: None,
+                ca_file: None,
                 timeout: Duration::from_secs(10),
                 connect_timeout: Duration::from_secs(2),
                 max_connection_age: Duration::ZERO,

@@ -1,0 +1,105 @@
+//! The connections to Stytch, which are given up at a certain age for fresh ones.
+//!
+//! A connection in use may last for ever, and nobody would see that Stytch's name has moved, or what has changed
+//! in the authorities that are trusted. So the whole pool is replaced: calls under way finish on the old one,
+//! which is closed with the last of them.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use super::client::{Settings, SetupError};
+use crate::{http_client::HttpClient, metrics::Metrics, reload::Reloaded};
+use http::{
+    HeaderMap, HeaderValue,
+    header::{ACCEPT, CONTENT_TYPE},
+};
+
+/// The pool of the present. It is replaced when the file of authorities changes, and at the age of the settings as
+/// long as somebody has it.
+///
+/// # Errors
+///
+/// When the system's authorities or those of the file cannot be read.
+pub(super) fn pool(
+    settings: &Settings,
+    metrics: &Metrics,
+) -> Result<Arc<Reloaded<HttpClient>>, SetupError> {
+    let pool = match settings.ca_file.clone() {
+        None => client(settings).map(Reloaded::fixed),
+        Some(path) => {
+            let settings = settings.clone();
+            Reloaded::from_files(metrics, "stytch_ca", vec![path], move || client(&settings))
+        }
+    };
+    let pool = Arc::new(pool.map_err(SetupError::Http)?);
+    if !settings.max_connection_age.is_zero() {
+        tokio::spawn(renew(Arc::downgrade(&pool), settings.clone()));
+    }
+    Ok(pool)
+}
+
+/// Replaces the pool whenever it has reached its age.
+async fn renew(pool: Weak<Reloaded<HttpClient>>, settings: Settings) {
+    loop {
+        tokio::time::sleep(jittered(settings.max_connection_age)).await;
+        let settings = settings.clone();
+        // It reads files.
+        let fresh = tokio::task::spawn_blocking(move || client(&settings)).await;
+        let Some(pool) = pool.upgrade() else { return };
+        match fresh {
+            Ok(Ok(fresh)) => {
+                pool.set(fresh);
+                tracing::debug!("connections to Stytch are made anew");
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "connections to Stytch stay: there can be no new ones");
+            }
+            // Only a runtime that ends drops its tasks.
+            Err(_) => return,
+        }
+    }
+}
+
+/// A tenth more or less, so that replicas that started together do not reconnect together.
+fn jittered(age: Duration) -> Duration {
+    let age = age.as_secs_f64() * (0.9 + 0.2 * fastrand::f64());
+    Duration::try_from_secs_f64(age).unwrap_or(Duration::MAX)
+}
+
+fn client(settings: &Settings) -> Result<HttpClient, String> {
+    HttpClient::new(&settings.base_url, settings.ca_file.as_deref(), |builder| {
+        builder
+            .default_headers(headers())
+            .connect_timeout(settings.connect_timeout)
+            // Below the usual 60 s of load balancers, so that it is we who close first.
+            .pool_idle_timeout(Duration::from_secs(50))
+            .http2_keep_alive_interval(Duration::from_secs(30))
+            .http2_keep_alive_timeout(Duration::from_secs(10))
+    })
+}
+
+fn headers() -> HeaderMap {
+    HeaderMap::from_iter([
+        (ACCEPT, HeaderValue::from_static("application/json")),
+        // Without a charset: Stytch refuses `application/json; charset=utf-8`.
+        (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_age_is_a_tenth_more_or_less_and_any_time_will_do() {
+        let age = Duration::from_secs(100);
+        let ages: Vec<_> = (0..1000).map(|_| jittered(age)).collect();
+
+        let (least, most) = (ages.iter().min().unwrap(), ages.iter().max().unwrap());
+        assert!(*least >= age * 9 / 10 && *least < age * 92 / 100, "{least:?}");
+        assert!(*most <= age * 11 / 10 && *most > age * 108 / 100, "{most:?}");
+        assert!(jittered(Duration::MAX) >= Duration::MAX / 2);
+    }
+}

@@ -1,0 +1,194 @@
+//! The connections to Stytch: which authorities are trusted, how long they are used, and that nothing of the
+//! environment comes between the façade and what is on its own machine.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+use tokio::time::sleep;
+use tonic::{Code, Request, Status, transport::Channel};
+
+use crate::support::{
+    Facade, PATIENCE, channel,
+    credentials::{AUDIENCE, ISSUER, Issuing, jwks},
+    folder::Folder,
+    http2::Http2Peer,
+    info,
+    peer::{self, Peer},
+    process::{serve, start},
+    rpc::Rpc,
+};
+
+const ANSWER: &str = Rpc::CREATE.answer;
+
+#[tokio::test]
+async fn authorities_of_a_file_are_trusted_for_stytch_and_the_file_is_read_again() {
+    let (peer, other) = (Http2Peer::new().await, Http2Peer::new().await);
+    let read = |peer: &Http2Peer| std::fs::read_to_string(peer.folder.path("ca.pem")).unwrap();
+    let (ours, theirs) = (read(&peer), read(&other));
+    let folder = Folder::new();
+    let mut setup = peer.setup();
+    setup.stytch.ca_file = Some(folder.write("ca.pem", &theirs));
+    let facade = setup.start().await;
+    peer.serve(|mut connection| async move {
+        while let Some(request) = connection.request().await {
+            connection.answer(request.stream, ANSWER).await;
+        }
+    });
+    let channel = facade.channel().await;
+    let status = Rpc::CREATE.try_for(channel.clone(), "fresh").await.expect_err("no trust");
+    assert_eq!(info(&status).upstream, "not_sent");
+
+    // What cannot be used leaves the old ones in force.
+    folder.write("ca.pem", "");
+    folder.write("ca.pem", &ours);
+
+    let start = Instant::now();
+    while Rpc::CREATE.try_for(channel.clone(), "fresh").await.is_err() {
+        assert!(start.elapsed() < PATIENCE, "it is not read again");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Connections that a peer has had, and those that have ended.
+#[derive(Clone, Default)]
+struct Connections {
+    begun: Arc<AtomicUsize>,
+    ended: Arc<AtomicUsize>,
+}
+
+impl Connections {
+    fn counts(&self) -> (usize, usize) {
+        (self.begun.load(Ordering::SeqCst), self.ended.load(Ordering::SeqCst))
+    }
+}
+
+const CALLERS: usize = 8;
+
+/// Calls without a pause until the peer has seen so many connections end, and no call may fail.
+async fn survives_renewals(facade: &Facade, connections: &Connections, ended: usize) {
+    let start = Instant::now();
+    let calls = (0..CALLERS).map(|_| {
+        let connections = connections.clone();
+        let channel = facade.channel();
+        async move {
+            let channel = channel.await;
+            while connections.counts().1 < ended {
+                Rpc::CREATE.try_for(channel.clone(), "fresh").await.expect("no call fails");
+                assert!(start.elapsed() < PATIENCE, "{:?} begun and ended", connections.counts());
+            }
+        }
+    });
+    futures_util::future::join_all(calls).await;
+}
+
+#[tokio::test]
+async fn connections_of_http2_are_renewed_under_load_with_no_failed_call() {
+    let peer = Http2Peer::new().await;
+    let mut setup = peer.setup();
+    setup.stytch.max_connection_age = Duration::from_millis(50);
+    let facade = setup.start().await;
+    let connections = Connections::default();
+    let counts = connections.clone();
+    peer.serve(move |mut connection| {
+        let counts = counts.clone();
+        async move {
+            counts.begun.fetch_add(1, Ordering::SeqCst);
+            while let Some(request) = connection.request().await {
+                connection.answer(request.stream, ANSWER).await;
+            }
+            counts.ended.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+
+    // One at a time, three times.
+    survives_renewals(&facade, &connections, 3).await;
+}
+
+#[tokio::test]
+async fn connections_of_http1_are_renewed_under_load_with_no_failed_call() {
+    let connections = Connections::default();
+    let counts = connections.clone();
+    let peer = Peer::start(move |mut connection| {
+        let counts = counts.clone();
+        async move {
+            counts.begun.fetch_add(1, Ordering::SeqCst);
+            while connection.request().await {
+                connection.send(peer::json(200, ANSWER)).await;
+            }
+            counts.ended.fetch_add(1, Ordering::SeqCst);
+        }
+    })
+    .await;
+    let mut setup = crate::support::Setup::new(peer.addr);
+    setup.stytch.max_connection_age = Duration::from_millis(50);
+    let facade = setup.start().await;
+
+    // As many as there are callers at a time, twice.
+    survives_renewals(&facade, &connections, 2 * CALLERS).await;
+}
+
+#[tokio::test]
+async fn without_an_age_a_connection_is_used_for_as_long_as_it_lasts() {
+    let peer = Peer::answering(peer::json(200, ANSWER)).await;
+    let facade = Facade::in_front_of(peer.addr).await;
+    let channel = facade.channel().await;
+
+    for _ in 0..100 {
+        Rpc::CREATE.try_for(channel.clone(), "fresh").await.expect("an answer");
+    }
+
+    assert_eq!(peer.connections(), 1);
+}
+
+async fn create_as(channel: &Channel, token: &str) -> Result<(), Status> {
+    let mut request = Request::new((Rpc::CREATE.request)("fresh"));
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    (Rpc::CREATE.call)(channel.clone(), request).await.map(drop)
+}
+
+/// Whoever controls a proxy of the environment could otherwise issue the keys by which callers are known.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_on_loopback_is_never_fetched_through_a_proxy_of_the_environment() {
+    let (ours, theirs) = (Issuing::new("ours"), Issuing::new("theirs"));
+    let issuer = Peer::answering(peer::json(200, &jwks(&[&ours]))).await;
+    // It answers for anybody, with keys of its own.
+    let proxy = Peer::answering(peer::json(200, &jwks(&[&theirs]))).await;
+    let stytch = Peer::answering(peer::json(200, ANSWER)).await;
+    let folder = Folder::new();
+    let policy = "caller = [{ name = 'login', methods = ['*'], \
+                  identities = ['jwt:system:serviceaccount:web:login'] }]";
+    let mut command = serve(&format!("http://{}", stytch.addr), "secret");
+    for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
+    {
+        command.env(name, format!("http://{}", proxy.addr));
+    }
+    for name in ["NO_PROXY", "no_proxy"] {
+        command.env_remove(name);
+    }
+    command
+        .env("TOTP_FACADE_JWT_ISSUER", ISSUER)
+        .env("TOTP_FACADE_JWT_AUDIENCE", AUDIENCE)
+        .env("TOTP_FACADE_JWT_KEYS", format!("http://{}/keys", issuer.addr))
+        .env("TOTP_FACADE_CALLERS_FILE", folder.write("callers.toml", policy));
+    let (_server, url) = start(command);
+    let channel = channel(&url).await;
+
+    // The keys may not have been fetched yet.
+    let (start, good) = (Instant::now(), ours.sign(&json!({})));
+    while let Err(status) = create_as(&channel, &good).await {
+        assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+        assert!(start.elapsed() < PATIENCE, "the keys are not fetched");
+        sleep(Duration::from_millis(20)).await;
+    }
+    let status = create_as(&channel, &theirs.sign(&json!({}))).await.expect_err("a stranger's");
+
+    assert_eq!(status.code(), Code::Unauthenticated);
+    assert_eq!((proxy.connections(), issuer.connections()), (0, 1));
+    assert_eq!(stytch.pending(), 1);
+}
