@@ -8,6 +8,7 @@
 //! The trap: a flight that was granted a claim must record or release it on every way out, panics included.
 
 mod key;
+mod link;
 mod memory;
 mod record;
 mod redis;
@@ -176,7 +177,7 @@ impl Idempotency {
                 Store::Memory(memory, Sealer::random())
             }
             StoreSettings::Redis { url } => {
-                let redis = Redis::new(url, settings.ttl, stytch.timeout)?;
+                let redis = Redis::new(url, settings.ttl, stytch.timeout, metrics.clone())?;
                 Store::Redis(redis, client.credentials().clone())
             }
         };
@@ -365,7 +366,7 @@ impl Underway {
             }
             (Store::Redis(redis, credentials), Some(token)) => match ended(&sealer_of(credentials))
             {
-                Some(ended) => redis.record(&self.identity, token, ended).await,
+                Some(ended) => redis.record(&self.identity, token, &ended).await,
                 None => redis.release(&self.identity, token).await,
             },
             (Store::Redis(..), None) => {}

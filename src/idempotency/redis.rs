@@ -10,31 +10,48 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
 use redis::{
-    Client, FromRedisValue, IntoConnectionInfo as _, RedisResult, Script,
-    aio::{ConnectionManager, ConnectionManagerConfig},
-    io::tcp::TcpSettings,
+    Client, Cmd, FromRedisValue, IntoConnectionInfo as _, RedisResult, cmd, io::tcp::TcpSettings,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::timeout;
 
-use super::key::Identity;
+use super::{
+    key::Identity,
+    link::{Link, PATIENCE, is_worth_another_try},
+};
+use crate::metrics::Metrics;
 
-/// How long Redis may take for one command, connecting included.
-const PATIENCE: Duration = Duration::from_secs(1);
 /// How long after the upstream timeout a call has been recorded, if its replica lives.
 const MARGIN: Duration = Duration::from_secs(2);
 
 const TOKEN: usize = 16;
 const HEADER: usize = TOKEN + size_of::<u64>();
 
-/// Puts a value, unless another holder's is there, which it returns with the milliseconds it has left.
-const PUT: &str = r"
+/// Puts a pending value, unless another is there, which it returns with the milliseconds it has left. One that
+/// had come before and is put again is put again: it never takes the place of an end.
+///
+/// It begins with a write, so that no replica, such as a primary that was demoted, answers from what it has.
+const CLAIM: &str = r"
+if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
+  return false
+end
 local kept = redis.call('GET', KEYS[1])
-if kept and string.sub(kept, 1, 16) ~= string.sub(ARGV[1], 1, 16) then
+if kept ~= ARGV[1] then
   return {kept, redis.call('PTTL', KEYS[1])}
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return false
+";
+
+/// Puts the end of a call in the place of its pending value, unless another holder's value is there. Returns what
+/// was there: 0 the holder's, 1 nothing, 2 another's.
+const RECORD: &str = r"
+local kept = redis.call('GET', KEYS[1])
+if kept and string.sub(kept, 1, 16) ~= string.sub(ARGV[1], 1, 16) then
+  return 2
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return kept and 0 or 1
 ";
 
 /// Removes a value, unless it is another holder's.
@@ -60,14 +77,13 @@ pub(super) enum Claim {
     },
 }
 
-/// A connection, made when it is first needed and again whenever it breaks.
+/// The records, wherever Redis is. Clones share the connection.
 #[derive(Clone)]
 pub(super) struct Redis {
-    connection: ConnectionManager,
-    put: Script,
-    release: Script,
+    link: Link,
     ttl: Duration,
     lease: Duration,
+    metrics: Metrics,
 }
 
 impl std::fmt::Debug for Redis {
@@ -82,42 +98,37 @@ impl Redis {
         url: &SecretString,
         ttl: Duration,
         longest_call: Duration,
+        metrics: Metrics,
     ) -> RedisResult<Self> {
         let tcp = TcpSettings::default().set_nodelay(true);
         // A Redis that vanished without a word is noticed, and connected to anew.
         #[cfg(target_os = "linux")]
         let tcp = tcp.set_user_timeout(5 * PATIENCE);
         let info = url.expose_secret().into_connection_info()?.set_tcp_settings(tcp);
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(PATIENCE))
-            .set_response_timeout(Some(PATIENCE))
-            // Whoever needs the connection next tries again.
-            .set_number_of_retries(0);
-        Ok(Self {
-            connection: ConnectionManager::new_lazy_with_config(Client::open(info)?, config)?,
-            put: Script::new(PUT),
-            release: Script::new(RELEASE),
-            ttl,
-            lease: longest_call + MARGIN,
-        })
+        let link = Link::new(Client::open(info)?);
+        Ok(Self { link, ttl, lease: longest_call + MARGIN, metrics })
     }
 
     /// Whether Redis can be reached and lets the scripts run.
     pub(super) async fn probe(&self) -> RedisResult<()> {
-        let mut connection = self.connection.clone();
-        within(self.release.key(name("probe")).arg("").invoke_async(&mut connection)).await
+        self.link
+            .run(async |connection| script(RELEASE, "probe").arg("").query_async(connection).await)
+            .await
     }
 
     /// Asks for the right to make the call, which `pending` then stands for.
     pub(super) async fn claim(&self, identity: &Identity, pending: &[u8]) -> RedisResult<Claim> {
         let mut token = Token([0; TOKEN]);
         aws_lc_rs::rand::fill(&mut token.0).expect("the system has random bytes");
-        let put = || self.put(identity, token, pending, self.lease + self.ttl);
-        // A connection that had died is noticed by using it; the token makes a second try harmless.
-        let kept = put.retry(once()).when(redis::RedisError::is_connection_dropped).await;
+        let value = self.value(token, pending);
+        let claim = || self.put(CLAIM, identity, &value, self.lease + self.ttl);
+        // A connection that had died, or leads to what is no primary any more, is noticed by using it; the token
+        // makes a second try harmless.
+        let kept: RedisResult<Option<(Vec<u8>, i64)>> =
+            claim.retry(once()).when(is_worth_another_try).await;
         match kept {
             Ok(None) => Ok(Claim::Granted(token)),
-            Ok(Some(kept)) => Ok(kept),
+            Ok(Some((value, left))) => Ok(kept_by_another(&value, left)),
             Err(error) => {
                 // It may have been granted all the same, and then nobody would use it.
                 self.release_later(identity, token);
@@ -128,18 +139,39 @@ impl Redis {
 
     /// Says how the call ended. Waits for one try; if that fails, others follow, for as long as the record
     /// is of use.
-    pub(super) async fn record(&self, identity: &Identity, token: Token, ended: Vec<u8>) {
-        if let Err(error) = self.put(identity, token, &ended, self.ttl).await {
-            tracing::warn!(%error, "an idempotency record is not stored yet");
-            let (store, identity) = (self.clone(), *identity);
-            tokio::spawn(async move {
-                let put = || store.put(&identity, token, &ended, store.ttl);
-                let stored = timeout(store.ttl, put.retry(patiently())).await;
-                if !matches!(stored, Ok(Ok(_))) {
-                    tracing::error!("an idempotency record is lost: it counts as unknown");
-                }
-            });
+    pub(super) async fn record(&self, identity: &Identity, token: Token, ended: &[u8]) {
+        let value = self.value(token, ended);
+        match self.put(RECORD, identity, &value, self.ttl).await {
+            Ok(was_there) => self.check(was_there),
+            Err(error) => {
+                tracing::warn!(%error, "an idempotency record is not stored yet");
+                self.record_later(*identity, value);
+            }
         }
+    }
+
+    fn record_later(&self, identity: Identity, value: Vec<u8>) {
+        let store = self.clone();
+        tokio::spawn(async move {
+            let put = || store.put(RECORD, &identity, &value, store.ttl);
+            match timeout(store.ttl, put.retry(patiently())).await {
+                Ok(Ok(was_there)) => store.check(was_there),
+                _ => tracing::error!("an idempotency record is lost: it counts as unknown"),
+            }
+        });
+    }
+
+    /// Says it when Redis has not kept the claim of a call until its end.
+    fn check(&self, was_there: u8) {
+        let what = match was_there {
+            0 => return,
+            1 => "it was forgotten",
+            _ => "another replica has the key",
+        };
+        self.metrics.idempotency_claims_lost.inc();
+        tracing::error!(
+            "Redis lost the claim of a call under way, which may be made twice: {what}"
+        );
     }
 
     /// Gives the right back: nothing was sent. Waits for one try, as [`Redis::record`] does.
@@ -159,29 +191,38 @@ impl Redis {
     }
 
     async fn remove(&self, identity: &Identity, token: Token) -> RedisResult<()> {
-        let mut connection = self.connection.clone();
-        let mut invocation = self.release.key(name(identity));
-        invocation.arg(&token.0);
-        within(invocation.invoke_async(&mut connection)).await
+        let mut command = script(RELEASE, identity);
+        command.arg(&token.0);
+        self.link.run(async |connection| command.query_async(connection).await).await
     }
 
-    async fn put(
+    async fn put<T: FromRedisValue>(
         &self,
+        code: &str,
         identity: &Identity,
-        token: Token,
-        sealed: &[u8],
+        value: &[u8],
         ttl: Duration,
-    ) -> RedisResult<Option<Claim>> {
+    ) -> RedisResult<T> {
+        let mut command = script(code, identity);
+        command.arg(value).arg(millis(ttl));
+        self.link.run(async |connection| command.query_async(connection).await).await
+    }
+
+    fn value(&self, token: Token, sealed: &[u8]) -> Vec<u8> {
         let mut value = Vec::with_capacity(HEADER + sealed.len());
         value.extend_from_slice(&token.0);
         value.extend_from_slice(&millis(self.ttl).to_be_bytes());
         value.extend_from_slice(sealed);
-        let mut connection = self.connection.clone();
-        let mut invocation = self.put.key(name(identity));
-        invocation.arg(value).arg(millis(ttl));
-        let kept: Option<(Vec<u8>, i64)> = within(invocation.invoke_async(&mut connection)).await?;
-        Ok(kept.map(|(value, left)| kept_by_another(&value, left)))
+        value
     }
+}
+
+/// A script for the record of an identity. Sent whole, for a server that has just been promoted knows none by its
+/// hash.
+fn script(code: &str, identity: impl AsRef<[u8]>) -> Cmd {
+    let mut command = cmd("EVAL");
+    command.arg(code).arg(1).arg(name(identity));
+    command
 }
 
 /// What a record of another holder's amounts to, `left` milliseconds before it is forgotten.
@@ -203,14 +244,6 @@ fn name(identity: impl AsRef<[u8]>) -> String {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-async fn within<T: FromRedisValue>(
-    command: impl Future<Output = RedisResult<T>>,
-) -> RedisResult<T> {
-    timeout(PATIENCE, command).await.unwrap_or_else(|elapsed| {
-        Err(std::io::Error::new(std::io::ErrorKind::TimedOut, elapsed).into())
-    })
 }
 
 fn once() -> ExponentialBuilder {

@@ -454,16 +454,8 @@ async fn an_answer_that_redis_missed_is_stored_when_it_is_back() {
 }
 
 /// What a façade may do there, as `docs/retries.md` has it.
-const RIGHTS: [&str; 8] = [
-    "~totp-facade:*",
-    "resetchannels",
-    "+get",
-    "+set",
-    "+del",
-    "+pttl",
-    "+evalsha",
-    "+script|load",
-];
+const RIGHTS: [&str; 7] =
+    ["~totp-facade:*", "resetchannels", "+get", "+set", "+del", "+pttl", "+eval"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_is_reached_over_tls_with_a_password_that_no_log_shows() {

@@ -22,6 +22,7 @@ mod flows;
 #[cfg(target_os = "linux")] // memory is read from /proc
 mod hostile;
 mod idempotency;
+mod idempotency_failover;
 mod idempotency_redis;
 mod lifecycle;
 mod reflection;

@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -26,8 +26,8 @@ pub struct Proxy {
     state: Arc<State>,
 }
 
-#[derive(Default)]
 struct State {
+    upstream: Mutex<SocketAddr>,
     holding: AtomicBool,
     held: Notify,
     faults: AtomicUsize,
@@ -77,15 +77,27 @@ impl Proxy {
     ) -> Self {
         let listener = super::listener().await;
         let addr = listener.local_addr().unwrap();
-        let state = Arc::new(State::default());
+        let state = Arc::new(State {
+            upstream: Mutex::new(upstream),
+            holding: AtomicBool::default(),
+            held: Notify::default(),
+            faults: AtomicUsize::default(),
+            connections: AtomicU64::default(),
+        });
         let shared = Arc::clone(&state);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let fates = fates(shared.connections.fetch_add(1, Ordering::SeqCst));
+                let upstream = *shared.upstream.lock().unwrap();
                 tokio::spawn(connection(client, upstream, fates, Arc::clone(&shared)));
             }
         });
         Self { addr, state }
+    }
+
+    /// Leads new connections to another upstream, as the address of a service does. The old ones stay.
+    pub fn redirect(&self, upstream: SocketAddr) {
+        *self.state.upstream.lock().unwrap() = upstream;
     }
 
     /// From now on passes nothing on towards the upstream.

@@ -1,12 +1,13 @@
 //! A real Redis on a port of its own, gone with the test.
 
 use std::{
+    net::SocketAddr,
     path::Path,
     process::{Child, Command, Stdio},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use redis::aio::MultiplexedConnection;
+use redis::{FromRedisValue, aio::MultiplexedConnection};
 
 use super::{PATIENCE, folder::Folder};
 
@@ -62,6 +63,7 @@ impl Redis {
         let port = self.port.to_string();
         let child = Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--port", &port, "--save", "", "--appendonly", "no"])
+            .args(["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"])
             .arg("--dir")
             .arg(self.folder())
             .args(&self.flags)
@@ -72,7 +74,7 @@ impl Redis {
         let start = Instant::now();
         while tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
             assert!(start.elapsed() < PATIENCE, "redis-server does not start");
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
@@ -87,6 +89,35 @@ impl Redis {
 
     fn signal(&self, name: &str) {
         super::process::signal(self.child.as_ref().expect("it runs").id(), name);
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
+    /// Asks it something as an operator does.
+    pub async fn ask<T: FromRedisValue>(&self, command: &[&str]) -> T {
+        let (name, arguments) = command.split_first().unwrap();
+        let mut command = redis::cmd(name);
+        command.arg(arguments);
+        command.query_async(&mut self.connection().await).await.unwrap()
+    }
+
+    /// Makes it a replica of `primary`, and waits until it follows.
+    pub async fn follow(&self, primary: &Self) {
+        let port = primary.port.to_string();
+        self.ask::<()>(&["REPLICAOF", "127.0.0.1", &port]).await;
+        let start = Instant::now();
+        while !self.ask::<String>(&["INFO", "replication"]).await.contains("master_link_status:up")
+        {
+            assert!(start.elapsed() < PATIENCE, "it does not follow");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Makes it a primary.
+    pub async fn promote(&self) {
+        self.ask::<()>(&["REPLICAOF", "NO", "ONE"]).await;
     }
 
     pub async fn connection(&self) -> MultiplexedConnection {
