@@ -245,7 +245,9 @@ impl Config {
             StoreSettings::Memory { max_bytes } => {
                 ("(not set: in memory)".to_owned(), max_bytes.to_string())
             }
-            StoreSettings::Redis { url } => (without_credentials(url), "(not used)".to_owned()),
+            StoreSettings::Redis { url } => {
+                (idempotency::without_credentials(url), "(not used)".to_owned())
+            }
         };
         let lines: [(&str, &dyn fmt::Display); 14] = [
             ("STYTCH_PROJECT_ID", &stytch.project_id),
@@ -472,21 +474,9 @@ impl Check {
     }
 
     fn redis_url(&mut self, value: SecretString) -> Option<SecretString> {
-        // It may hold a password, so no problem quotes it.
-        match Url::parse(value.expose_secret()) {
-            Err(_) => self.problem(IDEMPOTENCY_URL, "is not a URL"),
-            Ok(url) if !matches!(url.scheme(), "redis" | "rediss") => {
-                self.problem(IDEMPOTENCY_URL, "must begin with redis:// or rediss://")
-            }
-            // The client would take #insecure, and check no certificate.
-            Ok(url) if url.fragment().is_some() => {
-                self.problem(IDEMPOTENCY_URL, "must not have a fragment")
-            }
-            Ok(_) if idempotency::check_url(&value).is_err() => self.problem(
-                IDEMPOTENCY_URL,
-                "is not redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], or the same with rediss",
-            ),
-            Ok(_) => Some(value),
+        match idempotency::check_url(&value) {
+            Err(what) => self.problem(IDEMPOTENCY_URL, what),
+            Ok(()) => Some(value),
         }
     }
 
@@ -518,16 +508,6 @@ impl Check {
             .ok()
             .or_else(|| self.problem(setting, format!("{value:?} is not a time, for instance 10s")))
     }
-}
-
-/// A URL of Redis as it may be shown.
-fn without_credentials(url: &SecretString) -> String {
-    let Ok(mut url) = Url::parse(url.expose_secret()) else { return String::new() };
-    let had_some = url.password().is_some() || !url.username().is_empty();
-    // These fail for URLs that cannot have any.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    format!("{url}{}", if had_some { " (credentials not shown)" } else { "" })
 }
 
 /// Stytch has one API for live projects and one for all others.

@@ -4,7 +4,13 @@
 //! that hangs keeps its connections open. So a refused write and a silence cost the connection too, and the next
 //! command goes to whoever has the address by then.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use futures_util::{
@@ -12,70 +18,201 @@ use futures_util::{
     future::{BoxFuture, Shared},
 };
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, RedisError, RedisResult, ServerErrorKind,
-    aio::MultiplexedConnection,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, Pipeline,
+    RedisConnectionInfo, RedisError, RedisFuture, RedisResult, ServerErrorKind, TlsMode, Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+    cluster::ClusterClientBuilder,
+    cluster_async::ClusterConnection,
+    sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
 };
 use tokio::time::timeout;
 
+use super::address::Address;
+
 /// How long Redis may take for one command, connecting included.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+/// How long connecting may take in all, for whoever comes later: to several Sentinels, or to all nodes of a cluster.
+const CONNECTING: Duration = Duration::from_secs(5);
 
-type Attempt = Shared<BoxFuture<'static, RedisResult<MultiplexedConnection>>>;
+type Attempt = Shared<BoxFuture<'static, RedisResult<Connection>>>;
 
 /// One connection at a time. Clones share it.
 #[derive(Clone)]
 pub(super) struct Link(Arc<Inner>);
 
 struct Inner {
-    client: Client,
+    address: Address,
     /// The connection, or the attempt to make it, which begins when somebody waits for it.
     current: ArcSwap<Attempt>,
+    is_renewed: AtomicBool,
+}
+
+/// Whatever takes writes.
+#[derive(Clone)]
+pub(super) enum Connection {
+    Server(MultiplexedConnection),
+    /// To every node that there is.
+    Cluster(ClusterConnection),
 }
 
 impl Link {
-    pub(super) fn new(client: Client) -> Self {
-        let current = ArcSwap::from_pointee(attempt(&client));
-        Self(Arc::new(Inner { client, current }))
+    pub(super) fn new(address: Address) -> Self {
+        let current = ArcSwap::from_pointee(attempt(&address));
+        Self(Arc::new(Inner { address, current, is_renewed: AtomicBool::new(false) }))
     }
 
     /// Does `work` over the connection, unless it takes longer than Redis may take.
     pub(super) async fn run<T>(
         &self,
-        work: impl AsyncFnOnce(&mut MultiplexedConnection) -> RedisResult<T>,
+        work: impl AsyncFnOnce(&mut Connection) -> RedisResult<T>,
     ) -> RedisResult<T> {
         let attempt = self.0.current.load_full();
-        let result = within(async {
+        let result = within(PATIENCE, async {
             let mut connection = Attempt::clone(&attempt).await?;
             work(&mut connection).await
         });
         let result = result.await;
-        if result.as_ref().is_err_and(is_spent) {
-            // Unless another command has already seen to it.
-            self.0.current.compare_and_swap(&attempt, Arc::new(self::attempt(&self.0.client)));
+        if let Err(error) = &result {
+            self.doubt(&attempt, error);
         }
         result
+    }
+
+    /// Sees to another connection where this one may be of no more use.
+    fn doubt(&self, attempt: &Arc<Attempt>, error: &RedisError) {
+        match attempt.peek() {
+            // It has still to be made.
+            None => {}
+            Some(Err(_)) => self.replace(attempt),
+            Some(Ok(_)) if !is_spent(error) => {}
+            // Others may have answers to come, or other nodes to talk to.
+            Some(Ok(Connection::Cluster(_))) => self.renew(attempt),
+            Some(Ok(Connection::Server(_))) if error.is_timeout() => self.renew(attempt),
+            Some(Ok(Connection::Server(_))) => self.replace(attempt),
+        }
+    }
+
+    /// The next command connects anew, unless another has already seen to it.
+    fn replace(&self, attempt: &Arc<Attempt>) {
+        self.0.current.compare_and_swap(attempt, Arc::new(self::attempt(&self.0.address)));
+    }
+
+    /// Connects anew, and keeps the connection until that has succeeded.
+    fn renew(&self, attempt: &Arc<Attempt>) {
+        if self.0.is_renewed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (link, attempt) = (self.clone(), Arc::clone(attempt));
+        tokio::spawn(async move {
+            let renewed = self::attempt(&link.0.address);
+            if renewed.clone().await.is_ok() {
+                link.0.current.compare_and_swap(&attempt, Arc::new(renewed));
+            }
+            link.0.is_renewed.store(false, Ordering::Release);
+        });
     }
 }
 
 /// In a task of its own, so that it goes on when all who wait for it have lost their patience.
-fn attempt(client: &Client) -> Attempt {
-    let client = client.clone();
+fn attempt(address: &Address) -> Attempt {
+    let address = address.clone();
     let connected = async move {
-        let task = tokio::spawn(async move { connect(&client).await });
+        let task = tokio::spawn(async move { within(CONNECTING, connect(address)).await });
         task.await.unwrap_or_else(|error| Err(std::io::Error::other(error).into()))
     };
     connected.boxed().shared()
 }
 
-async fn connect(client: &Client) -> RedisResult<MultiplexedConnection> {
+async fn connect(address: Address) -> RedisResult<Connection> {
+    match address {
+        Address::Server(info) => connect_to(&Client::open(info)?).await,
+        Address::Sentinel { sentinels, primary, settings } => {
+            let mut client = sentinel(sentinels, &primary, &settings)?;
+            connect_to(&client.async_get_client().await?).await
+        }
+        Address::Cluster(nodes) => {
+            let client = ClusterClientBuilder::new(nodes)
+                .connection_timeout(PATIENCE)
+                .response_timeout(PATIENCE)
+                .retries(4)
+                .min_retry_wait(10)
+                .max_retry_wait(200)
+                .build()?;
+            Ok(Connection::Cluster(client.get_async_connection().await?))
+        }
+    }
+}
+
+async fn connect_to(client: &Client) -> RedisResult<Connection> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(PATIENCE))
         .set_response_timeout(Some(PATIENCE));
-    client.get_multiplexed_async_connection_with_config(&config).await
+    client.get_multiplexed_async_connection_with_config(&config).await.map(Connection::Server)
 }
 
-async fn within<T>(command: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
-    timeout(PATIENCE, command).await.unwrap_or_else(|elapsed| {
+/// Asks Sentinels for a primary, and that whether it is one.
+fn sentinel(
+    sentinels: Vec<ConnectionInfo>,
+    primary: &str,
+    settings: &RedisConnectionInfo,
+) -> RedisResult<SentinelClient> {
+    let first = sentinels.first().cloned();
+    let addresses = sentinels.iter().map(|sentinel| sentinel.addr().clone());
+    let mut builder = SentinelClientBuilder::new(addresses, primary, SentinelServerType::Master)?
+        .set_client_to_redis_db(settings.db());
+    if let Some(username) = settings.username() {
+        builder = builder.set_client_to_redis_username(username);
+    }
+    if let Some(password) = settings.password() {
+        builder = builder.set_client_to_redis_password(password);
+    }
+    let Some(first) = first else { return builder.build() };
+    // What holds for one of them holds for all, and for the primary.
+    builder = builder
+        .set_client_to_redis_tcp_settings(first.tcp_settings().clone())
+        .set_client_to_sentinel_tcp_settings(first.tcp_settings().clone());
+    if let Some(username) = first.redis_settings().username() {
+        builder = builder.set_client_to_sentinel_username(username);
+    }
+    if let Some(password) = first.redis_settings().password() {
+        builder = builder.set_client_to_sentinel_password(password);
+    }
+    if matches!(first.addr(), ConnectionAddr::TcpTls { .. }) {
+        builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
+    }
+    builder.build()
+}
+
+impl ConnectionLike for Connection {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Self::Server(connection) => connection.req_packed_command(command),
+            Self::Cluster(connection) => connection.req_packed_command(command),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        commands: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Self::Server(connection) => connection.req_packed_commands(commands, offset, count),
+            Self::Cluster(connection) => connection.req_packed_commands(commands, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        match self {
+            Self::Server(connection) => connection.get_db(),
+            Self::Cluster(connection) => connection.get_db(),
+        }
+    }
+}
+
+async fn within<T>(limit: Duration, work: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+    timeout(limit, work).await.unwrap_or_else(|elapsed| {
         Err(std::io::Error::new(std::io::ErrorKind::TimedOut, elapsed).into())
     })
 }

@@ -7,6 +7,7 @@
 //!
 //! The trap: a flight that was granted a claim must record or release it on every way out, panics included.
 
+mod address;
 mod key;
 mod link;
 mod memory;
@@ -16,10 +17,10 @@ mod seal;
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use ::redis::{Client, RedisError};
+use ::redis::RedisError;
 use futures_util::FutureExt as _;
 use moka::sync::Cache;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use tokio::{sync::watch, time::sleep};
 use tonic::Status;
 
@@ -30,6 +31,7 @@ use crate::{
     status,
     stytch::{self, Credentials},
 };
+pub use address::{check_url, is_tls, without_credentials};
 use key::Identity;
 pub use key::{Fingerprint, HEADER, Key};
 use memory::Memory;
@@ -63,18 +65,9 @@ pub enum StoreSettings {
     },
     /// In Redis.
     Redis {
-        /// `redis://` or `rediss://`; may hold a password.
+        /// Of a server, of Sentinels, or of a cluster; may hold passwords.
         url: SecretString,
     },
-}
-
-/// Whether `url` is one of Redis.
-///
-/// # Errors
-///
-/// When it is not.
-pub fn check_url(url: &SecretString) -> Result<(), RedisError> {
-    Client::open(url.expose_secret()).map(drop)
 }
 
 /// What is known of a call's origin.

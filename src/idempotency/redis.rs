@@ -9,15 +9,14 @@
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
-use redis::{
-    Client, Cmd, FromRedisValue, IntoConnectionInfo as _, RedisResult, cmd, io::tcp::TcpSettings,
-};
-use secrecy::{ExposeSecret as _, SecretString};
+use redis::{Cmd, ErrorKind, FromRedisValue, RedisResult, cmd};
+use secrecy::SecretString;
 use tokio::time::timeout;
 
 use super::{
+    address::Address,
     key::Identity,
-    link::{Link, PATIENCE, is_worth_another_try},
+    link::{Link, is_worth_another_try},
 };
 use crate::metrics::Metrics;
 
@@ -100,12 +99,8 @@ impl Redis {
         longest_call: Duration,
         metrics: Metrics,
     ) -> RedisResult<Self> {
-        let tcp = TcpSettings::default().set_nodelay(true);
-        // A Redis that vanished without a word is noticed, and connected to anew.
-        #[cfg(target_os = "linux")]
-        let tcp = tcp.set_user_timeout(5 * PATIENCE);
-        let info = url.expose_secret().into_connection_info()?.set_tcp_settings(tcp);
-        let link = Link::new(Client::open(info)?);
+        let address = Address::new(url).map_err(|what| (ErrorKind::InvalidClientConfig, what))?;
+        let link = Link::new(address);
         Ok(Self { link, ttl, lease: longest_call + MARGIN, metrics })
     }
 

@@ -13,7 +13,7 @@ use crate::support::{
     Facade, PATIENCE, Setup, info, is_replayed,
     peer::{self, Peer},
     proxy::Proxy,
-    redis::Redis,
+    redis::{Cluster, Redis, Sentinels},
     rpc::Rpc,
 };
 
@@ -158,4 +158,67 @@ async fn a_redis_that_loads_its_data_is_used_again_once_it_has() {
     recovers(&channel, "after").await;
     let again = create(&channel, "before").await.expect("the same");
     assert!(is_replayed(again.metadata()));
+}
+
+#[tokio::test]
+async fn the_primary_that_sentinels_name_is_used_and_after_a_failover_the_next() {
+    let Some(mut redis) = Sentinels::start().await else { return };
+    let stytch = stytch().await;
+    let facade = facade(stytch.addr, &redis.url()).await;
+    let channel = facade.channel().await;
+    create(&channel, "before").await.expect("an answer");
+    assert_eq!(redis.servers[0].records().await, 1);
+
+    redis.servers[0].kill();
+
+    recovers(&channel, "after").await;
+    let again = create(&channel, "before").await.expect("the same");
+    assert!(is_replayed(again.metadata()));
+    assert_eq!(stytch.pending(), 2);
+}
+
+#[tokio::test]
+async fn a_primary_that_hangs_is_left_for_the_one_that_sentinels_name_then() {
+    let Some(redis) = Sentinels::start().await else { return };
+    let stytch = stytch().await;
+    let facade = facade(stytch.addr, &redis.url()).await;
+    let channel = facade.channel().await;
+    create(&channel, "before").await.expect("an answer");
+
+    // Its connections stay open.
+    redis.servers[0].pause();
+
+    recovers(&channel, "after").await;
+    let again = create(&channel, "before").await.expect("the same");
+    assert!(is_replayed(again.metadata()));
+}
+
+#[tokio::test]
+async fn a_cluster_is_used_and_a_node_that_fails_is_replaced() {
+    let Some(mut redis) = Cluster::start().await else { return };
+    let stytch = stytch().await;
+    let facade = facade(stytch.addr, &redis.url()).await;
+    let channel = facade.channel().await;
+    // To all its nodes, most likely.
+    let keys = || (0..20).map(|number| format!("before-{number}"));
+    for key in keys() {
+        create(&channel, &key).await.expect("an answer");
+    }
+    let primaries = redis.primaries().await;
+    assert_eq!(primaries.len(), 3);
+
+    redis.nodes[primaries[0]].kill();
+
+    for key in keys() {
+        let start = Instant::now();
+        let again = loop {
+            let answer = create(&channel, &key).await;
+            if !is_refused(&answer) {
+                break answer.expect("the same");
+            }
+            assert!(start.elapsed() < PATIENCE, "it does not recover");
+        };
+        assert!(is_replayed(again.metadata()), "{key}");
+    }
+    assert_eq!(stytch.pending(), 20);
 }
