@@ -25,6 +25,8 @@ pub const SECRET: &str = "STYTCH_SECRET";
 /// The variable that holds the URL of Redis, and in it a password.
 pub const IDEMPOTENCY_URL: &str = "TOTP_FACADE_IDEMPOTENCY_URL";
 
+const MIN_REPLICAS: &str = "TOTP_FACADE_IDEMPOTENCY_MIN_REPLICAS";
+
 /// The values that are no flags, unchecked.
 #[derive(Clone, Debug, Default)]
 pub struct Secrets {
@@ -154,6 +156,16 @@ pub struct ServerArgs {
     )]
     pub idempotency_max_bytes: String,
 
+    /// Replicas of Redis that must have the claim of a key before its call is sent
+    #[arg(
+        long,
+        env = "TOTP_FACADE_IDEMPOTENCY_MIN_REPLICAS",
+        hide_env_values = true,
+        default_value = "0",
+        value_name = "COUNT"
+    )]
+    pub idempotency_min_replicas: String,
+
     /// Time between saying NOT_SERVING and refusing calls, when asked to stop
     #[arg(
         long,
@@ -241,15 +253,16 @@ impl Config {
     pub fn summary(&self) -> String {
         let Self { stytch, server } = self;
         let ServerConfig { grpc_addr, admin_addr, settings, idempotency, .. } = server;
-        let (url, max_bytes) = match &idempotency.store {
+        let unused = || "(not used)".to_owned();
+        let (url, max_bytes, min_replicas) = match &idempotency.store {
             StoreSettings::Memory { max_bytes } => {
-                ("(not set: in memory)".to_owned(), max_bytes.to_string())
+                ("(not set: in memory)".to_owned(), max_bytes.to_string(), unused())
             }
-            StoreSettings::Redis { url } => {
-                (idempotency::without_credentials(url), "(not used)".to_owned())
+            StoreSettings::Redis { url, min_replicas } => {
+                (idempotency::without_credentials(url), unused(), min_replicas.to_string())
             }
         };
-        let lines: [(&str, &dyn fmt::Display); 14] = [
+        let lines: [(&str, &dyn fmt::Display); 15] = [
             ("STYTCH_PROJECT_ID", &stytch.project_id),
             ("STYTCH_SECRET", &"(set, not shown)"),
             ("STYTCH_BASE_URL", &stytch.base_url),
@@ -260,6 +273,7 @@ impl Config {
             ("TOTP_FACADE_MAX_IN_FLIGHT", &settings.max_in_flight),
             ("TOTP_FACADE_MAX_CONNECTIONS", &settings.max_connections),
             (IDEMPOTENCY_URL, &url),
+            ("TOTP_FACADE_IDEMPOTENCY_MIN_REPLICAS", &min_replicas),
             ("TOTP_FACADE_IDEMPOTENCY_MAX_BYTES", &max_bytes),
             ("TOTP_FACADE_IDEMPOTENCY_TTL", &humantime::format_duration(idempotency.ttl)),
             ("TOTP_FACADE_DRAIN_DELAY", &humantime::format_duration(settings.drain_delay)),
@@ -457,9 +471,16 @@ impl Check {
     ) -> Option<idempotency::Settings> {
         let ttl = self.timeout("TOTP_FACADE_IDEMPOTENCY_TTL", &args.idempotency_ttl);
         let max_bytes = self.max_bytes(&args.idempotency_max_bytes);
+        let min_replicas = self.min_replicas(&args.idempotency_min_replicas);
         let store = match url.filter(|url| !url.expose_secret().is_empty()) {
+            None if min_replicas? > 0 => {
+                return self.problem(MIN_REPLICAS, "needs TOTP_FACADE_IDEMPOTENCY_URL");
+            }
             None => StoreSettings::Memory { max_bytes: max_bytes? },
-            Some(url) => StoreSettings::Redis { url: self.redis_url(url)? },
+            Some(url) => {
+                let url = self.redis_url(url);
+                StoreSettings::Redis { url: url?, min_replicas: min_replicas? }
+            }
         };
         Some(idempotency::Settings { ttl: ttl?, store })
     }
@@ -470,6 +491,12 @@ impl Check {
         value.parse().ok().filter(|bytes| *bytes >= LEAST).or_else(|| {
             let what = format!("{value:?} is not a number of at least {LEAST}");
             self.problem("TOTP_FACADE_IDEMPOTENCY_MAX_BYTES", what)
+        })
+    }
+
+    fn min_replicas(&mut self, value: &str) -> Option<u8> {
+        value.parse().ok().or_else(|| {
+            self.problem(MIN_REPLICAS, format!("{value:?} is not a number from 0 to {}", u8::MAX))
         })
     }
 

@@ -211,7 +211,11 @@ impl ConnectionLike for Connection {
     }
 }
 
-async fn within<T>(limit: Duration, work: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+/// The result of `work`, unless it takes longer.
+pub(super) async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = RedisResult<T>>,
+) -> RedisResult<T> {
     timeout(limit, work).await.unwrap_or_else(|elapsed| {
         Err(std::io::Error::new(std::io::ErrorKind::TimedOut, elapsed).into())
     })

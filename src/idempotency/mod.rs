@@ -13,6 +13,7 @@ mod link;
 mod memory;
 mod record;
 mod redis;
+mod replicas;
 mod seal;
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -67,6 +68,8 @@ pub enum StoreSettings {
     Redis {
         /// Of a server, of Sentinels, or of a cluster; may hold passwords.
         url: SecretString,
+        /// How many replicas of it must have a claim before a call is sent.
+        min_replicas: u8,
     },
 }
 
@@ -169,8 +172,9 @@ impl Idempotency {
                 let memory = Memory::new(settings.ttl, *max_bytes, metrics.clone());
                 Store::Memory(memory, Sealer::random())
             }
-            StoreSettings::Redis { url } => {
-                let redis = Redis::new(url, settings.ttl, stytch.timeout, metrics.clone())?;
+            StoreSettings::Redis { url, min_replicas } => {
+                let (ttl, longest_call) = (settings.ttl, stytch.timeout);
+                let redis = Redis::new(url, *min_replicas, ttl, longest_call, metrics.clone())?;
                 Store::Redis(redis, client.credentials().clone())
             }
         };

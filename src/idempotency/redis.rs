@@ -2,9 +2,13 @@
 //!
 //! Before a call is made its record is put as *pending*, under a lease that outlasts the call. A replica
 //! that dies leaves it so, and when the lease is over that means *unknown*: the call may have been sent. So
-//! nothing is ever sent twice while Redis keeps the record, whichever process dies when.
+//! nothing is ever sent twice while Redis keeps the record, whichever process dies when. A failover keeps what a
+//! replica had, so a claim may have to be acknowledged by replicas, too (`replicas.rs`).
 //!
-//! A value is the holder's token, the time that the record is kept once it has ended, and the sealed record.
+//! A value is the holder's token, the time that the record is kept once it has ended, and the sealed record. Of a
+//! claim that was given back only the token is left, and that not for long.
+//!
+//! `models/tests/claims.rs` has these steps by their names, and runs them in every order.
 
 use std::time::Duration;
 
@@ -17,6 +21,7 @@ use super::{
     address::Address,
     key::Identity,
     link::{Link, is_worth_another_try},
+    replicas::Replicas,
 };
 use crate::metrics::Metrics;
 
@@ -26,8 +31,8 @@ const MARGIN: Duration = Duration::from_secs(2);
 const TOKEN: usize = 16;
 const HEADER: usize = TOKEN + size_of::<u64>();
 
-/// Puts a pending value, unless another is there, which it returns with the milliseconds it has left. One that
-/// had come before and is put again is put again: it never takes the place of an end.
+/// Puts a pending value, unless another is there, which it returns with the milliseconds it has left. One that came
+/// before is put again, for replicas to acknowledge; but never in the place of an end, or of its own release.
 ///
 /// It begins with a write, so that no replica, such as a primary that was demoted, answers from what it has.
 const CLAIM: &str = r"
@@ -35,7 +40,8 @@ if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
   return false
 end
 local kept = redis.call('GET', KEYS[1])
-if kept ~= ARGV[1] then
+local is_own = string.sub(kept, 1, 16) == string.sub(ARGV[1], 1, 16)
+if kept ~= ARGV[1] and (is_own or #kept > 16) then
   return {kept, redis.call('PTTL', KEYS[1])}
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
@@ -53,14 +59,18 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return kept and 0 or 1
 ";
 
-/// Removes a value, unless it is another holder's.
+/// Leaves of a value nothing but the holder's token, which is in nobody's way but that of the holder's own claim,
+/// should that come late. Another holder's value stays.
 const RELEASE: &str = r"
 local kept = redis.call('GET', KEYS[1])
-if kept and string.sub(kept, 1, 16) == ARGV[1] then
-  redis.call('DEL', KEYS[1])
+if not kept or string.sub(kept, 1, 16) == ARGV[1] then
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 end
 return false
 ";
+
+/// A write that changes nothing.
+const PROBE: &str = "redis.call('SET', KEYS[1], '', 'XX', 'PX', 1)\nreturn false";
 
 /// The right to make a call and to say how it ended.
 #[derive(Clone, Copy)]
@@ -80,6 +90,7 @@ pub(super) enum Claim {
 #[derive(Clone)]
 pub(super) struct Redis {
     link: Link,
+    replicas: Option<Replicas>,
     ttl: Duration,
     lease: Duration,
     metrics: Metrics,
@@ -92,63 +103,72 @@ impl std::fmt::Debug for Redis {
 }
 
 impl Redis {
-    /// Keeps records for `ttl`. `longest_call` is the upstream timeout.
+    /// Keeps records for `ttl`, and claims also by as many replicas as this. `longest_call` is the upstream timeout.
     pub(super) fn new(
         url: &SecretString,
+        min_replicas: u8,
         ttl: Duration,
         longest_call: Duration,
         metrics: Metrics,
     ) -> RedisResult<Self> {
         let address = Address::new(url).map_err(|what| (ErrorKind::InvalidClientConfig, what))?;
-        let link = Link::new(address);
-        Ok(Self { link, ttl, lease: longest_call + MARGIN, metrics })
+        let replicas = (min_replicas > 0).then(|| Replicas::new(&address, min_replicas));
+        Ok(Self { link: Link::new(address), replicas, ttl, lease: longest_call + MARGIN, metrics })
     }
 
-    /// Whether Redis can be reached and lets the scripts run.
+    /// Whether Redis can be reached, lets the scripts run, and has the replicas.
     pub(super) async fn probe(&self) -> RedisResult<()> {
-        self.link
-            .run(async |connection| script(RELEASE, "probe").arg("").query_async(connection).await)
-            .await
+        self.run_safely(&script(PROBE, "probe")).await
     }
 
     /// Asks for the right to make the call, which `pending` then stands for.
     pub(super) async fn claim(&self, identity: &Identity, pending: &[u8]) -> RedisResult<Claim> {
         let mut token = Token([0; TOKEN]);
         aws_lc_rs::rand::fill(&mut token.0).expect("the system has random bytes");
-        let value = self.value(token, pending);
-        let claim = || self.put(CLAIM, identity, &value, self.lease + self.ttl);
+        let claim = self.put(CLAIM, identity, &self.value(token, pending), self.lease + self.ttl);
         // A connection that had died, or leads to what is no primary any more, is noticed by using it; the token
         // makes a second try harmless.
-        let kept: RedisResult<Option<(Vec<u8>, i64)>> =
-            claim.retry(once()).when(is_worth_another_try).await;
-        match kept {
-            Ok(None) => Ok(Claim::Granted(token)),
-            Ok(Some((value, left))) => Ok(kept_by_another(&value, left)),
-            Err(error) => {
-                // It may have been granted all the same, and then nobody would use it.
-                self.release_later(identity, token);
-                Err(error)
-            }
+        let put = || self.run(&claim);
+        let mut kept = put.retry(once()).when(is_worth_another_try).await;
+        let mut may_be_granted = kept.is_err();
+        if let (Ok(None), Some(replicas)) = (&kept, &self.replicas) {
+            // Only what is granted waits: whoever finds a record is told at once.
+            kept = replicas.run(&claim).await;
+            may_be_granted = !matches!(kept, Ok(None));
         }
+        if may_be_granted {
+            // Perhaps by a server that is no primary any more. Nobody would use it.
+            self.release_later(identity, token);
+        }
+        let kept: Option<(Vec<u8>, i64)> = kept?;
+        Ok(match kept {
+            None => Claim::Granted(token),
+            Some((value, left)) => kept_by_another(&value, left),
+        })
     }
 
     /// Says how the call ended. Waits for one try; if that fails, others follow, for as long as the record
-    /// is of use.
+    /// is of use. Replicas follow too.
     pub(super) async fn record(&self, identity: &Identity, token: Token, ended: &[u8]) {
-        let value = self.value(token, ended);
-        match self.put(RECORD, identity, &value, self.ttl).await {
-            Ok(was_there) => self.check(was_there),
+        let record = self.put(RECORD, identity, &self.value(token, ended), self.ttl);
+        match self.run(&record).await {
+            Ok(was_there) => {
+                self.check(was_there);
+                if self.replicas.is_some() {
+                    self.record_later(record);
+                }
+            }
             Err(error) => {
                 tracing::warn!(%error, "an idempotency record is not stored yet");
-                self.record_later(*identity, value);
+                self.record_later(record);
             }
         }
     }
 
-    fn record_later(&self, identity: Identity, value: Vec<u8>) {
+    fn record_later(&self, record: Cmd) {
         let store = self.clone();
         tokio::spawn(async move {
-            let put = || store.put(RECORD, &identity, &value, store.ttl);
+            let put = || store.run_safely(&record);
             match timeout(store.ttl, put.retry(patiently())).await {
                 Ok(Ok(was_there)) => store.check(was_there),
                 _ => tracing::error!("an idempotency record is lost: it counts as unknown"),
@@ -186,21 +206,25 @@ impl Redis {
     }
 
     async fn remove(&self, identity: &Identity, token: Token) -> RedisResult<()> {
-        let mut command = script(RELEASE, identity);
-        command.arg(&token.0);
+        self.run(&self.put(RELEASE, identity, &token.0, self.lease)).await
+    }
+
+    fn put(&self, code: &str, identity: &Identity, value: &[u8], ttl: Duration) -> Cmd {
+        let mut command = script(code, identity);
+        command.arg(value).arg(millis(ttl));
+        command
+    }
+
+    async fn run<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
         self.link.run(async |connection| command.query_async(connection).await).await
     }
 
-    async fn put<T: FromRedisValue>(
-        &self,
-        code: &str,
-        identity: &Identity,
-        value: &[u8],
-        ttl: Duration,
-    ) -> RedisResult<T> {
-        let mut command = script(code, identity);
-        command.arg(value).arg(millis(ttl));
-        self.link.run(async |connection| command.query_async(connection).await).await
+    /// The same, and waits for the replicas, if they count.
+    async fn run_safely<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
+        match &self.replicas {
+            None => self.run(command).await,
+            Some(replicas) => replicas.run(command).await,
+        }
     }
 
     fn value(&self, token: Token, sealed: &[u8]) -> Vec<u8> {

@@ -29,6 +29,7 @@ pub struct Proxy {
 struct State {
     upstream: Mutex<SocketAddr>,
     holding: AtomicBool,
+    holding_back: AtomicBool,
     held: Notify,
     faults: AtomicUsize,
     connections: AtomicU64,
@@ -80,6 +81,7 @@ impl Proxy {
         let state = Arc::new(State {
             upstream: Mutex::new(upstream),
             holding: AtomicBool::default(),
+            holding_back: AtomicBool::default(),
             held: Notify::default(),
             faults: AtomicUsize::default(),
             connections: AtomicU64::default(),
@@ -103,6 +105,11 @@ impl Proxy {
     /// From now on passes nothing on towards the upstream.
     pub fn hold(&self) {
         self.state.holding.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on passes nothing on from the upstream.
+    pub fn hold_back(&self) {
+        self.state.holding_back.store(true, Ordering::SeqCst);
     }
 
     /// Waits until something has come in that is not passed on.
@@ -150,6 +157,9 @@ async fn pass(
         let Ok(length @ 1..) = from.read(&mut buffer).await else { return };
         if upward && state.holding.load(Ordering::SeqCst) {
             state.held.notify_one();
+            std::future::pending::<()>().await;
+        }
+        if !upward && state.holding_back.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }
         if fate.delay > Duration::ZERO {

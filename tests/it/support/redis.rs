@@ -9,8 +9,14 @@ use std::{
 };
 
 use redis::{FromRedisValue, aio::MultiplexedConnection};
+use totp_facade::idempotency::StoreSettings;
 
 use super::{PATIENCE, folder::Folder};
+
+/// Records in the Redis of this URL, whose replicas do not count.
+pub fn store(url: &str) -> StoreSettings {
+    StoreSettings::Redis { url: url.into(), min_replicas: 0 }
+}
 
 /// A `redis-server` that keeps everything in memory.
 pub struct Redis {
@@ -122,7 +128,12 @@ impl Redis {
 
     /// Makes it a replica of `primary`, and waits until it follows.
     pub async fn follow(&self, primary: &Self) {
-        let port = primary.port.to_string();
+        self.follow_at(primary.port).await;
+    }
+
+    /// The same by way of another port.
+    pub async fn follow_at(&self, port: u16) {
+        let port = port.to_string();
         self.ask::<()>(&["REPLICAOF", "127.0.0.1", &port]).await;
         eventually("it follows", async || {
             self.ask::<String>(&["INFO", "replication"]).await.contains("master_link_status:up")
@@ -133,6 +144,15 @@ impl Redis {
     /// Whether it takes itself for a primary.
     pub async fn is_primary(&self) -> bool {
         self.ask::<String>(&["INFO", "replication"]).await.contains("role:master")
+    }
+
+    /// Waits until so many replicas acknowledge what it writes.
+    pub async fn has_replicas(&self, count: u8) {
+        let number = count.to_string();
+        eventually("the replicas acknowledge", async || {
+            self.ask::<u8>(&["WAIT", &number, "100"]).await >= count
+        })
+        .await;
     }
 
     /// Makes it a primary.
