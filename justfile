@@ -51,6 +51,10 @@ mesh:
 callers:
     python3 .ci/callers.py
 
+# What is decided by the order of events, in every order: the send gate and the circuit breaker.
+models:
+    CARGO_TARGET_DIR=target cargo test --locked --quiet --manifest-path models/Cargo.toml
+
 # The fuzz targets compile; needs a C++ compiler.
 fuzz-check:
     CARGO_TARGET_DIR=target cargo check --locked --manifest-path fuzz/Cargo.toml
