@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::{
     access,
     http_client::is_confidential,
-    idempotency::{self, StoreSettings},
+    idempotency::{self, RedisSettings, StoreSettings},
     server::{self, tls},
     stytch,
 };
@@ -25,6 +25,7 @@ pub const SECRET: &str = "STYTCH_SECRET";
 /// The variable that holds the URL of Redis, and in it a password.
 pub const IDEMPOTENCY_URL: &str = "TOTP_FACADE_IDEMPOTENCY_URL";
 
+const REDIS_CA_FILE: &str = "TOTP_FACADE_IDEMPOTENCY_CA_FILE";
 const MIN_REPLICAS: &str = "TOTP_FACADE_IDEMPOTENCY_MIN_REPLICAS";
 
 /// The values that are no flags, unchecked.
@@ -166,6 +167,15 @@ pub struct ServerArgs {
     )]
     pub idempotency_min_replicas: String,
 
+    /// Authorities to trust in Redis beside the system's, PEM; read again when it changes
+    #[arg(
+        long,
+        env = "TOTP_FACADE_IDEMPOTENCY_CA_FILE",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
+    pub idempotency_ca_file: Option<PathBuf>,
+
     /// Time between saying NOT_SERVING and refusing calls, when asked to stop
     #[arg(
         long,
@@ -254,15 +264,18 @@ impl Config {
         let Self { stytch, server } = self;
         let ServerConfig { grpc_addr, admin_addr, settings, idempotency, .. } = server;
         let unused = || "(not used)".to_owned();
-        let (url, max_bytes, min_replicas) = match &idempotency.store {
+        let (url, max_bytes, min_replicas, ca_file) = match &idempotency.store {
             StoreSettings::Memory { max_bytes } => {
-                ("(not set: in memory)".to_owned(), max_bytes.to_string(), unused())
+                ("(not set: in memory)".to_owned(), max_bytes.to_string(), unused(), unused())
             }
-            StoreSettings::Redis { url, min_replicas } => {
-                (idempotency::without_credentials(url), unused(), min_replicas.to_string())
-            }
+            StoreSettings::Redis(RedisSettings { url, min_replicas, ca_file }) => (
+                idempotency::without_credentials(url),
+                unused(),
+                min_replicas.to_string(),
+                ca_file.as_ref().map_or("(not set)".to_owned(), |path| path.display().to_string()),
+            ),
         };
-        let lines: [(&str, &dyn fmt::Display); 15] = [
+        let lines: [(&str, &dyn fmt::Display); 16] = [
             ("STYTCH_PROJECT_ID", &stytch.project_id),
             ("STYTCH_SECRET", &"(set, not shown)"),
             ("STYTCH_BASE_URL", &stytch.base_url),
@@ -274,6 +287,7 @@ impl Config {
             ("TOTP_FACADE_MAX_CONNECTIONS", &settings.max_connections),
             (IDEMPOTENCY_URL, &url),
             ("TOTP_FACADE_IDEMPOTENCY_MIN_REPLICAS", &min_replicas),
+            ("TOTP_FACADE_IDEMPOTENCY_CA_FILE", &ca_file),
             ("TOTP_FACADE_IDEMPOTENCY_MAX_BYTES", &max_bytes),
             ("TOTP_FACADE_IDEMPOTENCY_TTL", &humantime::format_duration(idempotency.ttl)),
             ("TOTP_FACADE_DRAIN_DELAY", &humantime::format_duration(settings.drain_delay)),
@@ -471,17 +485,14 @@ impl Check {
     ) -> Option<idempotency::Settings> {
         let ttl = self.timeout("TOTP_FACADE_IDEMPOTENCY_TTL", &args.idempotency_ttl);
         let max_bytes = self.max_bytes(&args.idempotency_max_bytes);
-        let min_replicas = self.min_replicas(&args.idempotency_min_replicas);
         let store = match url.filter(|url| !url.expose_secret().is_empty()) {
-            None if min_replicas? > 0 => {
-                return self.problem(MIN_REPLICAS, "needs TOTP_FACADE_IDEMPOTENCY_URL");
-            }
-            None => StoreSettings::Memory { max_bytes: max_bytes? },
-            Some(url) => {
-                let url = self.redis_url(url);
-                StoreSettings::Redis { url: url?, min_replicas: min_replicas? }
-            }
+            None => self
+                .no_redis(args)
+                .and(max_bytes)
+                .map(|max_bytes| StoreSettings::Memory { max_bytes }),
+            Some(url) => self.redis(args, url).map(StoreSettings::Redis),
         };
+        let store = store?;
         Some(idempotency::Settings { ttl: ttl?, store })
     }
 
@@ -492,6 +503,36 @@ impl Check {
             let what = format!("{value:?} is not a number of at least {LEAST}");
             self.problem("TOTP_FACADE_IDEMPOTENCY_MAX_BYTES", what)
         })
+    }
+
+    /// What is for Redis alone must not be taken for a promise without it.
+    fn no_redis(&mut self, args: &ServerArgs) -> Option<()> {
+        const WHAT: &str = "needs TOTP_FACADE_IDEMPOTENCY_URL";
+        let no_replicas = match self.min_replicas(&args.idempotency_min_replicas)? {
+            0 => Some(()),
+            _ => self.problem(MIN_REPLICAS, WHAT),
+        };
+        match ca_file(args) {
+            None => no_replicas,
+            Some(_) => self.problem(REDIS_CA_FILE, WHAT),
+        }
+    }
+
+    fn redis(&mut self, args: &ServerArgs, url: SecretString) -> Option<RedisSettings> {
+        let url = self.redis_url(url);
+        let min_replicas = self.min_replicas(&args.idempotency_min_replicas);
+        let ca_file = ca_file(args).cloned();
+        let problem = match (&ca_file, &url) {
+            (Some(_), Some(url)) if !idempotency::is_tls(url) => {
+                Some("needs a TOTP_FACADE_IDEMPOTENCY_URL with rediss".to_owned())
+            }
+            (Some(path), _) => idempotency::check_ca_file(path).err(),
+            (None, _) => None,
+        };
+        if let Some(what) = problem {
+            return self.problem(REDIS_CA_FILE, what);
+        }
+        Some(RedisSettings { url: url?, min_replicas: min_replicas?, ca_file })
     }
 
     fn min_replicas(&mut self, value: &str) -> Option<u8> {
@@ -535,6 +576,11 @@ impl Check {
             .ok()
             .or_else(|| self.problem(setting, format!("{value:?} is not a time, for instance 10s")))
     }
+}
+
+/// The authorities to trust in Redis, if there are some.
+fn ca_file(args: &ServerArgs) -> Option<&PathBuf> {
+    args.idempotency_ca_file.as_ref().filter(|path| !path.as_os_str().is_empty())
 }
 
 /// Stytch has one API for live projects and one for all others.

@@ -19,7 +19,8 @@ use futures_util::{
 };
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, Pipeline,
-    RedisConnectionInfo, RedisError, RedisFuture, RedisResult, ServerErrorKind, TlsMode, Value,
+    RedisConnectionInfo, RedisError, RedisFuture, RedisResult, ServerErrorKind, TlsCertificates,
+    TlsMode, Value,
     aio::{ConnectionLike, MultiplexedConnection},
     cluster::ClusterClientBuilder,
     cluster_async::ClusterConnection,
@@ -28,6 +29,7 @@ use redis::{
 use tokio::time::timeout;
 
 use super::address::Address;
+use crate::reload::Reloaded;
 
 /// How long Redis may take for one command, connecting included.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
@@ -36,12 +38,20 @@ const CONNECTING: Duration = Duration::from_secs(5);
 
 type Attempt = Shared<BoxFuture<'static, RedisResult<Connection>>>;
 
+/// What to connect to.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub(super) address: Address,
+    /// Whom to trust there, as it is when a connection is made; otherwise the system's authorities.
+    pub(super) authorities: Option<Reloaded<TlsCertificates>>,
+}
+
 /// One connection at a time. Clones share it.
 #[derive(Clone)]
 pub(super) struct Link(Arc<Inner>);
 
 struct Inner {
-    address: Address,
+    source: Source,
     /// The connection, or the attempt to make it, which begins when somebody waits for it.
     current: ArcSwap<Attempt>,
     is_renewed: AtomicBool,
@@ -56,9 +66,9 @@ pub(super) enum Connection {
 }
 
 impl Link {
-    pub(super) fn new(address: Address) -> Self {
-        let current = ArcSwap::from_pointee(attempt(&address));
-        Self(Arc::new(Inner { address, current, is_renewed: AtomicBool::new(false) }))
+    pub(super) fn new(source: Source) -> Self {
+        let current = ArcSwap::from_pointee(attempt(&source));
+        Self(Arc::new(Inner { source, current, is_renewed: AtomicBool::new(false) }))
     }
 
     /// Does `work` over the connection, unless it takes longer than Redis may take.
@@ -94,7 +104,7 @@ impl Link {
 
     /// The next command connects anew, unless another has already seen to it.
     fn replace(&self, attempt: &Arc<Attempt>) {
-        self.0.current.compare_and_swap(attempt, Arc::new(self::attempt(&self.0.address)));
+        self.0.current.compare_and_swap(attempt, Arc::new(self::attempt(&self.0.source)));
     }
 
     /// Connects anew, and keeps the connection until that has succeeded.
@@ -104,7 +114,7 @@ impl Link {
         }
         let (link, attempt) = (self.clone(), Arc::clone(attempt));
         tokio::spawn(async move {
-            let renewed = self::attempt(&link.0.address);
+            let renewed = self::attempt(&link.0.source);
             if renewed.clone().await.is_ok() {
                 link.0.current.compare_and_swap(&attempt, Arc::new(renewed));
             }
@@ -114,31 +124,40 @@ impl Link {
 }
 
 /// In a task of its own, so that it goes on when all who wait for it have lost their patience.
-fn attempt(address: &Address) -> Attempt {
-    let address = address.clone();
+fn attempt(source: &Source) -> Attempt {
+    let source = source.clone();
     let connected = async move {
-        let task = tokio::spawn(async move { within(CONNECTING, connect(address)).await });
+        let task = tokio::spawn(async move { within(CONNECTING, connect(source)).await });
         task.await.unwrap_or_else(|error| Err(std::io::Error::other(error).into()))
     };
     connected.boxed().shared()
 }
 
-async fn connect(address: Address) -> RedisResult<Connection> {
+async fn connect(Source { address, authorities }: Source) -> RedisResult<Connection> {
+    let authorities = authorities.map(|authorities| TlsCertificates::clone(&authorities.get()));
     match address {
-        Address::Server(info) => connect_to(&Client::open(info)?).await,
+        Address::Server(info) => {
+            let client = match authorities {
+                None => Client::open(info),
+                Some(authorities) => Client::build_with_tls(info, authorities),
+            };
+            connect_to(&client?).await
+        }
         Address::Sentinel { sentinels, primary, settings } => {
-            let mut client = sentinel(sentinels, &primary, &settings)?;
+            let mut client = sentinel(sentinels, &primary, &settings, authorities)?;
             connect_to(&client.async_get_client().await?).await
         }
         Address::Cluster(nodes) => {
-            let client = ClusterClientBuilder::new(nodes)
+            let mut client = ClusterClientBuilder::new(nodes)
                 .connection_timeout(PATIENCE)
                 .response_timeout(PATIENCE)
                 .retries(4)
                 .min_retry_wait(10)
-                .max_retry_wait(200)
-                .build()?;
-            Ok(Connection::Cluster(client.get_async_connection().await?))
+                .max_retry_wait(200);
+            if let Some(authorities) = authorities {
+                client = client.certs(authorities);
+            }
+            Ok(Connection::Cluster(client.build()?.get_async_connection().await?))
         }
     }
 }
@@ -155,6 +174,7 @@ fn sentinel(
     sentinels: Vec<ConnectionInfo>,
     primary: &str,
     settings: &RedisConnectionInfo,
+    authorities: Option<TlsCertificates>,
 ) -> RedisResult<SentinelClient> {
     let first = sentinels.first().cloned();
     let addresses = sentinels.iter().map(|sentinel| sentinel.addr().clone());
@@ -179,6 +199,11 @@ fn sentinel(
     }
     if matches!(first.addr(), ConnectionAddr::TcpTls { .. }) {
         builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
+    }
+    if let Some(authorities) = authorities {
+        builder = builder
+            .set_client_to_sentinel_certificates(authorities.clone())
+            .set_client_to_redis_certificates(authorities);
     }
     builder.build()
 }

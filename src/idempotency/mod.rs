@@ -8,6 +8,7 @@
 //! The trap: a flight that was granted a claim must record or release it on every way out, panics included.
 
 mod address;
+mod authorities;
 mod key;
 mod link;
 mod memory;
@@ -16,7 +17,7 @@ mod redis;
 mod replicas;
 mod seal;
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, path::PathBuf, sync::Arc, time::Duration};
 
 use ::redis::RedisError;
 use futures_util::FutureExt as _;
@@ -33,6 +34,7 @@ use crate::{
     stytch::{self, Credentials},
 };
 pub use address::{check_url, is_tls, without_credentials};
+pub use authorities::check_ca_file;
 use key::Identity;
 pub use key::{Fingerprint, HEADER, Key};
 use memory::Memory;
@@ -65,12 +67,18 @@ pub enum StoreSettings {
         max_bytes: u64,
     },
     /// In Redis.
-    Redis {
-        /// Of a server, of Sentinels, or of a cluster; may hold passwords.
-        url: SecretString,
-        /// How many replicas of it must have a claim before a call is sent.
-        min_replicas: u8,
-    },
+    Redis(RedisSettings),
+}
+
+/// Where Redis is, and what it has to be.
+#[derive(Clone, Debug)]
+pub struct RedisSettings {
+    /// Of a server, of Sentinels, or of a cluster; may hold passwords.
+    pub url: SecretString,
+    /// How many replicas of it must have a claim before a call is sent.
+    pub min_replicas: u8,
+    /// Authorities to trust there beside the system's, PEM.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// What is known of a call's origin.
@@ -160,7 +168,7 @@ impl Idempotency {
     ///
     /// # Errors
     ///
-    /// When the URL is none of Redis.
+    /// When the URL is none of Redis, or the file of authorities holds none.
     pub fn new(
         settings: &Settings,
         client: &stytch::Client,
@@ -172,9 +180,8 @@ impl Idempotency {
                 let memory = Memory::new(settings.ttl, *max_bytes, metrics.clone());
                 Store::Memory(memory, Sealer::random())
             }
-            StoreSettings::Redis { url, min_replicas } => {
-                let (ttl, longest_call) = (settings.ttl, stytch.timeout);
-                let redis = Redis::new(url, *min_replicas, ttl, longest_call, metrics.clone())?;
+            StoreSettings::Redis(redis) => {
+                let redis = Redis::new(redis, settings.ttl, stytch.timeout, metrics.clone())?;
                 Store::Redis(redis, client.credentials().clone())
             }
         };

@@ -14,16 +14,17 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisResult, cmd};
-use secrecy::SecretString;
 use tokio::time::timeout;
 
 use super::{
+    RedisSettings,
     address::Address,
+    authorities,
     key::Identity,
-    link::{Link, is_worth_another_try},
+    link::{Link, Source, is_worth_another_try},
     replicas::Replicas,
 };
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, reload::Reloaded};
 
 /// How long after the upstream timeout a call has been recorded, if its replica lives.
 const MARGIN: Duration = Duration::from_secs(2);
@@ -103,17 +104,26 @@ impl std::fmt::Debug for Redis {
 }
 
 impl Redis {
-    /// Keeps records for `ttl`, and claims also by as many replicas as this. `longest_call` is the upstream timeout.
+    /// Keeps records for `ttl`. `longest_call` is the upstream timeout. Needs a runtime.
     pub(super) fn new(
-        url: &SecretString,
-        min_replicas: u8,
+        settings: &RedisSettings,
         ttl: Duration,
         longest_call: Duration,
         metrics: Metrics,
     ) -> RedisResult<Self> {
+        let RedisSettings { url, min_replicas, ca_file } = settings;
         let address = Address::new(url).map_err(|what| (ErrorKind::InvalidClientConfig, what))?;
-        let replicas = (min_replicas > 0).then(|| Replicas::new(&address, min_replicas));
-        Ok(Self { link: Link::new(address), replicas, ttl, lease: longest_call + MARGIN, metrics })
+        let authorities = ca_file.clone().map(|path| {
+            let paths = vec![path.clone()];
+            Reloaded::from_files("the authorities of Redis", paths, move || {
+                authorities::read(&path)
+            })
+        });
+        let authorities = authorities.transpose().map_err(std::io::Error::other)?;
+        let source = Source { address, authorities };
+        let replicas = (*min_replicas > 0).then(|| Replicas::new(&source, *min_replicas));
+        let lease = longest_call + MARGIN;
+        Ok(Self { link: Link::new(source), replicas, ttl, lease, metrics })
     }
 
     /// Whether Redis can be reached, lets the scripts run, and has the replicas.

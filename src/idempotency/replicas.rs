@@ -5,42 +5,36 @@
 //! the one node of a cluster that has the key. Whoever finds none free waits here, where it can give up with nothing
 //! written, and not in a queue of Redis's.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, pipe};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{
-    address::Address,
-    link::{Link, PATIENCE, within},
-};
+use super::link::{Link, PATIENCE, Source, within};
 
 /// How many may wait at a time. Replicas take a millisecond or so.
 const CONNECTIONS: usize = 8;
-/// How long replicas may take, out of the time for one command.
-const ACKNOWLEDGED_WITHIN: Duration = Duration::from_millis(PATIENCE.as_millis() as u64 / 2);
+/// How long replicas may take, in milliseconds: half of what Redis may take for one command.
+const ACKNOWLEDGED_WITHIN: u64 = 500;
 
 /// So many replicas, and the connections to wait for them on. Clones share them.
 #[derive(Clone)]
 pub(super) struct Replicas(Arc<Inner>);
 
 struct Inner {
-    address: Address,
+    source: Source,
     count: u8,
     free: Semaphore,
     links: Mutex<Vec<Link>>,
 }
 
 impl Replicas {
-    pub(super) fn new(address: &Address, count: u8) -> Self {
+    pub(super) fn new(source: &Source, count: u8) -> Self {
         Self(Arc::new(Inner {
-            address: address.clone(),
+            source: source.clone(),
             count,
             free: Semaphore::new(CONNECTIONS),
-            links: Mutex::new((0..CONNECTIONS).map(|_| Link::new(address.clone())).collect()),
+            links: Mutex::new((0..CONNECTIONS).map(|_| Link::new(source.clone())).collect()),
         }))
     }
 
@@ -49,13 +43,15 @@ impl Replicas {
         let Inner { count, .. } = *self.0;
         let mut both = pipe();
         both.add_command(command.clone()).cmd("WAIT").arg(count);
-        both.arg(ACKNOWLEDGED_WITHIN.as_millis() as u64);
-        let mut exclusive = within(PATIENCE / 2, self.exclusive()).await?;
+        both.arg(ACKNOWLEDGED_WITHIN);
+        let exclusive = within(PATIENCE / 2, self.exclusive()).await;
+        let mut exclusive = exclusive
+            .map_err(|_| (ErrorKind::Client, "too many others wait for replicas to acknowledge"))?;
         let result: RedisResult<(T, u64)> =
             exclusive.link.run(async |connection| both.query_async(connection).await).await;
         if result.as_ref().is_err_and(RedisError::is_timeout) {
             // The next one would queue behind this one.
-            exclusive.link = Link::new(self.0.address.clone());
+            exclusive.link = Link::new(self.0.source.clone());
         }
         let (answer, acknowledged) = result?;
         match acknowledged >= u64::from(count) {

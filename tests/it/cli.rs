@@ -8,6 +8,7 @@ use std::{
 use serde_json::Value;
 
 use crate::support::{
+    credentials::Authority,
     folder::Folder,
     peer::Peer,
     process::{Server, dev, program, run, run_with_input, serve, start},
@@ -276,6 +277,40 @@ fn the_url_of_redis_is_checked_and_shown_without_its_password() {
         for text in [stdout(&output), stderr(&output)] {
             assert!(!text.contains("pass-word"), "{reason}: {text}");
         }
+    }
+}
+
+#[test]
+fn what_is_for_redis_alone_is_refused_without_it() {
+    const REPLICAS: &str = "TOTP_FACADE_IDEMPOTENCY_MIN_REPLICAS";
+    const CA_FILE: &str = "TOTP_FACADE_IDEMPOTENCY_CA_FILE";
+    let folder = tempfile::tempdir().unwrap();
+    let (authority, other) = (folder.path().join("ca.pem"), folder.path().join("other.pem"));
+    std::fs::write(&authority, Authority::new().certificate.pem()).unwrap();
+    std::fs::write(&other, "no certificate").unwrap();
+    let (authority, other) = (authority.to_str().unwrap(), other.to_str().unwrap());
+    for (url, name, value, is_good) in [
+        ("redis://redis", REPLICAS, "1", true),
+        ("", REPLICAS, "0", true),
+        ("", REPLICAS, "1", false),
+        ("redis://redis", REPLICAS, "256", false),
+        ("redis://redis", REPLICAS, "most", false),
+        ("rediss+sentinel://redis/primary", CA_FILE, authority, true),
+        ("rediss://redis", CA_FILE, other, false),
+        ("rediss://redis", CA_FILE, "/no/such/file", false),
+        ("redis://redis", CA_FILE, authority, false),
+        ("", CA_FILE, authority, false),
+    ] {
+        let mut command = checked();
+        command.env("TOTP_FACADE_IDEMPOTENCY_URL", url).env(name, value);
+
+        let output = command.output().unwrap();
+
+        let expected = if is_good { 0 } else { 64 };
+        assert_eq!(code(&output), Some(expected), "{url} {name}={value}: {}", stderr(&output));
+        assert!(is_good || stderr(&output).contains(name), "{}", stderr(&output));
+        let shown = format!("{name}={value}");
+        assert!(!is_good || url.is_empty() || stdout(&output).contains(&shown));
     }
 }
 

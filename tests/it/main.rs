@@ -24,6 +24,7 @@ mod hostile;
 mod idempotency;
 mod idempotency_failover;
 mod idempotency_redis;
+mod idempotency_tls;
 mod lifecycle;
 mod reflection;
 mod requests;

@@ -9,13 +9,13 @@ use std::{
 };
 
 use redis::{FromRedisValue, aio::MultiplexedConnection};
-use totp_facade::idempotency::StoreSettings;
+use totp_facade::idempotency::{RedisSettings, StoreSettings};
 
 use super::{PATIENCE, folder::Folder};
 
 /// Records in the Redis of this URL, whose replicas do not count.
 pub fn store(url: &str) -> StoreSettings {
-    StoreSettings::Redis { url: url.into(), min_replicas: 0 }
+    StoreSettings::Redis(RedisSettings { url: url.into(), min_replicas: 0, ca_file: None })
 }
 
 /// A `redis-server` that keeps everything in memory.
