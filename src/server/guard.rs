@@ -27,7 +27,7 @@ use super::{
 use crate::{
     access::{Access, Caller, REFLECTION},
     call::InFlight,
-    status::{self, Violation},
+    status::{self, Repetition, Violation},
 };
 
 #[derive(Clone, Debug)]
@@ -63,6 +63,7 @@ impl Service<Request<Body>> for Guard {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let Self { routes, layer } = self.clone();
         let mut record = Record::start(&request);
+        let repetition = Repetition::of(request.headers());
         let activity =
             request.extensions().get::<Peer>().and_then(|peer| peer.activity.as_ref()).cloned();
         Box::pin(async move {
@@ -73,6 +74,10 @@ impl Service<Request<Body>> for Guard {
                 layer.admitted(routes, request, open).await.map(complete)
             };
             let response = answer.unwrap_or_else(Status::into_http);
+            let response = match repetition {
+                Some(repetition) => repetition.qualify(response),
+                None => response,
+            };
             record.end(code_of(&response));
             Ok(response)
         })

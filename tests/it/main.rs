@@ -8,6 +8,7 @@ mod support;
 
 mod admin;
 mod answers;
+mod attempts;
 mod audit;
 mod callers;
 mod calls;
