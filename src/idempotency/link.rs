@@ -54,7 +54,7 @@ struct Inner {
     source: Source,
     /// The connection, or the attempt to make it, which begins when somebody waits for it.
     current: ArcSwap<Attempt>,
-    is_renewed: AtomicBool,
+    is_renewing: AtomicBool,
 }
 
 /// Whatever takes writes.
@@ -68,7 +68,7 @@ pub(super) enum Connection {
 impl Link {
     pub(super) fn new(source: Source) -> Self {
         let current = ArcSwap::from_pointee(attempt(&source));
-        Self(Arc::new(Inner { source, current, is_renewed: AtomicBool::new(false) }))
+        Self(Arc::new(Inner { source, current, is_renewing: AtomicBool::new(false) }))
     }
 
     /// Does `work` over the connection, unless it takes longer than Redis may take.
@@ -109,7 +109,7 @@ impl Link {
 
     /// Connects anew, and keeps the connection until that has succeeded.
     fn renew(&self, attempt: &Arc<Attempt>) {
-        if self.0.is_renewed.swap(true, Ordering::AcqRel) {
+        if self.0.is_renewing.swap(true, Ordering::AcqRel) {
             return;
         }
         let (link, attempt) = (self.clone(), Arc::clone(attempt));
@@ -118,7 +118,7 @@ impl Link {
             if renewed.clone().await.is_ok() {
                 link.0.current.compare_and_swap(&attempt, Arc::new(renewed));
             }
-            link.0.is_renewed.store(false, Ordering::Release);
+            link.0.is_renewing.store(false, Ordering::Release);
         });
     }
 }

@@ -60,6 +60,10 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return kept and 0 or 1
 ";
 
+// What was there.
+const OWN: u8 = 0;
+const ANOTHERS: u8 = 2;
+
 /// Leaves of a value nothing but the holder's token, which is in nobody's way but that of the holder's own claim,
 /// should that come late. Another holder's value stays.
 const RELEASE: &str = r"
@@ -164,7 +168,7 @@ impl Redis {
         match self.run(&record).await {
             Ok(was_there) => {
                 self.check(was_there);
-                if self.replicas.is_some() {
+                if self.replicas.is_some() && was_there != ANOTHERS {
                     self.record_later(record);
                 }
             }
@@ -181,7 +185,9 @@ impl Redis {
             let put = || store.run_safely(&record);
             match timeout(store.ttl, put.retry(patiently())).await {
                 Ok(Ok(was_there)) => store.check(was_there),
-                _ => tracing::error!("an idempotency record is lost: it counts as unknown"),
+                _ => tracing::error!(
+                    "an idempotency record could not be kept: it counts as unknown, or will after a failover"
+                ),
             }
         });
     }
@@ -189,9 +195,9 @@ impl Redis {
     /// Says it when Redis has not kept the claim of a call until its end.
     fn check(&self, was_there: u8) {
         let what = match was_there {
-            0 => return,
-            1 => "it was forgotten",
-            _ => "another replica has the key",
+            OWN => return,
+            ANOTHERS => "another replica has the key",
+            _ => "it was forgotten",
         };
         self.metrics.idempotency_claims_lost.inc();
         tracing::error!(
