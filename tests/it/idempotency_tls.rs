@@ -1,25 +1,29 @@
 //! Redis behind a private authority: trusted beside the system's, and read again when it changes.
 
-use std::time::Instant;
+use std::{net::SocketAddr, path::PathBuf, process::Command, time::Instant};
 
 use totp_facade::idempotency::{RedisSettings, StoreSettings};
 
 use crate::{
     secrets,
     support::{
-        PATIENCE, Setup, channel,
+        Facade, PATIENCE, Setup, channel,
         credentials::Authority,
         folder::Folder,
         info, is_replayed,
         peer::{self, Peer},
         process::{serve, start},
-        redis::Redis,
+        redis::{PRIMARY, Redis},
         rpc::Rpc,
     },
 };
 
 /// A Redis that this authority has certified as localhost.
 async fn certified(authority: &Authority) -> Option<Redis> {
+    certified_with(authority, &[]).await
+}
+
+async fn certified_with(authority: &Authority, more: &[&str]) -> Option<Redis> {
     Redis::with_flags(|folder, port| {
         certify(authority, folder);
         let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
@@ -30,6 +34,8 @@ async fn certified(authority: &Authority) -> Option<Redis> {
             .map(ToOwned::to_owned)
             .chain(["--tls-cert-file".to_owned(), certificate])
             .chain(["--tls-key-file".to_owned(), path("key.pem")])
+            .chain(["--tls-ca-cert-file".to_owned(), path("ca.pem")])
+            .chain(more.iter().map(|flag| (*flag).to_owned()))
             .collect()
     })
     .await
@@ -39,6 +45,7 @@ fn certify(authority: &Authority, folder: &std::path::Path) {
     let (certificate, key) = authority.certify(&["dns:localhost"], false);
     std::fs::write(folder.join("certificate.pem"), certificate).unwrap();
     std::fs::write(folder.join("key.pem"), key).unwrap();
+    std::fs::write(folder.join("ca.pem"), authority.certificate.pem()).unwrap();
 }
 
 fn url(redis: &Redis) -> String {
@@ -80,6 +87,80 @@ async fn a_private_authority_of_redis_is_trusted_beside_the_systems() {
     }
 }
 
+/// A façade in this process that trusts this file.
+async fn facade(stytch: SocketAddr, url: &str, ca_file: PathBuf) -> Facade {
+    let mut setup = Setup::new(stytch);
+    let settings = RedisSettings { url: url.into(), min_replicas: 0, ca_file: Some(ca_file) };
+    setup.idempotency.store = StoreSettings::Redis(settings);
+    setup.start().await
+}
+
+#[tokio::test]
+async fn sentinels_and_their_primary_are_reached_over_tls_each_with_its_password() {
+    let authority = Authority::new();
+    let flags = ["--requirepass", "of-the-primary"];
+    let Some(primary) = certified_with(&authority, &flags).await else { return };
+    let sentinel = Redis::sentinel(|folder, port| {
+        certify(&authority, folder);
+        let (name, folder, primary) = (PRIMARY, folder.display(), primary.port);
+        format!(
+            "port 0\ntls-port {port}\ntls-auth-clients no\ntls-replication yes\n\
+             tls-cert-file {folder}/certificate.pem\ntls-key-file {folder}/key.pem\n\
+             tls-ca-cert-file {folder}/ca.pem\nrequirepass of-the-sentinel\n\
+             sentinel resolve-hostnames yes\nsentinel announce-hostnames yes\n\
+             sentinel monitor {name} localhost {primary} 1\nsentinel auth-pass {name} of-the-primary"
+        )
+    })
+    .await;
+    let stytch = Peer::answering(peer::json(200, Rpc::CREATE.answer)).await;
+    for (sentinels, is_good) in [("of-the-sentinel", true), ("of-the-primary", false)] {
+        let url = format!(
+            "rediss+sentinel://:of-the-primary@localhost:{}/{PRIMARY}?sentinel_password={sentinels}",
+            sentinel.port
+        );
+        let facade = facade(stytch.addr, &url, primary.folder().join("ca.pem")).await;
+
+        let answer = Rpc::CREATE.keyed(facade.channel().await, "fresh", sentinels).await;
+
+        assert_eq!(answer.is_ok(), is_good, "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_is_reached_over_tls_with_its_password() {
+    let authority = Authority::new();
+    let flags = [
+        ["--cluster-enabled", "yes"],
+        ["--tls-cluster", "yes"],
+        ["--requirepass", "of-the-cluster"],
+        ["--cluster-announce-hostname", "localhost"],
+        ["--cluster-preferred-endpoint-type", "hostname"],
+    ];
+    let Some(node) = certified_with(&authority, flags.as_flattened()).await else { return };
+    let ca_file = node.folder().join("ca.pem");
+    let mut serve_all = Command::new("redis-cli");
+    serve_all.args(["-h", "localhost", "-p", &node.port.to_string(), "--tls", "--cacert"]);
+    serve_all.arg(&ca_file).env("REDISCLI_AUTH", "of-the-cluster");
+    serve_all.args(["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
+    let output = serve_all.output().unwrap();
+    assert!(output.stdout.starts_with(b"OK"), "{output:?}");
+    let stytch = Peer::answering(peer::json(200, Rpc::CREATE.answer)).await;
+    let url = format!("rediss+cluster://:of-the-cluster@localhost:{}", node.port);
+    let facade = facade(stytch.addr, &url, ca_file).await;
+    let channel = facade.channel().await;
+
+    let start = Instant::now();
+    while let Err(status) = Rpc::CREATE.keyed(channel.clone(), "fresh", "key").await {
+        // Until the node finds that it serves all there is.
+        assert_eq!(info(&status).reason, "IDEMPOTENCY_STORE_UNAVAILABLE");
+        assert!(start.elapsed() < PATIENCE, "{status:?}");
+    }
+
+    let again = Rpc::CREATE.keyed(channel, "fresh", "key").await.expect("the same");
+    assert!(is_replayed(again.metadata()));
+    assert_eq!(stytch.pending(), 1);
+}
+
 #[tokio::test]
 async fn the_authorities_of_redis_are_read_again_for_the_next_connection() {
     let (old, new) = (Authority::new(), Authority::new());
@@ -87,14 +168,7 @@ async fn the_authorities_of_redis_are_read_again_for_the_next_connection() {
     let folder = Folder::new();
     folder.write("ca.pem", &old.certificate.pem());
     let stytch = Peer::answering(peer::json(200, Rpc::CREATE.answer)).await;
-    let mut setup = Setup::new(stytch.addr);
-    let settings = RedisSettings {
-        url: url(&redis).into(),
-        min_replicas: 0,
-        ca_file: Some(folder.path("ca.pem")),
-    };
-    setup.idempotency.store = StoreSettings::Redis(settings);
-    let facade = setup.start().await;
+    let facade = facade(stytch.addr, &url(&redis), folder.path("ca.pem")).await;
     let channel = facade.channel().await;
     Rpc::CREATE.keyed(channel.clone(), "fresh", "before").await.expect("an answer");
 

@@ -47,16 +47,13 @@ impl Redis {
         Some(redis)
     }
 
-    /// A Sentinel that watches over `primary`, with more lines of its configuration.
-    async fn sentinel(primary: u16, more: &str) -> Self {
+    /// A Sentinel with this configuration, given a folder for files and the port.
+    pub async fn sentinel(configuration: impl FnOnce(&Path, u16) -> String) -> Self {
         let (port, folder) = (free_port(), Folder::new());
-        let name = PRIMARY;
-        let configuration = format!(
-            "bind 127.0.0.1\nport {port}\ndir {}\nsentinel monitor {name} 127.0.0.1 {primary} 2\n\
-             sentinel down-after-milliseconds {name} 500\nsentinel failover-timeout {name} 3000\n{more}\n",
-            folder.as_ref().display(),
-        );
-        std::fs::write(folder.as_ref().join("sentinel.conf"), configuration).unwrap();
+        let lines = configuration(folder.as_ref(), port);
+        let dir = folder.as_ref().display();
+        let lines = format!("bind 127.0.0.1\ndir {dir}\n{lines}\n");
+        std::fs::write(folder.as_ref().join("sentinel.conf"), lines).unwrap();
         let mut sentinel = Self { port, child: None, kind: Kind::Sentinel, folder };
         sentinel.restart().await;
         sentinel
@@ -209,7 +206,16 @@ impl Sentinels {
         }
         let mut sentinels = Vec::new();
         for _ in 0..3 {
-            sentinels.push(Redis::sentinel(servers[0].port, "").await);
+            let sentinel = Redis::sentinel(|_, port| {
+                let primary = servers[0].port;
+                format!(
+                    "port {port}\n\
+                     sentinel monitor {PRIMARY} 127.0.0.1 {primary} 2\n\
+                     sentinel down-after-milliseconds {PRIMARY} 500\n\
+                     sentinel failover-timeout {PRIMARY} 3000"
+                )
+            });
+            sentinels.push(sentinel.await);
         }
         for sentinel in &sentinels {
             eventually("the Sentinels know everybody", async || {
