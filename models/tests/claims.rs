@@ -1,9 +1,10 @@
-//! The claims of `src/idempotency/redis.rs`, in every order of events: one key, two replicas of the service, and a Redis
-//! that may fail over to a replica of its own, which has not got what was written last. Anything may be late, replies may
-//! be lost, and processes may die between any two steps. A caller repeats its call, also while it is under way.
+//! The claims of `src/idempotency/redis.rs`, in every order of events: one key, two replicas of the service, and a
+//! Redis that may fail over to a replica of its own, which has not got what was written last. Anything may be late,
+//! replies may be lost, and processes may die between any two steps. A caller repeats its call, also while it is under
+//! way.
 //!
-//! What is left out: that records are forgotten after their time, and that a lease ends before its call, whose timeout is
-//! shorter. These hang on times, and not on the order of events.
+//! What is left out: that records are forgotten after their time, and that a lease ends before its call, whose timeout
+//! is shorter. These hang on times, and not on the order of events.
 
 use std::collections::BTreeSet;
 
