@@ -6,7 +6,6 @@
 use std::{error::Error, path::Path};
 
 use reqwest::{Certificate, Client, ClientBuilder, Url, redirect::Policy};
-use rustls::RootCertStore;
 
 use crate::{pem, reload::Content, text_file::what_is_wrong};
 
@@ -41,10 +40,10 @@ impl HttpClient {
         let (certificates, missing) = match ca_file {
             None => (Vec::new(), None),
             Some(path) => {
-                let certificates = authorities(path)?;
+                let authorities = pem::authorities(path)?;
                 let missing = what_is_wrong(path, &pem::NO_CERTIFICATE);
-                let missing = certificates.is_empty().then_some(missing);
-                (certificates, missing)
+                let missing = authorities.is_empty().then_some(missing);
+                (authorities, missing)
             }
         };
         let mut builder = Client::builder()
@@ -55,6 +54,8 @@ impl HttpClient {
             .retry(reqwest::retry::never())
             .tcp_nodelay(true);
         if !certificates.is_empty() {
+            let certificates = certificates.iter().map(|it| Certificate::from_der(it));
+            let certificates = certificates.collect::<Result<Vec<_>, _>>().map_err(with_causes)?;
             builder = builder.tls_certs_merge(certificates);
         }
         if is_loopback(url) {
@@ -66,34 +67,6 @@ impl HttpClient {
 
     pub(crate) fn get(&self) -> &Client {
         &self.client
-    }
-}
-
-/// The certificates in a PEM file, each of which can be an authority; none if it is blank.
-///
-/// # Errors
-///
-/// What is wrong with it.
-fn authorities(path: &Path) -> Result<Vec<Certificate>, String> {
-    let certificate = |der: rustls::pki_types::CertificateDer<'static>| {
-        let certificate = Certificate::from_der(&der).map_err(|error| error.to_string())?;
-        // reqwest reads it only when a client is built.
-        RootCertStore::empty().add(der).map_err(|error| error.to_string())?;
-        Ok(certificate)
-    };
-    let certificates = pem::certificates(path)?.into_iter().map(certificate);
-    certificates.collect::<Result<_, String>>().map_err(|error| what_is_wrong(path, &error))
-}
-
-/// Whether the authorities in a file can be used.
-///
-/// # Errors
-///
-/// What is wrong with it; also that there is none.
-pub(crate) fn check_authorities(path: &Path) -> Result<(), String> {
-    match authorities(path)?.is_empty() {
-        true => Err(what_is_wrong(path, &pem::NO_CERTIFICATE)),
-        false => Ok(()),
     }
 }
 

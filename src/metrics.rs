@@ -37,6 +37,8 @@ pub struct Counters {
     pub idempotency_key_reuses: Counter,
     /// Calls with a key refused because Redis did not answer.
     pub idempotency_store_failures: Counter,
+    /// Calls whose claim of their key Redis had lost by their end.
+    pub idempotency_claims_lost: Counter,
     /// Records in memory forgotten before their time.
     pub idempotency_evictions: Counter,
     /// When the server's certificate ends, in seconds since 1970; 0 without TLS.
@@ -129,6 +131,11 @@ impl Metrics {
                 "idempotency_store_failures",
                 "Calls with an idempotency key refused because the store did not answer",
                 &self.idempotency_store_failures,
+            ),
+            (
+                "idempotency_claims_lost",
+                "Calls whose claim of their idempotency key Redis had lost by their end",
+                &self.idempotency_claims_lost,
             ),
             (
                 "idempotency_evictions",

@@ -2,9 +2,12 @@
 
 use std::path::Path;
 
-use rustls::pki_types::{
-    CertificateDer, PrivateKeyDer,
-    pem::{Error, PemObject as _},
+use rustls::{
+    RootCertStore,
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{Error, PemObject as _},
+    },
 };
 
 use crate::text_file::{is_blank, read_bytes, what_is_wrong};
@@ -26,6 +29,33 @@ pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
         }
         Ok(chain) => Ok(chain),
         Err(error) => Err(what_is_wrong(path, &error)),
+    }
+}
+
+/// The certificates in a file, each of which can be an authority; none if it is blank.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub(crate) fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let certificates = certificates(path)?;
+    for certificate in &certificates {
+        RootCertStore::empty()
+            .add(certificate.clone())
+            .map_err(|error| what_is_wrong(path, &error))?;
+    }
+    Ok(certificates)
+}
+
+/// Whether the authorities in a file can be used.
+///
+/// # Errors
+///
+/// What is wrong with it; also that there is none.
+pub(crate) fn check_authorities(path: &Path) -> Result<(), String> {
+    match authorities(path)?.is_empty() {
+        true => Err(what_is_wrong(path, &NO_CERTIFICATE)),
+        false => Ok(()),
     }
 }
 

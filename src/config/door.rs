@@ -12,7 +12,8 @@ use reqwest::Url;
 use super::{Check, ServerConfig};
 use crate::{
     access::{self, Policy, Tokens, jwt},
-    http_client::{self, is_confidential},
+    http_client::is_confidential,
+    pem,
     server::tls,
 };
 
@@ -260,7 +261,7 @@ impl Check {
 
     /// The files with which the keys are fetched are read.
     fn fetching(&mut self, args: &DoorArgs) {
-        self.file(JWT_CA, args.jwt_ca_file.as_deref(), http_client::check_authorities);
+        self.file(JWT_CA, args.jwt_ca_file.as_deref(), pem::check_authorities);
         self.file(JWT_TOKEN, args.jwt_token_file.as_deref(), jwt::check_token);
     }
 

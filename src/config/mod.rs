@@ -13,8 +13,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
     access,
-    http_client::{self, is_confidential},
-    idempotency::{self, StoreSettings},
+    http_client::is_confidential,
+    idempotency::{self, RedisSettings, StoreSettings},
+    pem,
     server::{self, tls},
     stytch,
 };
@@ -24,6 +25,9 @@ pub use door::DoorArgs;
 pub const SECRET: &str = "STYTCH_SECRET";
 /// The variable that holds the URL of Redis, and in it a password.
 pub const IDEMPOTENCY_URL: &str = "TOTP_FACADE_IDEMPOTENCY_URL";
+
+const REDIS_CA_FILE: &str = "TOTP_FACADE_IDEMPOTENCY_CA_FILE";
+const MIN_REPLICAS: &str = "TOTP_FACADE_IDEMPOTENCY_MIN_REPLICAS";
 
 /// How long connecting to Stytch may take by default, if a whole call may take that long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -169,6 +173,25 @@ pub struct ServerArgs {
     )]
     pub idempotency_max_bytes: String,
 
+    /// Replicas of Redis that must have the claim of a key before its call is sent
+    #[arg(
+        long,
+        env = "TOTP_FACADE_IDEMPOTENCY_MIN_REPLICAS",
+        hide_env_values = true,
+        default_value = "0",
+        value_name = "COUNT"
+    )]
+    pub idempotency_min_replicas: String,
+
+    /// Authorities to trust in Redis beside the system's, PEM; read again when it changes
+    #[arg(
+        long,
+        env = "TOTP_FACADE_IDEMPOTENCY_CA_FILE",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
+    pub idempotency_ca_file: Option<PathBuf>,
+
     /// Time between saying NOT_SERVING and refusing calls, when asked to stop
     #[arg(
         long,
@@ -260,19 +283,25 @@ impl Config {
     pub fn summary(&self) -> String {
         let Self { stytch, server } = self;
         let ServerConfig { grpc_addr, admin_addr, settings, idempotency, .. } = server;
-        let (url, max_bytes) = match &idempotency.store {
+        let unused = || "(not used)".to_owned();
+        let (url, max_bytes, min_replicas, ca_file) = match &idempotency.store {
             StoreSettings::Memory { max_bytes } => {
-                ("(not set: in memory)".to_owned(), max_bytes.to_string())
+                ("(not set: in memory)".to_owned(), max_bytes.to_string(), unused(), unused())
             }
-            StoreSettings::Redis { url } => (without_credentials(url), "(not used)".to_owned()),
+            StoreSettings::Redis(RedisSettings { url, min_replicas, ca_file }) => (
+                idempotency::without_credentials(url),
+                unused(),
+                min_replicas.to_string(),
+                ca_file.as_ref().map_or("(not set)".to_owned(), |path| path.display().to_string()),
+            ),
         };
-        let ca_file = stytch.ca_file.as_ref();
-        let ca_file = ca_file.map_or("(not set)".to_owned(), |path| path.display().to_string());
-        let lines: [(&str, &dyn fmt::Display); 16] = [
+        let stytch_ca = stytch.ca_file.as_ref();
+        let stytch_ca = stytch_ca.map_or("(not set)".to_owned(), |path| path.display().to_string());
+        let lines: [(&str, &dyn fmt::Display); 18] = [
             ("STYTCH_PROJECT_ID", &stytch.project_id),
             ("STYTCH_SECRET", &"(set, not shown)"),
             ("STYTCH_BASE_URL", &stytch.base_url),
-            ("STYTCH_CA_FILE", &ca_file),
+            ("STYTCH_CA_FILE", &stytch_ca),
             ("TOTP_FACADE_UPSTREAM_TIMEOUT", &humantime::format_duration(stytch.timeout)),
             ("TOTP_FACADE_CONNECT_TIMEOUT", &humantime::format_duration(stytch.connect_timeout)),
             ("TOTP_FACADE_GRPC_ADDR", grpc_addr),
@@ -284,6 +313,8 @@ impl Config {
                 &humantime::format_duration(settings.max_connection_age),
             ),
             (IDEMPOTENCY_URL, &url),
+            ("TOTP_FACADE_IDEMPOTENCY_MIN_REPLICAS", &min_replicas),
+            ("TOTP_FACADE_IDEMPOTENCY_CA_FILE", &ca_file),
             ("TOTP_FACADE_IDEMPOTENCY_MAX_BYTES", &max_bytes),
             ("TOTP_FACADE_IDEMPOTENCY_TTL", &humantime::format_duration(idempotency.ttl)),
             ("TOTP_FACADE_DRAIN_DELAY", &humantime::format_duration(settings.drain_delay)),
@@ -397,7 +428,7 @@ impl Check {
             None => project_id.as_deref().map(default_base_url),
         };
         let ca_file = args.stytch_ca_file.clone();
-        self.file("STYTCH_CA_FILE", ca_file.as_deref(), http_client::check_authorities);
+        self.file("STYTCH_CA_FILE", ca_file.as_deref(), pem::check_authorities);
         let Timeouts { total, connect } = self.timeouts(&args.timeouts)?;
         Some(stytch::Settings {
             base_url: base_url?,
@@ -518,9 +549,13 @@ impl Check {
         let ttl = self.timeout("TOTP_FACADE_IDEMPOTENCY_TTL", &args.idempotency_ttl);
         let max_bytes = self.max_bytes(&args.idempotency_max_bytes);
         let store = match url.filter(|url| !url.expose_secret().is_empty()) {
-            None => StoreSettings::Memory { max_bytes: max_bytes? },
-            Some(url) => StoreSettings::Redis { url: self.redis_url(url)? },
+            None => self
+                .no_redis(args)
+                .and(max_bytes)
+                .map(|max_bytes| StoreSettings::Memory { max_bytes }),
+            Some(url) => self.redis(args, url).map(StoreSettings::Redis),
         };
+        let store = store?;
         Some(idempotency::Settings { ttl: ttl?, store })
     }
 
@@ -533,22 +568,46 @@ impl Check {
         })
     }
 
+    /// What is for Redis alone must not be taken for a promise without it.
+    fn no_redis(&mut self, args: &ServerArgs) -> Option<()> {
+        const WHAT: &str = "needs TOTP_FACADE_IDEMPOTENCY_URL";
+        let no_replicas = match self.min_replicas(&args.idempotency_min_replicas)? {
+            0 => Some(()),
+            _ => self.problem(MIN_REPLICAS, WHAT),
+        };
+        match args.idempotency_ca_file {
+            None => no_replicas,
+            Some(_) => self.problem(REDIS_CA_FILE, WHAT),
+        }
+    }
+
+    fn redis(&mut self, args: &ServerArgs, url: SecretString) -> Option<RedisSettings> {
+        let url = self.redis_url(url);
+        let min_replicas = self.min_replicas(&args.idempotency_min_replicas);
+        let ca_file = args.idempotency_ca_file.clone();
+        let problem = match (&ca_file, &url) {
+            (Some(_), Some(url)) if !idempotency::is_tls(url) => {
+                Some("needs a TOTP_FACADE_IDEMPOTENCY_URL with rediss".to_owned())
+            }
+            (Some(path), _) => pem::check_authorities(path).err(),
+            (None, _) => None,
+        };
+        if let Some(what) = problem {
+            return self.problem(REDIS_CA_FILE, what);
+        }
+        Some(RedisSettings { url: url?, min_replicas: min_replicas?, ca_file })
+    }
+
+    fn min_replicas(&mut self, value: &str) -> Option<u8> {
+        value.parse().ok().or_else(|| {
+            self.problem(MIN_REPLICAS, format!("{value:?} is not a number from 0 to {}", u8::MAX))
+        })
+    }
+
     fn redis_url(&mut self, value: SecretString) -> Option<SecretString> {
-        // It may hold a password, so no problem quotes it.
-        match Url::parse(value.expose_secret()) {
-            Err(_) => self.problem(IDEMPOTENCY_URL, "is not a URL"),
-            Ok(url) if !matches!(url.scheme(), "redis" | "rediss") => {
-                self.problem(IDEMPOTENCY_URL, "must begin with redis:// or rediss://")
-            }
-            // The client would take #insecure, and check no certificate.
-            Ok(url) if url.fragment().is_some() => {
-                self.problem(IDEMPOTENCY_URL, "must not have a fragment")
-            }
-            Ok(_) if idempotency::check_url(&value).is_err() => self.problem(
-                IDEMPOTENCY_URL,
-                "is not redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], or the same with rediss",
-            ),
-            Ok(_) => Some(value),
+        match idempotency::check_url(&value) {
+            Err(what) => self.problem(IDEMPOTENCY_URL, what),
+            Ok(()) => Some(value),
         }
     }
 
@@ -585,16 +644,6 @@ impl Check {
             .ok()
             .or_else(|| self.problem(setting, format!("{value:?} is neither true nor false")))
     }
-}
-
-/// A URL of Redis as it may be shown.
-fn without_credentials(url: &SecretString) -> String {
-    let Ok(mut url) = Url::parse(url.expose_secret()) else { return String::new() };
-    let had_some = url.password().is_some() || !url.username().is_empty();
-    // These fail for URLs that cannot have any.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    format!("{url}{}", if had_some { " (credentials not shown)" } else { "" })
 }
 
 /// Stytch has one API for live projects and one for all others.

@@ -7,18 +7,22 @@
 //!
 //! The trap: a flight that was granted a claim must record or release it on every way out, panics included.
 
+mod address;
+mod authorities;
 mod key;
+mod link;
 mod memory;
 mod record;
 mod redis;
+mod replicas;
 mod seal;
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, path::PathBuf, sync::Arc, time::Duration};
 
-use ::redis::{Client, RedisError};
+use ::redis::RedisError;
 use futures_util::FutureExt as _;
 use moka::sync::Cache;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use tokio::{sync::watch, time::sleep};
 use tonic::Status;
 
@@ -29,6 +33,7 @@ use crate::{
     status,
     stytch::{self, Credentials},
 };
+pub use address::{check_url, is_tls, without_credentials};
 use key::Identity;
 pub use key::{Fingerprint, HEADER, Key};
 use memory::Memory;
@@ -61,19 +66,18 @@ pub enum StoreSettings {
         max_bytes: u64,
     },
     /// In Redis.
-    Redis {
-        /// `redis://` or `rediss://`; may hold a password.
-        url: SecretString,
-    },
+    Redis(RedisSettings),
 }
 
-/// Whether `url` is one of Redis.
-///
-/// # Errors
-///
-/// When it is not.
-pub fn check_url(url: &SecretString) -> Result<(), RedisError> {
-    Client::open(url.expose_secret()).map(drop)
+/// Where Redis is, and what it has to be.
+#[derive(Clone, Debug)]
+pub struct RedisSettings {
+    /// Of a server, of Sentinels, or of a cluster; may hold passwords.
+    pub url: SecretString,
+    /// How many replicas of it must have a claim before a call is sent.
+    pub min_replicas: u8,
+    /// Authorities to trust there beside the system's, PEM.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// What is known of a call's origin.
@@ -163,7 +167,7 @@ impl Idempotency {
     ///
     /// # Errors
     ///
-    /// When the URL is none of Redis.
+    /// When the URL is none of Redis, or the file of authorities holds none.
     pub fn new(
         settings: &Settings,
         client: &stytch::Client,
@@ -175,8 +179,8 @@ impl Idempotency {
                 let memory = Memory::new(settings.ttl, *max_bytes, metrics.clone());
                 Store::Memory(memory, Sealer::random())
             }
-            StoreSettings::Redis { url } => {
-                let redis = Redis::new(url, settings.ttl, stytch.timeout)?;
+            StoreSettings::Redis(redis) => {
+                let redis = Redis::new(redis, settings.ttl, stytch.timeout, metrics.clone())?;
                 Store::Redis(redis, client.credentials().clone())
             }
         };
@@ -365,7 +369,7 @@ impl Underway {
             }
             (Store::Redis(redis, credentials), Some(token)) => match ended(&sealer_of(credentials))
             {
-                Some(ended) => redis.record(&self.identity, token, ended).await,
+                Some(ended) => redis.record(&self.identity, token, &ended).await,
                 None => redis.release(&self.identity, token).await,
             },
             (Store::Redis(..), None) => {}

@@ -18,7 +18,7 @@ use crate::{
     access::{Access, Caller, REFLECTION},
     call::InFlight,
     proto,
-    status::{self, Violation},
+    status::{self, Repetition, Violation},
 };
 
 /// What all connections share.
@@ -57,8 +57,13 @@ impl Service<Request<Incoming>> for Guard {
                 record.end(Code::Unknown);
                 return Ok(response);
             }
+            let repetition = Repetition::of(request.headers());
             let response = guard.respond(method, request.map(Body::new)).await;
             let response = complete(response.unwrap_or_else(Status::into_http));
+            let response = match repetition {
+                Some(repetition) => repetition.qualify(response),
+                None => response,
+            };
             record.end(code_of(&response));
             Ok(response)
         })

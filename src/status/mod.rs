@@ -9,6 +9,7 @@
 
 mod details;
 mod page;
+mod repetition;
 
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use crate::{
 use details::{Draft, PUSHBACK};
 pub use details::{Facts, MAX_TRAILERS, MAX_VIOLATIONS, REQUEST_ID, request_id};
 pub use page::{page, retries_page};
+pub use repetition::Repetition;
 pub use tonic_types::FieldViolation as Violation;
 
 /// How long a caller is asked to wait before it tries a full server again, before jitter.

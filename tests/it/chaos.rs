@@ -14,14 +14,13 @@ use std::{
 use tokio::time::sleep;
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt as _;
-use totp_facade::idempotency::StoreSettings;
 
 use crate::support::{
     Facade, PATIENCE, Setup, is_replayed,
     peer::{self, Peer},
     proxy::Proxy,
     pushback,
-    redis::Redis,
+    redis::{self, Redis},
     report,
     rpc::Rpc,
 };
@@ -199,8 +198,7 @@ async fn with_two_replicas_and_a_breaking_way_to_redis_calls_are_executed_at_mos
     for seed in [SEED, SEED + 1] {
         let way = Proxy::faulty(([127, 0, 0, 1], redis.port).into(), seed, 0.9, 40_000).await;
         let mut setup = Setup::new(upstream.addr).timeout(Duration::from_secs(2));
-        let url = format!("redis://{}", way.addr);
-        setup.idempotency.store = StoreSettings::Redis { url: url.into() };
+        setup.idempotency.store = redis::store(&format!("redis://{}", way.addr));
         facades.push((setup.start().await, way));
     }
     let both: Vec<_> = facades.iter().map(|(facade, _)| facade).collect();

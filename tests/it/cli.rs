@@ -14,6 +14,7 @@ use totp_facade::{
 
 use crate::support::{
     Deaf, Facade, PATIENCE,
+    credentials::Authority,
     folder::Folder,
     peer::{Connection, Peer},
     process::{Server, dev, program, run, run_with_input, serve, start},
@@ -467,6 +468,19 @@ fn the_url_of_redis_is_checked_and_shown_without_its_password() {
         ("rediss://:pass-word@redis", Some("rediss://redis (credentials not shown)\n"), "TLS"),
         ("redis://me:pass-word@redis", Some("redis://redis (credentials not shown)\n"), "a user"),
         ("", Some("(not set: in memory)\n"), "empty"),
+        (
+            "rediss+sentinel://me:pass-word@one,two:5000/primary/1?sentinel_password=pass-word",
+            Some("rediss+sentinel://one,two:5000/primary/1 (credentials not shown)\n"),
+            "Sentinels",
+        ),
+        ("redis+sentinel://one/primary", Some("redis+sentinel://one/primary\n"), "no credentials"),
+        (
+            "redis+cluster://:pass-word@one,two:7000",
+            Some("redis+cluster://one,two:7000 (credentials not shown)\n"),
+            "a cluster",
+        ),
+        ("redis+sentinel://:pass-word@one", None, "no name of the primary"),
+        ("redis+cluster://:pass-word@one/1", None, "a database that no cluster has"),
         ("redis", None, "no URL"),
         ("https://pass-word@redis", None, "no Redis"),
         ("redis+unix:///pass-word", None, "a socket"),
@@ -483,6 +497,40 @@ fn the_url_of_redis_is_checked_and_shown_without_its_password() {
         for text in [stdout(&output), stderr(&output)] {
             assert!(!text.contains("pass-word"), "{reason}: {text}");
         }
+    }
+}
+
+#[test]
+fn what_is_for_redis_alone_is_refused_without_it() {
+    const REPLICAS: &str = "TOTP_FACADE_IDEMPOTENCY_MIN_REPLICAS";
+    const CA_FILE: &str = "TOTP_FACADE_IDEMPOTENCY_CA_FILE";
+    let folder = tempfile::tempdir().unwrap();
+    let (authority, other) = (folder.path().join("ca.pem"), folder.path().join("other.pem"));
+    std::fs::write(&authority, Authority::new().certificate.pem()).unwrap();
+    std::fs::write(&other, "no certificate").unwrap();
+    let (authority, other) = (authority.to_str().unwrap(), other.to_str().unwrap());
+    for (url, name, value, is_good) in [
+        ("redis://redis", REPLICAS, "1", true),
+        ("", REPLICAS, "0", true),
+        ("", REPLICAS, "1", false),
+        ("redis://redis", REPLICAS, "256", false),
+        ("redis://redis", REPLICAS, "most", false),
+        ("rediss+sentinel://redis/primary", CA_FILE, authority, true),
+        ("rediss://redis", CA_FILE, other, false),
+        ("rediss://redis", CA_FILE, "/no/such/file", false),
+        ("redis://redis", CA_FILE, authority, false),
+        ("", CA_FILE, authority, false),
+    ] {
+        let mut command = checked();
+        command.env("TOTP_FACADE_IDEMPOTENCY_URL", url).env(name, value);
+
+        let output = command.output().unwrap();
+
+        let expected = if is_good { 0 } else { 64 };
+        assert_eq!(code(&output), Some(expected), "{url} {name}={value}: {}", stderr(&output));
+        assert!(is_good || stderr(&output).contains(name), "{}", stderr(&output));
+        let shown = format!("{name}={value}");
+        assert!(!is_good || url.is_empty() || stdout(&output).contains(&shown));
     }
 }
 

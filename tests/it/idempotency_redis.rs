@@ -16,7 +16,6 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::{Value, json};
 use tokio::{sync::Notify, time::timeout};
 use tonic::{Code, Request, Response, Status, transport::Channel};
-use totp_facade::idempotency::StoreSettings;
 
 use crate::{
     secrets::{self, secrets},
@@ -25,7 +24,7 @@ use crate::{
         peer::{self, Peer},
         process::{Server, serve, start},
         proxy::Proxy,
-        redis::Redis,
+        redis::{self, Redis},
         rpc::Rpc,
     },
 };
@@ -85,7 +84,7 @@ async fn facade(stytch: SocketAddr, redis: &Redis) -> Facade {
 
 fn setup(stytch: SocketAddr, redis: &Redis) -> Setup {
     let mut setup = Setup::new(stytch);
-    setup.idempotency.store = StoreSettings::Redis { url: redis.url().into() };
+    setup.idempotency.store = redis::store(&redis.url());
     setup
 }
 
@@ -454,16 +453,7 @@ async fn an_answer_that_redis_missed_is_stored_when_it_is_back() {
 }
 
 /// What a façade may do there, as `docs/retries.md` has it.
-const RIGHTS: [&str; 8] = [
-    "~totp-facade:*",
-    "resetchannels",
-    "+get",
-    "+set",
-    "+del",
-    "+pttl",
-    "+evalsha",
-    "+script|load",
-];
+const RIGHTS: [&str; 6] = ["~totp-facade:*", "resetchannels", "+get", "+set", "+pttl", "+eval"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_is_reached_over_tls_with_a_password_that_no_log_shows() {
@@ -541,8 +531,7 @@ async fn without_redis_calls_with_a_key_are_refused_unsent_and_the_others_go_on(
     let closed = Closed::new();
     let peer = Peer::answering(peer::json(200, Rpc::CREATE.answer)).await;
     let mut setup = Setup::new(peer.addr);
-    setup.idempotency.store =
-        StoreSettings::Redis { url: format!("redis://{}", closed.addr).into() };
+    setup.idempotency.store = redis::store(&format!("redis://{}", closed.addr));
     let facade = setup.start().await;
     let channel = facade.channel().await;
 

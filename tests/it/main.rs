@@ -8,6 +8,7 @@ mod support;
 
 mod admin;
 mod answers;
+mod attempts;
 mod audit;
 mod callers;
 mod calls;
@@ -24,7 +25,9 @@ mod flows;
 #[cfg(target_os = "linux")] // memory is read from /proc
 mod hostile;
 mod idempotency;
+mod idempotency_failover;
 mod idempotency_redis;
+mod idempotency_tls;
 mod jwks;
 mod jwt;
 mod lifecycle;

@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -26,9 +26,10 @@ pub struct Proxy {
     state: Arc<State>,
 }
 
-#[derive(Default)]
 struct State {
+    upstream: Mutex<SocketAddr>,
     holding: AtomicBool,
+    holding_back: AtomicBool,
     held: Notify,
     faults: AtomicUsize,
     connections: AtomicU64,
@@ -77,20 +78,38 @@ impl Proxy {
     ) -> Self {
         let listener = super::listener().await;
         let addr = listener.local_addr().unwrap();
-        let state = Arc::new(State::default());
+        let state = Arc::new(State {
+            upstream: Mutex::new(upstream),
+            holding: AtomicBool::default(),
+            holding_back: AtomicBool::default(),
+            held: Notify::default(),
+            faults: AtomicUsize::default(),
+            connections: AtomicU64::default(),
+        });
         let shared = Arc::clone(&state);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let fates = fates(shared.connections.fetch_add(1, Ordering::SeqCst));
+                let upstream = *shared.upstream.lock().unwrap();
                 tokio::spawn(connection(client, upstream, fates, Arc::clone(&shared)));
             }
         });
         Self { addr, state }
     }
 
+    /// Leads new connections to another upstream, as the address of a service does. The old ones stay.
+    pub fn redirect(&self, upstream: SocketAddr) {
+        *self.state.upstream.lock().unwrap() = upstream;
+    }
+
     /// From now on passes nothing on towards the upstream.
     pub fn hold(&self) {
         self.state.holding.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on passes nothing on from the upstream.
+    pub fn hold_back(&self) {
+        self.state.holding_back.store(true, Ordering::SeqCst);
     }
 
     /// Waits until something has come in that is not passed on.
@@ -138,6 +157,9 @@ async fn pass(
         let Ok(length @ 1..) = from.read(&mut buffer).await else { return };
         if upward && state.holding.load(Ordering::SeqCst) {
             state.held.notify_one();
+            std::future::pending::<()>().await;
+        }
+        if !upward && state.holding_back.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }
         if fate.delay > Duration::ZERO {

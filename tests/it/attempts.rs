@@ -1,0 +1,113 @@
+//! What a failure says when the client's library has made the call before: no more than is known of all its attempts.
+
+use serde_json::json;
+use tonic::{Code, Request, Status};
+
+use crate::support::{
+    Closed, Facade, Setup, info,
+    peer::{self, Peer},
+    pushback,
+    redis::store,
+    rpc::Rpc,
+};
+
+/// The failure of a Create for a member, as this attempt of its library's, with a key or without.
+async fn failure(facade: &Facade, member: &str, attempts: &str, key: Option<&str>) -> Status {
+    let mut request = Request::new((Rpc::CREATE.request)(member));
+    let metadata = request.metadata_mut();
+    if !attempts.is_empty() {
+        metadata.insert("grpc-previous-rpc-attempts", attempts.parse().unwrap());
+    }
+    if let Some(key) = key {
+        metadata.insert("idempotency-key", key.parse().unwrap());
+    }
+    (Rpc::CREATE.call)(facade.channel().await, request).await.expect_err("a failure")
+}
+
+#[tokio::test]
+async fn not_sent_is_not_said_of_a_call_that_its_library_has_made_before() {
+    let closed = Closed::new();
+    let facade = Facade::in_front_of(closed.addr).await;
+    for (attempts, upstream) in [
+        ("", "not_sent"),
+        ("0", "not_sent"),
+        ("some", "not_sent"),
+        ("1", "unknown"),
+        ("3", "unknown"),
+    ] {
+        let status = failure(&facade, "fresh", attempts, None).await;
+
+        assert_eq!(info(&status).upstream, upstream, "{attempts} attempts before");
+        // The attempt itself may be repeated as it might before; only the call is not known to have had no effect.
+        assert_eq!(status.code(), Code::Unavailable);
+        assert!(["UPSTREAM_UNREACHABLE", "CIRCUIT_OPEN"].contains(&&*info(&status).reason));
+        assert!(pushback(&status).is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_not_of_all_attempts_either() {
+    let error = json!({"error_type": "active_totp_exists", "request_id": "request-1"}).to_string();
+    let peer = Peer::answering(peer::json(400, &error)).await;
+    let facade = Facade::in_front_of(peer.addr).await;
+
+    let first = failure(&facade, "fresh", "", None).await;
+    let second = failure(&facade, "fresh", "1", None).await;
+
+    assert_eq!(info(&first).upstream, "rejected");
+    // It may be the first attempt's own TOTP that is in the way.
+    assert_eq!(info(&second).upstream, "unknown");
+    assert_eq!(info(&second).reason, info(&first).reason);
+    assert_eq!(info(&second).error_type, info(&first).error_type);
+    assert_eq!(second.code(), first.code());
+    assert_eq!(second.message(), first.message());
+    assert_eq!(
+        second.metadata().get("stytch-request-id"),
+        first.metadata().get("stytch-request-id")
+    );
+}
+
+#[tokio::test]
+async fn with_a_key_what_is_known_is_known_of_all_attempts() {
+    let closed = Closed::new();
+    let facade = Facade::in_front_of(closed.addr).await;
+    let status = failure(&facade, "fresh", "2", Some("key")).await;
+    assert_eq!(info(&status).upstream, "not_sent", "the key was free");
+
+    let error = json!({"error_type": "member_not_found"}).to_string();
+    let peer = Peer::answering(peer::json(404, &error)).await;
+    let facade = Facade::in_front_of(peer.addr).await;
+    for attempts in ["1", "2"] {
+        let status = failure(&facade, "fresh", attempts, Some("key")).await;
+        assert_eq!(info(&status).upstream, "rejected", "fresh or replayed");
+    }
+    let status = failure(&facade, "other", "1", Some("key")).await;
+    assert_eq!(info(&status).reason, "IDEMPOTENCY_KEY_REUSED");
+    assert_eq!(info(&status).upstream, "not_sent");
+    assert_eq!(peer.pending(), 1);
+}
+
+#[tokio::test]
+async fn a_call_refused_before_its_key_was_looked_up_may_have_been_sent_before() {
+    let closed = Closed::new();
+    let mut setup = Setup::new(closed.addr);
+    setup.idempotency.store = store(&format!("redis://{}", closed.addr));
+    let facade = setup.start().await;
+
+    for (attempts, upstream) in [("", "not_sent"), ("1", "unknown")] {
+        let status = failure(&facade, "fresh", attempts, Some("key")).await;
+        assert_eq!(info(&status).reason, "IDEMPOTENCY_STORE_UNAVAILABLE");
+        assert_eq!(info(&status).upstream, upstream, "{attempts}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_request_is_wrong_with_it_at_every_attempt() {
+    let closed = Closed::new();
+    let facade = Facade::in_front_of(closed.addr).await;
+
+    let status = failure(&facade, "", "1", None).await;
+
+    assert_eq!(info(&status).reason, "INVALID_REQUEST");
+    assert_eq!(info(&status).upstream, "not_sent");
+}
