@@ -50,7 +50,10 @@ impl Service<Request<Incoming>> for Guard {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let guard = self.clone();
+        // From now on, and not from when the future has its turn.
+        let waiting = self.activity.wait();
         Box::pin(async move {
+            let _waiting = waiting;
             let method = Method::of(&request);
             let mut record = Record::start(method.name());
             if let Some(response) = protocol::refusal(&request) {

@@ -2,8 +2,8 @@
 //!
 //! Whoever opens connections and does nothing of use could otherwise keep everybody else out. So a connection is a
 //! *stranger* until a call on it was let through to Stytch; health checks, reflection and refused calls do not count.
-//! For a newcomer the oldest stranger is evicted, whatever it chatters: one whose first call has been admitted has a
-//! little longer, for on a busy machine that call may only be waiting for its turn. A connection that has been of use is
+//! For a newcomer the oldest stranger is evicted, whatever it chatters: one that waits for a response has a
+//! little longer, for on a busy machine its call may only be waiting for its turn. A connection that has been of use is
 //! evicted, the longest idle first, only when another becomes of use and together they would leave no room for
 //! newcomers. Clients of gRPC connect again when they have something to say.
 
@@ -23,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a connection may be idle, or a stranger, whatever happens.
 const MIN_IDLE: Duration = Duration::from_millis(500);
-/// How long a connection may be a stranger whose call is admitted.
-const MIN_ADMITTED: Duration = Duration::from_secs(3);
+/// How long a connection may be a stranger that waits for a response.
+const MIN_WAITING: Duration = Duration::from_secs(3);
 /// How often to check for a free slot.
 const EVICTION_POLL: Duration = Duration::from_millis(20);
 /// How long the client of a closing connection has to answer the GOAWAY, and to read what it was sent.
@@ -57,6 +57,8 @@ pub(super) struct Activity {
     accepted: AtomicU64,
     /// When the last call of use began or ended, likewise.
     last_active: AtomicU64,
+    /// Requests of any kind that have no response yet.
+    waiting: AtomicUsize,
     /// Calls that are admitted and open.
     calls: AtomicUsize,
     idle: Notify,
@@ -76,6 +78,10 @@ pub(super) struct Slot {
     pub(super) activity: Arc<Activity>,
     _permit: OwnedSemaphorePermit,
 }
+
+/// A request on a connection that has no response yet, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Waiting(Arc<Activity>);
 
 /// A call on a connection, over when dropped.
 #[derive(Debug)]
@@ -114,6 +120,7 @@ impl Slots {
             slots: Arc::clone(self),
             accepted: AtomicU64::new(self.now()),
             last_active: AtomicU64::new(self.now()),
+            waiting: AtomicUsize::new(0),
             calls: AtomicUsize::new(0),
             idle: Notify::new(),
             useful: AtomicU64::new(0),
@@ -175,7 +182,7 @@ impl Activity {
 
     /// How long it is left alone as a stranger.
     fn min_age(&self) -> Duration {
-        if self.calls.load(Ordering::Acquire) > 0 { MIN_ADMITTED } else { MIN_IDLE }
+        if self.waiting.load(Ordering::Acquire) > 0 { MIN_WAITING } else { MIN_IDLE }
     }
 
     /// Its client can make calls from now on: what it waited for until then, a handshake or its turn, does not count.
@@ -195,6 +202,12 @@ impl Activity {
     fn is_idle(&self) -> bool {
         let last_active = self.last_active.load(Ordering::Relaxed);
         self.calls.load(Ordering::Acquire) == 0 && self.since(last_active) >= MIN_IDLE
+    }
+
+    /// Counts a request until the value is dropped.
+    pub(super) fn wait(self: &Arc<Self>) -> Waiting {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        Waiting(Arc::clone(self))
     }
 
     /// Counts a call until the value is dropped.
@@ -292,6 +305,12 @@ impl Drop for OpenCall {
     }
 }
 
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 impl Drop for Watch {
     fn drop(&mut self) {
         self.0.watches.fetch_sub(1, Ordering::AcqRel);
@@ -330,7 +349,7 @@ mod tests {
         advance(MIN_IDLE).await;
         let _young = slots.take().await;
         // Calls that were refused.
-        drop((chatty.activity.watch(), chatty.activity.begin()));
+        drop((chatty.activity.watch(), chatty.activity.begin(), chatty.activity.wait()));
 
         slots.evict();
 
@@ -342,10 +361,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stranger_whose_call_is_admitted_has_longer_and_not_for_ever() {
+    async fn a_stranger_that_waits_for_a_response_has_longer_and_not_for_ever() {
         let slots = slots(2);
         let dripping = slots.take().await;
-        let call = dripping.activity.begin();
+        let request = dripping.activity.wait();
         let silent = slots.take().await;
         advance(MIN_IDLE).await;
 
@@ -354,10 +373,10 @@ mod tests {
         assert!(is_evicted(&silent) && !is_evicted(&dripping));
         slots.evict();
         assert!(!is_evicted(&dripping), "its time has not come");
-        advance(MIN_ADMITTED - MIN_IDLE).await;
+        advance(MIN_WAITING - MIN_IDLE).await;
         slots.evict();
         assert!(is_evicted(&dripping));
-        drop(call);
+        drop(request);
     }
 
     #[tokio::test(start_paused = true)]
