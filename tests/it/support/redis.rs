@@ -143,11 +143,15 @@ impl Redis {
         self.ask::<String>(&["INFO", "replication"]).await.contains("role:master")
     }
 
-    /// Waits until so many replicas acknowledge what it writes.
+    /// Waits until so many replicas acknowledge what it writes: one that has just caught up does not for a second.
     pub async fn has_replicas(&self, count: u8) {
-        let number = count.to_string();
+        let mut connection = self.connection().await;
+        let mut write_and_wait = redis::pipe();
+        write_and_wait.cmd("SET").arg("replicas").arg(count).arg("PX").arg(1).ignore();
+        write_and_wait.cmd("WAIT").arg(count).arg(100);
         eventually("the replicas acknowledge", async || {
-            self.ask::<u8>(&["WAIT", &number, "100"]).await >= count
+            let (acknowledged,): (u8,) = write_and_wait.query_async(&mut connection).await.unwrap();
+            acknowledged >= count
         })
         .await;
     }
