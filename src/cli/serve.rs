@@ -4,7 +4,10 @@ use std::{io, net::SocketAddr, path::PathBuf};
 
 use clap::Args;
 use secrecy::SecretString;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::watch,
+};
 
 use super::{Failure, print, runtime};
 use crate::{
@@ -24,6 +27,9 @@ use crate::{
 
 const SANDBOX_ADDR: &str = "TOTP_FACADE_SANDBOX_ADDR";
 const SANDBOX_CONTROL: &str = "TOTP_FACADE_SANDBOX_CONTROL";
+/// Connections that may wait to be accepted; the system may allow fewer. The runtime's default of 128 is less than
+/// what a proxy opens at once, and those that overflow it are reset.
+const BACKLOG: u32 = 4096;
 pub(super) const SANDBOX_DEFAULT: &str = "127.0.0.1:8090";
 
 #[derive(Args, Debug)]
@@ -100,7 +106,7 @@ pub(super) fn serve(upstream: &UpstreamArgs, server: &ServerArgs) -> Result<(), 
     forbid_core_dumps();
     runtime()?.block_on(async {
         let stop = stop_signal()?;
-        let listeners = listen(&config.server).await?;
+        let listeners = listen(&config.server)?;
         warn_of_open_doors(&config.server);
         let announce = announcement(&listeners)?;
         let serving = || {
@@ -116,8 +122,8 @@ pub(super) fn dev(args: &DevArgs) -> Result<(), Failure> {
     let ((config, timeouts), (sandbox_addr, seed)) = args.check()?;
     runtime()?.block_on(async {
         let stop = stop_signal()?;
-        let listeners = listen(&config).await?;
-        let listener = bind("sandbox", sandbox_addr).await?;
+        let listeners = listen(&config)?;
+        let listener = bind("sandbox", sandbox_addr)?;
         let stytch = sandboxed(addr_of(&listener)?, &seed, timeouts, &config);
         let announce = announcement(&listeners)? + &listening("sandbox", &listener)?;
         let hints = dev_hints(&seed, addr_of(&listeners.grpc)?);
@@ -135,7 +141,7 @@ pub(super) fn sandbox(args: &SandboxArgs) -> Result<(), Failure> {
     let (addr, seed) = args.check(SANDBOX_DEFAULT)?;
     runtime()?.block_on(async {
         let stop = stop_signal()?;
-        let listener = bind("sandbox", addr).await?;
+        let listener = bind("sandbox", addr)?;
         print(&format!(
             "{}STYTCH_PROJECT_ID={}\nSTYTCH_SECRET={}\n{}",
             listening("sandbox", &listener)?,
@@ -219,17 +225,28 @@ fn sandboxed(
     }
 }
 
-async fn listen(config: &ServerConfig) -> Result<Listeners, Failure> {
+fn listen(config: &ServerConfig) -> Result<Listeners, Failure> {
     Ok(Listeners {
-        grpc: bind("grpc", config.grpc_addr).await?,
-        admin: bind("admin", config.admin_addr).await?,
+        grpc: bind("grpc", config.grpc_addr)?,
+        admin: bind("admin", config.admin_addr)?,
     })
 }
 
-async fn bind(what: &str, addr: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(addr)
-        .await
-        .map_err(|error| Failure::Run(format!("cannot listen for {what} on {addr}: {error}")))
+fn bind(what: &str, addr: SocketAddr) -> Result<TcpListener, Failure> {
+    let listen = || {
+        let socket = match addr {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        }?;
+        // As the runtime does it for a listener of its own.
+        #[cfg(unix)]
+        socket.set_reuseaddr(true)?;
+        socket.bind(addr)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|error: io::Error| {
+        Failure::Run(format!("cannot listen for {what} on {addr}: {error}"))
+    })
 }
 
 /// Where the façade listens, in a form that a script can read.

@@ -33,6 +33,8 @@ const GRACE: Duration = Duration::from_secs(2);
 const STRANGERS_GRACE: Duration = Duration::from_millis(20);
 /// Streams of gRPC's own services on a connection: anybody may watch the health of this one.
 const MAX_WATCHES: usize = 32;
+/// How many turns it takes at most until a request that has come is seen: preface, settings, headers.
+const TURNS: u32 = 4;
 /// One slot in so many is evicted at a time.
 const EVICTED_AT_ONCE: usize = 64;
 /// One slot in so many is left to newcomers.
@@ -100,18 +102,21 @@ impl Slots {
 
     /// Waits for a slot, and evicts a stranger for it where there is none.
     pub(super) async fn take(self: &Arc<Self>) -> Slot {
+        let mut lag = Duration::ZERO;
         loop {
             if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
                 return self.occupy(permit);
             }
             // Where there are many slots many may wait for one, and an eviction takes a while.
             for _ in 0..self.limit.div_ceil(EVICTED_AT_ONCE) {
-                self.evict();
+                self.evict(lag);
             }
+            let asked = Instant::now();
             let free = Arc::clone(&self.free).acquire_owned();
             if let Ok(Ok(permit)) = timeout(EVICTION_POLL, free).await {
                 return self.occupy(permit);
             }
+            lag = asked.elapsed().saturating_sub(EVICTION_POLL);
         }
     }
 
@@ -142,15 +147,16 @@ impl Slots {
         self.limit.saturating_sub(self.limit.div_ceil(NEWCOMERS)).max(1)
     }
 
-    /// Evicts one connection: one of use where there are too many of them, else the oldest stranger.
-    fn evict(&self) {
+    /// Evicts one connection: one of use where there are too many of them, else the oldest stranger. Where tasks get
+    /// their turn late, by `lag`, so does whoever reads a connection, and it takes some turns to see a request.
+    fn evict(&self, lag: Duration) {
         let open = self.open();
         let (useful, strangers): (Vec<_>, Vec<_>) = open.iter().partition(|it| it.is_of_use());
         let evicted = if useful.len() > self.max_useful() {
             let idle = useful.into_iter().filter(|it| it.is_idle());
             idle.min_by_key(|it| it.last_active.load(Ordering::Relaxed))
         } else {
-            let old = strangers.into_iter().filter(|it| it.age() >= it.min_age());
+            let old = strangers.into_iter().filter(|it| it.age() >= it.min_age() + TURNS * lag);
             old.min_by_key(|it| it.accepted.load(Ordering::Relaxed))
         };
         if let Some(evicted) = evicted {
@@ -282,7 +288,7 @@ impl OpenCall {
             let slots = &activity.slots;
             let useful = slots.open().iter().filter(|it| it.is_of_use()).count();
             if useful > slots.max_useful() {
-                slots.evict();
+                slots.evict(Duration::ZERO);
             }
         }
     }
@@ -351,12 +357,12 @@ mod tests {
         // Calls that were refused.
         drop((chatty.activity.watch(), chatty.activity.begin(), chatty.activity.wait()));
 
-        slots.evict();
+        slots.evict(Duration::ZERO);
 
         assert!(is_evicted(&chatty) && !is_evicted(&silent) && !is_evicted(&useful));
-        slots.evict();
+        slots.evict(Duration::ZERO);
         assert!(is_evicted(&silent) && !is_evicted(&useful));
-        slots.evict();
+        slots.evict(Duration::ZERO);
         assert!(!is_evicted(&useful), "never for a stranger, however idle");
     }
 
@@ -368,15 +374,30 @@ mod tests {
         let silent = slots.take().await;
         advance(MIN_IDLE).await;
 
-        slots.evict();
+        slots.evict(Duration::ZERO);
 
         assert!(is_evicted(&silent) && !is_evicted(&dripping));
-        slots.evict();
+        slots.evict(Duration::ZERO);
         assert!(!is_evicted(&dripping), "its time has not come");
         advance(MIN_WAITING - MIN_IDLE).await;
-        slots.evict();
+        slots.evict(Duration::ZERO);
         assert!(is_evicted(&dripping));
         drop(request);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn on_a_machine_that_lags_a_stranger_has_so_much_longer() {
+        let slots = slots(1);
+        let stranger = slots.take().await;
+        let lag = Duration::from_millis(100);
+        advance(MIN_IDLE + lag).await;
+
+        slots.evict(lag);
+        assert!(!is_evicted(&stranger));
+        advance(TURNS * lag).await;
+        slots.evict(lag);
+
+        assert!(is_evicted(&stranger));
     }
 
     #[tokio::test(start_paused = true)]
@@ -409,7 +430,7 @@ mod tests {
 
         let third = slots.take().await;
 
-        slots.evict();
+        slots.evict(Duration::ZERO);
         assert!(!is_evicted(&second) && !is_evicted(&third), "half a second is everybody's");
     }
 

@@ -388,6 +388,17 @@ async fn whoever_is_slow_is_cut_off_or_makes_way() {
     tokio::join!(victim.bears("600 slow connections", 32 * MIB, attack), handshake);
 }
 
+#[tokio::test]
+async fn connections_that_come_at_once_wait_to_be_accepted_and_are_not_reset() {
+    let victim = Victim::new(&["--max-connections", "1"]).await;
+
+    // More than the 128 that wait by default; one that does not fit is not connected at all.
+    let waiting = (0..600).map(async |_| timeout(PATIENCE, victim.connect()).await);
+    let waiting = join_all(waiting).await;
+
+    assert!(waiting.iter().all(Result::is_ok));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_does_not_read_the_answers_is_borne() {
     let victim = Victim::new(&[]).await;
