@@ -23,7 +23,7 @@ use tonic_health::pb::{
 use tonic_types::StatusExt as _;
 use zeroize::Zeroizing;
 
-use super::{Failure, print, qr, request::RequestArgs, runtime, usage, with_causes};
+use super::{Failure, print, qr, request::RequestArgs, runtime, say, usage, with_causes};
 use crate::{
     config, idempotency, pem,
     proto::{
@@ -124,7 +124,7 @@ pub(super) fn create(args: CallArgs<CreateRequest>) -> Result<(), Failure> {
                 "(the QR code cannot be drawn: {error}. Show the picture in `qr_code` with another program, or type \
                  `secret` into the app)\n"
             )),
-        }
+        }?;
     }
     Ok(())
 }
@@ -194,10 +194,7 @@ pub(super) fn healthcheck(args: &HealthcheckArgs) -> Result<(), Failure> {
     let answer = connection
         .call(request, async |channel, request| HealthClient::new(channel).check(request).await)?;
     match answer.get_ref().status() {
-        ServingStatus::Serving => {
-            print("SERVING\n");
-            Ok(())
-        }
+        ServingStatus::Serving => print("SERVING\n"),
         status => Err(Failure::Run(status.as_str_name().into())),
     }
 }
@@ -286,9 +283,8 @@ fn is_cut_off(status: &Status, until: Instant) -> bool {
 }
 
 /// Says something beside the answer, which goes to standard output.
-#[expect(clippy::print_stderr)]
 fn note(what: &str) {
-    eprintln!("note: {what}");
+    say(&format!("note: {what}\n"));
 }
 
 impl ConnectionArgs {
@@ -308,7 +304,12 @@ impl ConnectionArgs {
         let endpoint =
             Endpoint::from_shared(url.to_owned()).map_err(|error| usage("--addr", &error))?;
         if endpoint.uri().scheme_str() != Some("https") {
-            return Ok(endpoint);
+            // Whoever names them wants TLS, and would not get it.
+            let files = [("--ca-file", &self.ca_file), ("--cert-file", &self.cert_file)];
+            return match files.into_iter().find(|(_, file)| file.is_some()) {
+                Some((flag, _)) => Err(usage(flag, &"needs an --addr that begins with https://")),
+                None => Ok(endpoint),
+            };
         }
         let read = |setting, path: &PathBuf| {
             text_file::read_bytes(path).map_err(|what| usage(setting, &what))
@@ -370,8 +371,7 @@ fn token() -> Result<Option<MetadataValue<Ascii>>, Failure> {
 
 fn print_json(answer: &impl Serialize) -> Result<(), Failure> {
     let json = serde_json::to_string_pretty(answer).map_err(|error| Failure::run(&error))?;
-    print(&format!("{json}\n"));
-    Ok(())
+    print(&format!("{json}\n"))
 }
 
 /// A status with its details, a line each.

@@ -23,8 +23,7 @@ pub(super) fn code() -> Result<(), Failure> {
     let mut text = Zeroizing::new(String::new());
     stdin().take(MAX_INPUT).read_to_string(&mut text).map_err(|error| Failure::run(&error))?;
     let totp = totp_of(&text).map_err(|what| usage("standard input", &what))?;
-    print(&format!("{}\n", totp.generate_current()));
-    Ok(())
+    print(&format!("{}\n", totp.generate_current()))
 }
 
 /// The TOTP that a text stands for, or what is wrong with the text. No message quotes it.

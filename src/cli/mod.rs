@@ -7,7 +7,11 @@ mod qr;
 mod request;
 mod serve;
 
-use std::{ffi::OsString, io, process::ExitCode};
+use std::{
+    ffi::OsString,
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -154,7 +158,11 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
-        text = format!("{text}: {error}");
+        // Some errors say what their cause says.
+        let cause = error.to_string();
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
         source = error.source();
     }
     text
@@ -191,7 +199,6 @@ impl Cli {
 }
 
 /// Says why the arguments are refused, and what else is wrong.
-#[expect(clippy::print_stderr)]
 fn refuse(refusal: Refusal) -> ExitCode {
     match refusal {
         Refusal::Answer(answer) => {
@@ -200,7 +207,7 @@ fn refuse(refusal: Refusal) -> ExitCode {
         }
         Refusal::Usage { errors, rest } => {
             for error in errors {
-                eprint!("{error}");
+                say(&error.to_string());
             }
             let problems = rest.map_or(Ok(()), |cli| cli.check());
             end(problems.map_err(Failure::from));
@@ -238,8 +245,7 @@ fn run(command: Command, log: &LogArgs) -> Result<(), Failure> {
         Command::Check { upstream, server } => {
             let config = Config::new(&upstream, Secrets::from_env(), &server)?;
             let (settings, log) = (config.summary(), log.summary());
-            print(&format!("{settings}{log}\n{}", config.server.callers()));
-            Ok(())
+            print(&format!("{settings}{log}\n{}", config.server.callers()))
         }
         Command::Create(args) => client::create(args),
         Command::Authenticate(args) => client::authenticate(args),
@@ -252,18 +258,17 @@ fn run(command: Command, log: &LogArgs) -> Result<(), Failure> {
     }
 }
 
-#[expect(clippy::print_stderr)]
 fn end(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Settings(problems)) => {
             for problem in problems {
-                eprintln!("error: {problem}");
+                say(&format!("error: {problem}\n"));
             }
             ExitCode::from(USAGE)
         }
         Err(Failure::Run(what)) => {
-            eprintln!("error: {what}");
+            say(&format!("error: {what}\n"));
             ExitCode::from(FAILURE)
         }
     }
@@ -275,13 +280,23 @@ fn token(name: &str) -> Result<(), Failure> {
         return Err(usage("NAME", &"must be visible ASCII without blanks"));
     }
     let (token, line) = access::token_line(name);
-    print(&format!("token: {}\nline: {line}\n", *token));
-    Ok(())
+    print(&format!("token: {}\nline: {line}\n", *token))
 }
 
-/// Prints to standard output; a reader that has gone away is no failure.
-fn print(text: &str) {
-    let _ = io::Write::write_all(&mut io::stdout().lock(), text.as_bytes());
+/// Prints to standard output. A reader that has gone away is no failure; that an answer is lost is one.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Run(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Says something on standard error, if anybody can hear it.
+fn say(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

@@ -112,7 +112,8 @@ pub(super) fn serve(upstream: &UpstreamArgs, server: &ServerArgs) -> Result<(), 
         let serving = || {
             let (version, base_url) = (env!("CARGO_PKG_VERSION"), config.stytch.base_url.as_str());
             tracing::info!(version, base_url, "serving");
-            print(&announce);
+            // Nobody may be listening, and that is no reason not to serve.
+            let _ = print(&announce);
         };
         facade(listeners, &config.server, &config.stytch, serving, stop).await
     })
@@ -127,7 +128,9 @@ pub(super) fn dev(args: &DevArgs) -> Result<(), Failure> {
         let stytch = sandboxed(addr_of(&listener)?, &seed, timeouts, &config);
         let announce = announcement(&listeners)? + &listening("sandbox", &listener)?;
         let hints = dev_hints(&seed, addr_of(&listeners.grpc)?);
-        let serving = || print(&(announce + &hints));
+        let serving = || {
+            let _ = print(&(announce + &hints));
+        };
         tokio::select! {
             result = args.sandbox.sandbox(seed).run(listener, std::future::pending()) => {
                 result.map_err(|error| Failure::run(&error))
@@ -148,7 +151,7 @@ pub(super) fn sandbox(args: &SandboxArgs) -> Result<(), Failure> {
             seed.project.project_id,
             seed.project.secret,
             members(&seed)
-        ));
+        ))?;
         args.sandbox(seed).run(listener, stop).await.map_err(|error| Failure::run(&error))
     })
 }

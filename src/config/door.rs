@@ -279,7 +279,8 @@ impl Check {
         match (args.tls_cert_file.clone(), args.tls_key_file.clone()) {
             (Some(certificate), Some(key)) => {
                 let files = tls::Files { certificate, key, client_ca };
-                files.read().map_err(|what| self.problem::<()>(TLS_CERT, what)).ok()?;
+                let read = files.read();
+                read.map_err(|what| self.problem::<()>(setting_of(&files, &what), what)).ok()?;
                 Some(files)
             }
             (None, None) => match client_ca {
@@ -300,5 +301,17 @@ impl Check {
         read: fn(&Path) -> Result<T, String>,
     ) -> Option<T> {
         read(path?).map_err(|what| self.problem::<()>(setting, what)).ok()
+    }
+}
+
+/// The setting of the file that a problem begins with.
+fn setting_of(files: &tls::Files, what: &str) -> &'static str {
+    let names = |path: &Path| what.starts_with(&format!("{}: ", path.display()));
+    if names(&files.key) {
+        TLS_KEY
+    } else if files.client_ca.as_deref().is_some_and(names) {
+        TLS_CLIENT_CA
+    } else {
+        TLS_CERT
     }
 }

@@ -132,6 +132,11 @@ impl<'a> Parts<'a> {
         if self.hosts.contains(',') {
             return Err("must name one host, or begin with redis+sentinel:// or redis+cluster://");
         }
+        // The client takes this one, and would ignore others, a password among them.
+        let query = form_urlencoded::parse(self.query.unwrap_or_default().as_bytes());
+        if query.into_iter().any(|(name, _)| name != "protocol") {
+            return Err("must have no parameter but protocol");
+        }
         let info = url.into_connection_info().map_err(
             |_| "is not redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], or the same with rediss",
         )?;
