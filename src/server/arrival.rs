@@ -19,12 +19,18 @@ use crate::status;
 /// Ample for the few kilobytes of a request, on any line.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// `body`, which fails when it has not come whole in time, or holds more than one message.
+/// The body of a unary call, which fails when it has not come whole in time, or holds more than one message.
 pub(super) fn one_message_in_time(body: Body) -> Body {
-    if body.is_end_stream() {
-        return body;
-    }
-    Body::new(Arriving { body, limit: None, message: Message::default() })
+    in_time(body, Message::Only(Prefix::default()))
+}
+
+/// The body of a stream, which fails when a message that has begun has not come whole in time.
+pub(super) fn messages_in_time(body: Body) -> Body {
+    in_time(body, Message::OneOfMany(Prefix::default()))
+}
+
+fn in_time(body: Body, message: Message) -> Body {
+    if body.is_end_stream() { body } else { Body::new(Arriving { body, limit: None, message }) }
 }
 
 struct Arriving {
@@ -34,25 +40,73 @@ struct Arriving {
     message: Message,
 }
 
-/// How much of a message has come: a byte of flags, four of length, and so many more.
-#[derive(Default)]
-struct Message {
-    prefix: [u8; Self::PREFIX],
-    read: usize,
+/// The message that arrives.
+enum Message {
+    Only(Prefix),
+    OneOfMany(Prefix),
 }
 
 impl Message {
-    const PREFIX: usize = 5;
+    /// Reads more. Says whether that may be there.
+    fn read(&mut self, bytes: &[u8]) -> bool {
+        match self {
+            Self::Only(message) => message.read(bytes).is_empty(),
+            Self::OneOfMany(message) => {
+                let mut rest = bytes;
+                while !rest.is_empty() {
+                    rest = message.read(rest);
+                    if message.is_whole() {
+                        *message = Prefix::default();
+                    }
+                }
+                true
+            }
+        }
+    }
 
-    /// Reads more of it. Says whether there is something after it.
-    fn is_exceeded_by(&mut self, bytes: &[u8]) -> bool {
-        for (slot, byte) in self.prefix.iter_mut().skip(self.read).zip(bytes) {
+    /// Whether there is more to come that has to come in time.
+    fn is_due(&self) -> bool {
+        match self {
+            Self::Only(_) => true,
+            Self::OneOfMany(message) => message.read > 0,
+        }
+    }
+}
+
+/// How much of a message has come: a byte of flags, four of length, and so many more.
+#[derive(Default)]
+struct Prefix {
+    bytes: [u8; Self::SIZE],
+    read: usize,
+}
+
+impl Prefix {
+    const SIZE: usize = 5;
+
+    /// Reads more of it, and returns what follows it.
+    fn read<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let (prefix, rest) =
+            bytes.split_at((Self::SIZE.saturating_sub(self.read)).min(bytes.len()));
+        for (slot, byte) in self.bytes.iter_mut().skip(self.read).zip(prefix) {
             *slot = *byte;
         }
-        self.read = self.read.saturating_add(bytes.len());
-        let [_, length @ ..] = self.prefix;
-        let length = u32::from_be_bytes(length) as usize;
-        self.read >= Self::PREFIX && self.read - Self::PREFIX > length
+        self.read += prefix.len();
+        let (message, rest) = rest.split_at(self.left().min(rest.len()));
+        self.read += message.len();
+        rest
+    }
+
+    /// How much of the message is to come after its prefix.
+    fn left(&self) -> usize {
+        let [_, length @ ..] = self.bytes;
+        match self.read.checked_sub(Self::SIZE) {
+            Some(read) => (u32::from_be_bytes(length) as usize).saturating_sub(read),
+            None => 0,
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.read >= Self::SIZE && self.left() == 0
     }
 }
 
@@ -66,17 +120,20 @@ impl HttpBody for Arriving {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         match Pin::new(&mut self.body).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
-                let data = frame.data_ref();
-                match data.is_some_and(|data| self.message.is_exceeded_by(data)) {
-                    true => Poll::Ready(Some(Err(status::more_than_one_message()))),
-                    false => Poll::Ready(Some(Ok(frame))),
+                let may_be_there = frame.data_ref().is_none_or(|data| self.message.read(data));
+                if !self.message.is_due() {
+                    self.limit = None;
+                }
+                match may_be_there {
+                    true => Poll::Ready(Some(Ok(frame))),
+                    false => Poll::Ready(Some(Err(status::more_than_one_message()))),
                 }
             }
-            Poll::Pending => {
+            Poll::Pending if self.message.is_due() => {
                 let limit = self.limit.get_or_insert_with(|| Box::pin(sleep(LIMIT)));
                 limit.as_mut().poll(context).map(|()| Some(Err(status::deadline_exceeded(false))))
             }
-            ended => ended,
+            other => other,
         }
     }
 
@@ -146,6 +203,26 @@ mod tests {
     }
 
     #[test]
+    fn of_a_stream_only_a_message_that_has_begun_is_due() {
+        for size in [1, 3, 5, 6, 100] {
+            let mut message = Message::OneOfMany(Prefix::default());
+            assert!(!message.is_due(), "nothing has begun");
+
+            for (bytes, is_due) in [
+                (&b"\0\0\0\0\x03abc"[..], false),
+                (b"\0\0\0\0\0\0\0\0\0\x01a", false),
+                (b"\0", true),
+                (b"\0\0\0\x02a", true),
+                (b"b", false),
+            ] {
+                assert!(bytes.chunks(size).all(|chunk| message.read(chunk)));
+
+                assert_eq!(message.is_due(), is_due, "{bytes:?} in pieces of {size}");
+            }
+        }
+    }
+
+    #[test]
     fn a_second_message_is_found_however_the_bytes_are_cut() {
         let one = b"\0\0\0\0\x03abc";
         for (bytes, exceeds) in [
@@ -158,10 +235,9 @@ mod tests {
             (&[&one[..], b"\0"].concat(), true),
         ] {
             for size in [1, 2, 4, 5, 7, 100] {
-                let mut message = Message::default();
+                let mut message = Message::Only(Prefix::default());
 
-                let exceeded =
-                    bytes.chunks(size).fold(false, |_, chunk| message.is_exceeded_by(chunk));
+                let exceeded = bytes.chunks(size).any(|chunk| !message.read(chunk));
 
                 assert_eq!(exceeded, exceeds, "{bytes:?} in pieces of {size}");
             }

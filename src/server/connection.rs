@@ -3,7 +3,7 @@
 //! Whatever ends it (eviction, its age, too many resets, the drain of the server), its client is told to go elsewhere
 //! (`GOAWAY`), calls that are open finish, and one that will not close is cut when that harms no call.
 
-use std::{pin::Pin, time::Duration};
+use std::{future::poll_fn, pin::Pin, time::Duration};
 
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::time::sleep;
@@ -26,13 +26,13 @@ pub(super) async fn serve(
         }
     };
     tokio::select! {
-        result = connection.as_mut() => return report(result),
+        result = turns(&mut connection, activity) => return report(result),
         () = activity.closing().cancelled() => {}
         () = aged => activity.close(),
     }
     connection.as_mut().graceful_shutdown();
     tokio::select! {
-        result = connection => report(result),
+        result = turns(&mut connection, activity) => report(result),
         () = activity.may_be_cut() => tracing::debug!("a connection is cut: its client would not close it"),
     }
 }
@@ -40,6 +40,19 @@ pub(super) async fn serve(
 /// A tenth more or less, so that clients that connected together do not come back together.
 fn with_jitter(age: Duration) -> Duration {
     age.mul_f64(0.9 + 0.2 * fastrand::f64())
+}
+
+/// Looks at the connection whenever there is something new, and says when. By the end of a turn everything that was
+/// read in it has been looked at.
+async fn turns<C: GracefulConnection<Error = hyper::Error>>(
+    connection: &mut Pin<Box<C>>,
+    activity: &Activity,
+) -> Result<(), hyper::Error> {
+    poll_fn(|context| {
+        activity.begin_turn();
+        connection.as_mut().poll(context)
+    })
+    .await
 }
 
 fn report(result: Result<(), hyper::Error>) {

@@ -35,11 +35,18 @@ pub(super) struct Guard {
     shared: Arc<Shared>,
     peer: Arc<Peer>,
     activity: Arc<Activity>,
+    /// Whether the peer is a listed proxy.
+    is_proxy: bool,
 }
 
 impl Guard {
-    pub(super) fn new(shared: Arc<Shared>, peer: Peer, activity: Arc<Activity>) -> Self {
-        Self { shared, peer: Arc::new(peer), activity }
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        peer: Peer,
+        activity: Arc<Activity>,
+        is_proxy: bool,
+    ) -> Self {
+        Self { shared, peer: Arc::new(peer), activity, is_proxy }
     }
 }
 
@@ -76,7 +83,8 @@ impl Service<Request<Incoming>> for Guard {
 /// What a call asks for. A name is one of the contract's and not what the caller wrote, which may be anything.
 #[derive(Clone, Copy, Debug)]
 enum Method {
-    Health(&'static str),
+    HealthCheck,
+    HealthWatch,
     Reflection(&'static str),
     Ours(&'static str),
     /// Whether it is of the health service, which is open to all.
@@ -85,7 +93,8 @@ enum Method {
     },
 }
 
-const HEALTH_METHODS: [&str; 2] = ["grpc.health.v1.Health/Check", "grpc.health.v1.Health/Watch"];
+const HEALTH_CHECK: &str = "grpc.health.v1.Health/Check";
+const HEALTH_WATCH: &str = "grpc.health.v1.Health/Watch";
 
 const REFLECTION_METHODS: [&str; 2] = [
     "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
@@ -98,21 +107,22 @@ const OTHER: &str = "_OTHER";
 impl Method {
     fn of<B>(request: &Request<B>) -> Self {
         let name = request.uri().path().strip_prefix('/').unwrap_or_default();
-        let known = |names: [&'static str; 2]| names.into_iter().find(|known| *known == name);
-        if let Some(name) = proto::method(name) {
-            Self::Ours(name)
-        } else if let Some(name) = known(HEALTH_METHODS) {
-            Self::Health(name)
-        } else if let Some(name) = known(REFLECTION_METHODS) {
-            Self::Reflection(name)
-        } else {
-            Self::Unknown { of_health: name.starts_with("grpc.health.v1.Health/") }
+        let reflection = || REFLECTION_METHODS.into_iter().find(|known| *known == name);
+        match name {
+            HEALTH_CHECK => Self::HealthCheck,
+            HEALTH_WATCH => Self::HealthWatch,
+            _ => proto::method(name)
+                .map(Self::Ours)
+                .or_else(|| reflection().map(Self::Reflection))
+                .unwrap_or(Self::Unknown { of_health: name.starts_with("grpc.health.v1.Health/") }),
         }
     }
 
     fn name(self) -> &'static str {
         match self {
-            Self::Health(name) | Self::Reflection(name) | Self::Ours(name) => name,
+            Self::HealthCheck => HEALTH_CHECK,
+            Self::HealthWatch => HEALTH_WATCH,
+            Self::Reflection(name) | Self::Ours(name) => name,
             Self::Unknown { .. } => OTHER,
         }
     }
@@ -129,10 +139,14 @@ impl Guard {
         }
         match method {
             Method::Ours(name) => self.admitted(name, request).await,
-            Method::Health(_) => self.of_grpc(request.map(arrival::one_message_in_time)).await,
+            Method::HealthCheck => {
+                let request = request.map(arrival::one_message_in_time);
+                caught(self.shared.routes.clone().oneshot(request)).await
+            }
+            Method::HealthWatch => self.streamed(request.map(arrival::one_message_in_time)).await,
             Method::Reflection(_) => {
                 self.caller(REFLECTION, &request)?;
-                self.of_grpc(request).await
+                self.streamed(request.map(arrival::messages_in_time)).await
             }
             Method::Unknown { of_health: true } => Err(status::unimplemented()),
             Method::Unknown { of_health: false } => {
@@ -148,9 +162,9 @@ impl Guard {
         caller.map_err(|refusal| status::refused(&refusal))
     }
 
-    /// A call of gRPC's own services.
-    async fn of_grpc(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
-        let watch = self.activity.watch().ok_or_else(status::overloaded)?;
+    /// A call of gRPC's own services whose response has no end of its own.
+    async fn streamed(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
+        let watch = self.activity.watch(self.is_proxy).ok_or_else(status::overloaded)?;
         let response = caught(self.shared.routes.clone().oneshot(request)).await?;
         Ok(response.map(|body| streams::ended_by(self.activity.closing(), body, watch)))
     }

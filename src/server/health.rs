@@ -14,6 +14,8 @@ use tonic_health::pb::{
     health_server::{Health, HealthServer},
 };
 
+use crate::service::MAX_REQUEST;
+
 /// The service. `names` are those of the services, which serve while `serving` is true; the empty name is that
 /// of the whole server.
 pub(super) fn service(
@@ -21,6 +23,7 @@ pub(super) fn service(
     serving: watch::Receiver<bool>,
 ) -> HealthServer<impl Health> {
     HealthServer::new(Reported { names: names.into(), serving })
+        .max_decoding_message_size(MAX_REQUEST)
 }
 
 struct Reported {

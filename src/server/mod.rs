@@ -31,7 +31,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    access::Access, call::InFlight, metrics::Metrics, proto, reload::Reloaded, service::Services,
+    access::Access,
+    call::InFlight,
+    metrics::Metrics,
+    proto,
+    reload::Reloaded,
+    service::{MAX_REQUEST, Services},
 };
 use guard::{Guard, Shared};
 use listener::Accepting;
@@ -115,8 +120,10 @@ pub async fn run(
     let Services { routes, names } = services;
     let mut routes = routes.add_service(health::service(names, is_serving.clone()));
     if settings.reflection {
-        routes =
-            routes.add_service(reflection().build_v1()?).add_service(reflection().build_v1alpha()?);
+        let (v1, v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
+        routes = routes
+            .add_service(v1.max_decoding_message_size(MAX_REQUEST))
+            .add_service(v1alpha.max_decoding_message_size(MAX_REQUEST));
     }
     let Door { tls, access } = door;
     let routes = routes.prepare();
@@ -132,7 +139,7 @@ pub async fn run(
     let connections = accepting.start(listeners.grpc, move |stream, peer, activity| {
         let is_proxy = shared.access.is_proxy(&peer);
         let stream = Counted::new(stream, Arc::clone(&activity), is_proxy);
-        let guard = Guard::new(Arc::clone(&shared), peer, Arc::clone(&activity));
+        let guard = Guard::new(Arc::clone(&shared), peer, Arc::clone(&activity), is_proxy);
         let connection = Box::pin(http.serve_connection(TokioIo::new(stream), guard));
         async move { connection::serve(connection, &activity, max_age).await }
     });
@@ -170,9 +177,8 @@ fn transport(streams: usize) -> http2::Builder<TokioExecutor> {
         .max_concurrent_streams(u32::try_from(streams).unwrap_or(u32::MAX))
         // More than is taken, so that what is too large can be refused with a status.
         .max_header_list_size(u32::try_from(4 * protocol::MAX_METADATA).unwrap_or(u32::MAX))
-        // Those that nobody has looked at, each as large as one that is open.
-        .max_pending_accept_reset_streams(streams)
-        // What is reset is counted in resets.rs.
+        // Resets are counted in resets.rs, which lets no more of them through at a time than this.
+        .max_pending_accept_reset_streams(resets::MAX_UNSEEN)
         .max_local_error_reset_streams(None);
     http
 }

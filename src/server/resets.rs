@@ -3,6 +3,9 @@
 //! HTTP/2's implementation counts them too, and at its limit cuts the connection with every call on it, of whichever
 //! caller behind a proxy. So its limits are set out of the way, and a connection on which too many streams are reset
 //! ends gracefully. What one stream does wrong ends that stream alone.
+//!
+//! One limit cannot be off: streams that are reset before anybody has looked at them take memory. So only so many are
+//! read in one turn of the connection, and the next turn begins when all of them have been looked at.
 
 use std::{
     io::{self, IoSlice},
@@ -19,6 +22,12 @@ use super::slots::Activity;
 const ALLOWED: u64 = 50;
 /// The same where the peer is a listed proxy, on whose connections many callers meet.
 const ALLOWED_FOR_PROXIES: u64 = 10 * ALLOWED;
+
+/// How many streams may have been reset before anybody has looked at them: those of a turn, and the read that
+/// reaches its limit. A stream and its reset take at least 25 bytes.
+pub(super) const MAX_UNSEEN: usize = 512;
+const RESETS_A_TURN: u64 = 64;
+const READ: usize = 8 * 1024;
 
 /// What a client of HTTP/2 sends before its first frame.
 const PREFACE: usize = 24;
@@ -114,9 +123,16 @@ impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        let resets = self.received.resets(&buffer.filled()[before..], any);
+        if self.activity.resets_of_turn() >= RESETS_A_TURN {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        // Read into the buffer itself, but no more of it.
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(READ.min(buffer.remaining())));
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut part))?;
+        let read = part.filled().len();
+        let resets = self.received.resets(part.filled(), any);
+        buffer.advance(read);
         self.count(resets);
         Poll::Ready(Ok(()))
     }

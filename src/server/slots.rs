@@ -33,6 +33,8 @@ const GRACE: Duration = Duration::from_secs(2);
 const STRANGERS_GRACE: Duration = Duration::from_millis(20);
 /// Streams of gRPC's own services on a connection: anybody may watch the health of this one.
 const MAX_WATCHES: usize = 32;
+/// The same where the peer is a listed proxy, on whose connections many callers meet.
+const MAX_WATCHES_OF_A_PROXY: usize = 10 * MAX_WATCHES;
 /// How many turns it takes at most until a request that has come is seen: preface, settings, headers.
 const TURNS: u32 = 4;
 /// One slot in so many is evicted at a time.
@@ -70,6 +72,8 @@ pub(super) struct Activity {
     watches: AtomicUsize,
     /// Streams that either side has reset.
     resets: AtomicU64,
+    /// The same, of the present turn of the connection.
+    resets_of_turn: AtomicU64,
     evicted: AtomicBool,
     closing: CancellationToken,
 }
@@ -108,9 +112,7 @@ impl Slots {
                 return self.occupy(permit);
             }
             // Where there are many slots many may wait for one, and an eviction takes a while.
-            for _ in 0..self.limit.div_ceil(EVICTED_AT_ONCE) {
-                self.evict(lag);
-            }
+            self.evict(self.limit.div_ceil(EVICTED_AT_ONCE), lag);
             let asked = Instant::now();
             let free = Arc::clone(&self.free).acquire_owned();
             if let Ok(Ok(permit)) = timeout(EVICTION_POLL, free).await {
@@ -131,6 +133,7 @@ impl Slots {
             useful: AtomicU64::new(0),
             watches: AtomicUsize::new(0),
             resets: AtomicU64::new(0),
+            resets_of_turn: AtomicU64::new(0),
             evicted: AtomicBool::new(false),
             closing: self.closing.child_token(),
         });
@@ -147,22 +150,33 @@ impl Slots {
         self.limit.saturating_sub(self.limit.div_ceil(NEWCOMERS)).max(1)
     }
 
-    /// Evicts one connection: one of use where there are too many of them, else the oldest stranger. Where tasks get
-    /// their turn late, by `lag`, so does whoever reads a connection, and it takes some turns to see a request.
-    fn evict(&self, lag: Duration) {
+    /// Evicts up to `count` connections: of those of use as far as there are too many of them, and then the oldest
+    /// strangers. Where tasks get their turn late, by `lag`, so does whoever reads a connection, and it takes some turns
+    /// to see a request.
+    fn evict(&self, count: usize, lag: Duration) {
         let open = self.open();
-        let (useful, strangers): (Vec<_>, Vec<_>) = open.iter().partition(|it| it.is_of_use());
-        let evicted = if useful.len() > self.max_useful() {
-            let idle = useful.into_iter().filter(|it| it.is_idle());
-            idle.min_by_key(|it| it.last_active.load(Ordering::Relaxed))
-        } else {
-            let old = strangers.into_iter().filter(|it| it.age() >= it.min_age() + TURNS * lag);
-            old.min_by_key(|it| it.accepted.load(Ordering::Relaxed))
-        };
-        if let Some(evicted) = evicted {
-            tracing::debug!(of_use = evicted.is_of_use(), "a connection is evicted for another");
-            evicted.evict();
+        let evicted = self.evict_of_use(&open, count);
+        let mut old: Vec<_> = open
+            .iter()
+            .filter(|it| !it.is_of_use() && it.age() >= it.min_age() + TURNS * lag)
+            .collect();
+        old.sort_by_key(|it| it.accepted.load(Ordering::Relaxed));
+        old.into_iter().take(count - evicted).for_each(|it| it.evict());
+    }
+
+    /// Evicts those that have been idle for the longest time, as far as there are too many connections of use and they
+    /// are idle, and up to `count`. Returns how many.
+    fn evict_of_use(&self, open: &[Arc<Activity>], count: usize) -> usize {
+        let useful = open.iter().filter(|it| it.is_of_use());
+        let surplus = useful.clone().count().saturating_sub(self.max_useful());
+        if surplus == 0 {
+            return 0;
         }
+        let mut idle: Vec<_> = useful.filter(|it| it.is_idle()).collect();
+        idle.sort_by_key(|it| it.last_active.load(Ordering::Relaxed));
+        idle.truncate(surplus.min(count));
+        idle.iter().for_each(|it| it.evict());
+        idle.len()
     }
 
     /// The connections that are not about to close.
@@ -223,15 +237,17 @@ impl Activity {
     }
 
     /// Counts a stream of gRPC's own services until the value is dropped, unless there are too many.
-    pub(super) fn watch(self: &Arc<Self>) -> Option<Watch> {
+    pub(super) fn watch(self: &Arc<Self>, is_proxy: bool) -> Option<Watch> {
         let watch = Watch(Arc::clone(self));
         let before = self.watches.fetch_add(1, Ordering::AcqRel);
-        (before < MAX_WATCHES).then_some(watch)
+        let limit = if is_proxy { MAX_WATCHES_OF_A_PROXY } else { MAX_WATCHES };
+        (before < limit).then_some(watch)
     }
 
     /// Counts streams that were reset, and closes the connection when there are more than `allowed`, and ten more
     /// for each call of use.
     pub(super) fn reset(&self, streams: u64, allowed: u64) {
+        self.resets_of_turn.fetch_add(streams, Ordering::Relaxed);
         let resets = self.resets.fetch_add(streams, Ordering::Relaxed) + streams;
         let useful = self.useful.load(Ordering::Relaxed);
         if resets > useful.saturating_mul(10).saturating_add(allowed)
@@ -242,8 +258,18 @@ impl Activity {
         }
     }
 
+    /// The connection is looked at: whatever was read before has been seen.
+    pub(super) fn begin_turn(&self) {
+        self.resets_of_turn.store(0, Ordering::Relaxed);
+    }
+
+    pub(super) fn resets_of_turn(&self) -> u64 {
+        self.resets_of_turn.load(Ordering::Relaxed)
+    }
+
     /// Asks the connection to end, a stranger at once.
     fn evict(&self) {
+        tracing::debug!(of_use = self.is_of_use(), "a connection is evicted");
         self.evicted.store(true, Ordering::Release);
         self.close();
     }
@@ -286,10 +312,7 @@ impl OpenCall {
         activity.touch();
         if activity.useful.fetch_add(1, Ordering::AcqRel) == 0 {
             let slots = &activity.slots;
-            let useful = slots.open().iter().filter(|it| it.is_of_use()).count();
-            if useful > slots.max_useful() {
-                slots.evict(Duration::ZERO);
-            }
+            slots.evict_of_use(&slots.open(), 1);
         }
     }
 
@@ -355,14 +378,14 @@ mod tests {
         advance(MIN_IDLE).await;
         let _young = slots.take().await;
         // Calls that were refused.
-        drop((chatty.activity.watch(), chatty.activity.begin(), chatty.activity.wait()));
+        drop((chatty.activity.watch(false), chatty.activity.begin(), chatty.activity.wait()));
 
-        slots.evict(Duration::ZERO);
+        slots.evict(1, Duration::ZERO);
 
         assert!(is_evicted(&chatty) && !is_evicted(&silent) && !is_evicted(&useful));
-        slots.evict(Duration::ZERO);
+        slots.evict(1, Duration::ZERO);
         assert!(is_evicted(&silent) && !is_evicted(&useful));
-        slots.evict(Duration::ZERO);
+        slots.evict(1, Duration::ZERO);
         assert!(!is_evicted(&useful), "never for a stranger, however idle");
     }
 
@@ -374,13 +397,13 @@ mod tests {
         let silent = slots.take().await;
         advance(MIN_IDLE).await;
 
-        slots.evict(Duration::ZERO);
+        slots.evict(1, Duration::ZERO);
 
         assert!(is_evicted(&silent) && !is_evicted(&dripping));
-        slots.evict(Duration::ZERO);
+        slots.evict(1, Duration::ZERO);
         assert!(!is_evicted(&dripping), "its time has not come");
         advance(MIN_WAITING - MIN_IDLE).await;
-        slots.evict(Duration::ZERO);
+        slots.evict(1, Duration::ZERO);
         assert!(is_evicted(&dripping));
         drop(request);
     }
@@ -392,10 +415,10 @@ mod tests {
         let lag = Duration::from_millis(100);
         advance(MIN_IDLE + lag).await;
 
-        slots.evict(lag);
+        slots.evict(1, lag);
         assert!(!is_evicted(&stranger));
         advance(TURNS * lag).await;
-        slots.evict(lag);
+        slots.evict(1, lag);
 
         assert!(is_evicted(&stranger));
     }
@@ -420,6 +443,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn strangers_are_evicted_also_while_too_many_connections_are_busy() {
+        let slots = slots(16);
+        let mut busy = Vec::new();
+        for _ in 0..15 {
+            let slot = slots.take().await;
+            let call = slot.activity.begin();
+            call.count_as_use();
+            busy.push((slot, call));
+        }
+        let stranger = slots.take().await;
+        advance(MIN_IDLE).await;
+
+        slots.evict(1, Duration::ZERO);
+
+        assert!(is_evicted(&stranger) && !busy.iter().any(|(slot, _)| is_evicted(slot)));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn nobody_is_evicted_while_there_is_room_or_before_its_time() {
         let slots = slots(2);
         let first = slots.take().await;
@@ -430,7 +471,7 @@ mod tests {
 
         let third = slots.take().await;
 
-        slots.evict(Duration::ZERO);
+        slots.evict(1, Duration::ZERO);
         assert!(!is_evicted(&second) && !is_evicted(&third), "half a second is everybody's");
     }
 

@@ -571,6 +571,110 @@ async fn strangers_that_chatter_keep_nobody_out_and_cost_no_good_caller_its_conn
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn large_messages_to_grpcs_own_services_are_not_kept() {
+    let victim = Victim::new(&[]).await;
+    let attack = async {
+        for method in [
+            "grpc.health.v1.Health/Check",
+            "grpc.health.v1.Health/Watch",
+            "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        ] {
+            let mut clients = Vec::new();
+            for _ in 0..4 {
+                let mut client = victim.h2().await;
+                let mut streams = Vec::new();
+                for _ in 0..20 {
+                    let (response, mut stream) = client.open(method).await.unwrap();
+                    // Four MiB are announced, and as much is sent as there is room for.
+                    let mut bytes = vec![0, 0, 64, 0, 0];
+                    bytes.resize(MIB, 0);
+                    let _ = stream.send_data(Bytes::from(bytes), false);
+                    streams.push((response, stream));
+                }
+                clients.push((client, streams));
+            }
+            for (_, streams) in clients {
+                for (response, stream) in streams {
+                    let ended = async {
+                        let response = response.await.ok()?;
+                        let mut body = response.into_body();
+                        while body.data().await.is_some() {}
+                        Some(())
+                    };
+                    timeout(PATIENCE, ended).await.expect("it ends before its message");
+                    drop(stream);
+                }
+            }
+        }
+    };
+
+    victim.bears("240 large messages to health and reflection", 32 * MIB, attack).await;
+}
+
+#[tokio::test]
+async fn a_message_of_a_stream_that_never_comes_whole_is_given_up() {
+    let victim = Victim::new(&[]).await;
+    let mut client = victim.h2().await;
+
+    let (response, mut stream) =
+        client.open("grpc.reflection.v1.ServerReflection/ServerReflectionInfo").await.unwrap();
+    stream.send_data(Bytes::from_static(&[0, 0, 0, 0, 9, 1]), false).unwrap();
+    let mut body = response.await.unwrap().into_body();
+    let trailers = async {
+        while body.data().await.is_some() {}
+        body.trailers().await
+    };
+    let trailers = timeout(PATIENCE, trailers).await.expect("an end in time").unwrap();
+
+    assert!(trailers.expect("trailers").contains_key("grpc-status"));
+}
+
+#[tokio::test]
+async fn however_many_streams_are_reset_at_once_calls_on_their_connection_end_well() {
+    // Within what is allowed, and far beyond it.
+    for (good, bad) in [(100, 600), (0, 2000), (0, 200)] {
+        let (mut stytch, answer) = Peer::patient(peer::json(200, Rpc::CREATE.answer)).await;
+        let facade = Setup::new(stytch.addr).start().await;
+        let message = (Rpc::CREATE.encoded)((Rpc::CREATE.request)("fresh"));
+        let mut shared = TcpStream::connect(facade.addr).await.unwrap();
+        shared.write_all(&frames::start()).await.unwrap();
+        let mut ids = (0..).map(|number| 2 * number + 1);
+        for _ in 0..good {
+            let id = ids.next().unwrap();
+            let call = [frames::headers(id, CREATE), frames::message(id, &message)].concat();
+            shared.write_all(&call).await.unwrap();
+            stytch.request().await;
+            answer.notify_one();
+            while !ended(&mut shared, id).await {}
+        }
+        let open = ids.next().unwrap();
+        let call = [frames::headers(open, CREATE), frames::message(open, &message)].concat();
+        shared.write_all(&call).await.unwrap();
+        stytch.request().await;
+
+        let burst = ids.take(bad).flat_map(|id| [frames::headers(id, CREATE), frames::reset(id)]);
+        shared.write_all(&burst.flatten().collect::<Vec<_>>()).await.unwrap();
+        answer.notify_one();
+
+        while !ended(&mut shared, open).await {}
+    }
+}
+
+/// Reads a frame, and answers it if it is a ping. Says whether it is the end of a stream, which must be trailers.
+async fn ended(stream: &mut TcpStream, id: u32) -> bool {
+    let frame = frames::read(stream).await.expect("the connection lives");
+    if frame.kind == frames::PING && frame.flags != frames::ACK {
+        stream.write_all(&frames::pong(&frame.payload)).await.unwrap();
+    }
+    if frame.kind == frames::GOAWAY {
+        assert_eq!(frame.payload[4..8], [0; 4], "NO_ERROR");
+    }
+    let is_end = frame.stream == id && frame.flags & frames::END_STREAM != 0;
+    assert!(!is_end || frame.kind == frames::HEADERS, "it ends with trailers");
+    is_end && frame.kind != frames::DATA
+}
+
 #[tokio::test]
 async fn malformed_streams_end_alone_and_calls_of_others_on_their_connection_end_well() {
     let (mut stytch, answer) = Peer::patient(peer::json(200, Rpc::CREATE.answer)).await;
