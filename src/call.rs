@@ -42,7 +42,9 @@ impl Call {
 
     /// The call is valid and allowed, and is let through to Stytch: its connection is of use.
     pub fn let_through(&self) {
-        self.permit.open.count_as_use();
+        if let Some(open) = &self.permit.open {
+            open.count_as_use();
+        }
     }
 
     /// The same call for work that goes on whatever its caller does: without the caller's deadline, and with
@@ -90,15 +92,15 @@ impl InFlight {
     }
 
     /// Admits a call of `method`, unless the process is full, or its connection has its share. `open` is the call on
-    /// that connection.
+    /// that connection, if it came by one.
     pub fn admit(
         &self,
         method: &'static str,
         caller: Arc<Caller>,
         deadline: Option<Instant>,
-        open: OpenCall,
+        open: Option<OpenCall>,
     ) -> Option<Call> {
-        if open.on_its_connection() > self.0.share {
+        if open.as_ref().is_some_and(|open| open.on_its_connection() > self.0.share) {
             self.warn();
             return None;
         }
@@ -151,7 +153,7 @@ impl InFlight {
 #[derive(Debug)]
 struct Permit {
     counter: Arc<Counter>,
-    open: OpenCall,
+    open: Option<OpenCall>,
 }
 
 impl Drop for Permit {

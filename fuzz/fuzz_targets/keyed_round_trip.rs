@@ -38,8 +38,10 @@ static IDEMPOTENCY: LazyLock<Idempotency> = LazyLock::new(|| {
         project_id: "project-test-fuzz".to_owned(),
         secret: "secret".into(),
         secret_file: None,
+        ca_file: None,
         timeout: Duration::from_secs(1),
         connect_timeout: Duration::from_secs(1),
+        max_connection_age: Duration::ZERO,
     };
     let settings = Settings {
         ttl: Duration::from_secs(60),
@@ -58,7 +60,7 @@ where
     Res: prost::Message + Default + Clone + 'static,
 {
     let caller = Arc::new(Caller::unbounded("anonymous"));
-    let call = InFlight::new(8).admit(None, caller, None, None).expect("room for a call");
+    let call = InFlight::new(8).admit("fuzz", caller, None, None).expect("room for a call");
     let fingerprint = Fingerprint::of(&CreateRequest::default());
     let work = async move |_| Ok::<_, Status>(answer);
     let (result, origin) = RUNTIME.block_on(IDEMPOTENCY.run(key, fingerprint, &call, work));

@@ -188,7 +188,7 @@ impl Guard {
         let deadline = time_left.and_then(|time_left| Instant::now().checked_add(time_left));
         let in_flight = &self.shared.in_flight;
         let call = in_flight
-            .admit(method, caller, deadline, self.activity.begin())
+            .admit(method, caller, deadline, Some(self.activity.begin()))
             .ok_or_else(status::overloaded)?;
         let sent = call.sent.clone();
         request.extensions_mut().insert(call);
