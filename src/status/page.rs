@@ -110,7 +110,7 @@ fn again(row: &Row) -> &'static str {
         (_, Pushback::RetryAfter) => "yes, after the delay in `RetryInfo` when there is one",
         (Upstream::Unknown, _) => "no: it may have taken effect",
         (Upstream::NotSent | Upstream::Rejected, Pushback::Never) => {
-            "no: no use until it is mended"
+            "no: not until it is fixed"
         }
         (Upstream::NotSent | Upstream::Rejected, Pushback::None) => match row.code {
             Code::DeadlineExceeded | Code::Aborted => "yes; nothing was done",
