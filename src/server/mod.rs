@@ -1,7 +1,7 @@
 //! Serves the façade: listeners, connections, calls, health, reflection, and the drain at the end.
 //!
 //! Each connection is served by hyper's own builder rather than by tonic's server, which hides it: eviction, maximum
-//! age and drain all end a connection in the same graceful way ([`connection`]).
+//! age and drain all end a connection in the same graceful way (`connection.rs`).
 //!
 //! [`run`] takes its sockets and its stop signal from the caller, so that the binary and every test
 //! run the same code. It knows nothing of TOTP.

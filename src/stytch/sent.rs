@@ -14,7 +14,7 @@ use crate::atomic::{AtomicU32, Ordering};
 ///
 /// The word holds the state and, while nothing has left, the number of the attempt that may leave:
 ///
-/// - *waiting* (n): the body of attempt n may leave, by [`Attempt::take`]; nothing has left.
+/// - *waiting* (n): the body of attempt n may leave, by `Attempt::take`; nothing has left.
 /// - *lent* (n): attempt n has no body, and a connection that has such a request cannot be stopped from sending
 ///   it. So it cannot be given up; when the connection returns it unused, it waits again.
 /// - *sent*: the request may have reached Stytch.
