@@ -156,11 +156,12 @@ impl Slots {
     fn evict(&self, count: usize, lag: Duration) {
         let open = self.open();
         let evicted = self.evict_of_use(&open, count);
+        // Keys that are read once: they change meanwhile, and a sort may panic at that.
         let mut old: Vec<_> = open
             .iter()
             .filter(|it| !it.is_of_use() && it.age() >= it.min_age() + TURNS * lag)
             .collect();
-        old.sort_by_key(|it| it.accepted.load(Ordering::Relaxed));
+        old.sort_by_cached_key(|it| it.accepted.load(Ordering::Relaxed));
         old.into_iter().take(count - evicted).for_each(|it| it.evict());
     }
 
@@ -173,7 +174,7 @@ impl Slots {
             return 0;
         }
         let mut idle: Vec<_> = useful.filter(|it| it.is_idle()).collect();
-        idle.sort_by_key(|it| it.last_active.load(Ordering::Relaxed));
+        idle.sort_by_cached_key(|it| it.last_active.load(Ordering::Relaxed));
         idle.truncate(surplus.min(count));
         idle.iter().for_each(|it| it.evict());
         idle.len()

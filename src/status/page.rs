@@ -109,9 +109,7 @@ fn again(row: &Row) -> &'static str {
         (Upstream::Unknown, Pushback::After(_)) => "yes, for it only reads",
         (_, Pushback::RetryAfter) => "yes, after the delay in `RetryInfo` when there is one",
         (Upstream::Unknown, _) => "no: it may have taken effect",
-        (Upstream::NotSent | Upstream::Rejected, Pushback::Never) => {
-            "no: not until it is fixed"
-        }
+        (Upstream::NotSent | Upstream::Rejected, Pushback::Never) => "no: not until it is fixed",
         (Upstream::NotSent | Upstream::Rejected, Pushback::None) => match row.code {
             Code::DeadlineExceeded | Code::Aborted => "yes; nothing was done",
             _ => "no, not as it is; nothing was done",
