@@ -12,6 +12,7 @@ use std::{
 use super::client::{Settings, SetupError};
 use crate::{
     http_client::HttpClient,
+    jitter::jittered,
     metrics::Metrics,
     reload::{Content, Reloaded},
 };
@@ -47,6 +48,7 @@ pub(super) fn pool(
 /// Replaces the pool whenever it has reached its age.
 async fn renew(pool: Weak<Reloaded<HttpClient>>, settings: Settings) {
     loop {
+        // Replicas that started together do not reconnect together.
         tokio::time::sleep(jittered(settings.max_connection_age)).await;
         let settings = settings.clone();
         // It reads files.
@@ -73,12 +75,6 @@ async fn renew(pool: Weak<Reloaded<HttpClient>>, settings: Settings) {
 /// Whether something is missing in what is read that is not missing in what is in force.
 fn is_suddenly_empty<T: Content>(fresh: &T, present: &T) -> bool {
     fresh.missing().is_some() && present.missing().is_none()
-}
-
-/// A tenth more or less, so that replicas that started together do not reconnect together.
-fn jittered(age: Duration) -> Duration {
-    let age = age.as_secs_f64() * (0.9 + 0.2 * fastrand::f64());
-    Duration::try_from_secs_f64(age).unwrap_or(Duration::MAX)
 }
 
 fn client(settings: &Settings) -> Result<HttpClient, String> {
@@ -135,16 +131,5 @@ mod tests {
         std::fs::write(&file, &authority).unwrap();
         tokio::time::sleep(3 * age).await;
         assert!(!Arc::ptr_eq(&pool.get(), &first), "it is made anew");
-    }
-
-    #[test]
-    fn the_age_is_a_tenth_more_or_less_and_any_time_will_do() {
-        let age = Duration::from_secs(100);
-        let ages: Vec<_> = (0..1000).map(|_| jittered(age)).collect();
-
-        let (least, most) = (ages.iter().min().unwrap(), ages.iter().max().unwrap());
-        assert!(*least >= age * 9 / 10 && *least < age * 92 / 100, "{least:?}");
-        assert!(*most <= age * 11 / 10 && *most > age * 108 / 100, "{most:?}");
-        assert!(jittered(Duration::MAX) >= Duration::MAX / 2);
     }
 }
