@@ -59,8 +59,8 @@ models:
 fuzz-check:
     CARGO_TARGET_DIR=target cargo check --locked --manifest-path fuzz/Cargo.toml
 
-# Ten minutes of one of fuzz/fuzz_targets; needs cargo-fuzz and a nightly toolchain, or RUSTC_BOOTSTRAP=1.
+# Ten minutes of one of fuzz/fuzz_targets, ten seconds for an input that hangs; needs cargo-fuzz and a nightly toolchain, or RUSTC_BOOTSTRAP=1.
 fuzz TARGET:
     mkdir -p fuzz/corpus/{{TARGET}} fuzz/seeds/{{TARGET}}
     cargo fuzz run {{TARGET}} fuzz/corpus/{{TARGET}} fuzz/seeds/{{TARGET}} tests/it/fixtures/stytch -- \
-        -max_total_time=600 -max_len=16384
+        -max_total_time=600 -timeout=10 -max_len=16384

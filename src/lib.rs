@@ -18,6 +18,7 @@ pub mod cli;
 pub mod config;
 mod http_client;
 pub mod idempotency;
+mod jitter;
 pub mod metrics;
 mod pem;
 pub mod proto;

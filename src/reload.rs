@@ -30,6 +30,8 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const SETTLES: Duration = Duration::from_millis(50);
 /// How long an empty file has to stay so before it counts: whoever writes a file in place empties it first.
 const STAYS_EMPTY: Duration = Duration::from_secs(1);
+/// How often files that change while they are read are read again at once.
+const MAX_READS: usize = 3;
 
 /// What is read from files.
 pub trait Content: Send + Sync + 'static {
@@ -120,7 +122,7 @@ impl<T: Content> Reloaded<T> {
         paths: Vec<PathBuf>,
         load: impl Fn() -> Result<T, String> + Send + 'static,
     ) -> Result<Self, String> {
-        // Watched and looked at before it is read, so that no change falls in between.
+        // Watched and looked at before it is read, so that a change in between is seen later.
         let (changed, changes) = mpsc::channel(1);
         let watcher = watcher(file, &paths, changed);
         let seen = contents(&paths);
@@ -168,17 +170,37 @@ impl<Load> Files<Load> {
             if now == self.seen {
                 continue;
             }
-            self.seen = now;
-            let loaded = (self.load)();
+            let Some(mut loaded) = self.load(now) else { continue };
             if loaded.as_ref().is_ok_and(|new| new.missing().is_some()) {
                 sleep(STAYS_EMPTY).await;
                 if contents(&self.paths) != self.seen {
                     continue;
                 }
+                // Whoever writes the same anew has emptied it for a moment, too.
+                loaded = (self.load)();
             }
             let Some(value) = value.upgrade() else { return };
             self.replace(&value, loaded);
         }
+    }
+
+    /// What the files hold, which is `now`. They may change while they are read, and then it is neither what they held
+    /// before nor what they hold after, so it is read again. Nothing if they change all the time: then they stay for
+    /// the next look.
+    fn load<T>(&mut self, mut now: Contents) -> Option<Result<T, String>>
+    where
+        Load: Fn() -> Result<T, String>,
+    {
+        for _ in 0..MAX_READS {
+            let loaded = (self.load)();
+            let after = contents(&self.paths);
+            if after == now {
+                self.seen = now;
+                return Some(loaded);
+            }
+            now = after;
+        }
+        None
     }
 
     fn replace<T: Content>(&self, value: &Shared<T>, loaded: Result<T, String>) {
@@ -375,6 +397,53 @@ mod tests {
         sender.send(()).await.unwrap();
         sleep(STAYS_EMPTY * 2).await;
         is(0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_is_empty_only_while_it_is_read_never_counts_as_empty() {
+        for contents_in_turn in [
+            &["2"][..],
+            &["3"],
+            &["3", "4", "5"],
+            &["3", "4", "5", "6", "7", "8", "9"],
+            &["3", "2", "2"],
+        ] {
+            let (_folder, file) = folder();
+            fs::write(&file, "1").unwrap();
+            let (sender, receiver) = mpsc::channel(1);
+            let value = Shared::new(Number(1));
+            let reads = std::sync::atomic::AtomicUsize::new(0);
+            let files = Files {
+                file: "number",
+                seen: contents(std::slice::from_ref(&file)),
+                paths: vec![file.clone()],
+                reloads: Metrics::default().reloads("number"),
+                load: {
+                    let file = file.clone();
+                    // Somebody writes in place between the look at the file and its reading, and is done afterwards.
+                    move || {
+                        let read = reads.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                        if let Some(content) = contents_in_turn.get(read) {
+                            fs::write(&file, content).unwrap();
+                            return Ok(Number(0));
+                        }
+                        Ok(Number(fs::read_to_string(&file).unwrap().parse().unwrap_or(0)))
+                    }
+                },
+            };
+            tokio::spawn(files.keep_up(receiver, Arc::downgrade(&value)));
+
+            fs::write(&file, "2").unwrap();
+            sender.send(()).await.unwrap();
+            let end = tokio::time::Instant::now() + 8 * INTERVAL;
+            while tokio::time::Instant::now() < end {
+                sleep(STAYS_EMPTY / 2).await;
+                assert_ne!(value.value.load().0, 0, "{contents_in_turn:?}");
+            }
+
+            let last: u32 = contents_in_turn.last().unwrap().parse().unwrap();
+            assert_eq!(value.value.load().0, last, "{contents_in_turn:?}");
+        }
     }
 
     #[tokio::test]

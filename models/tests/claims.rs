@@ -118,6 +118,10 @@ struct State {
     recorded: bool,
     /// Whether somebody was told something else afterwards, or may be.
     contradicted: bool,
+    /// Whether the result has come to this primary, and nobody else had a claim there.
+    arrived: bool,
+    /// Whether a claim was granted afterwards.
+    claimed_anew: bool,
     told: BTreeSet<Outcome>,
 }
 
@@ -203,6 +207,7 @@ impl State {
             }
             _ => {
                 self.primary = Some(Value::Pending { token, lease: true });
+                self.claimed_anew |= self.arrived;
                 Claimed::Granted
             }
         }
@@ -210,7 +215,9 @@ impl State {
 
     /// The script `RECORD`.
     fn record(&mut self, token: Token) {
-        if self.primary.is_none_or(|kept| kept.token() == token) {
+        let is_free = matches!(self.primary, None | Some(Value::Released { .. }));
+        self.arrived |= is_free;
+        if is_free || self.primary.is_some_and(|kept| kept.token() == token) {
             self.primary = Some(Value::Ended { token });
         }
     }
@@ -341,6 +348,8 @@ impl Model for Claims {
             executions: 0,
             recorded: false,
             contradicted: false,
+            arrived: false,
+            claimed_anew: false,
             told: BTreeSet::new(),
         }]
     }
@@ -410,6 +419,7 @@ impl Model for Claims {
                 state.failovers -= 1;
                 state.primary = state.replica.take();
                 state.has_caught_up = false;
+                state.arrived = false;
             }
             Step::Acknowledge(replica) => {
                 let token = state.flights[replica].token()?;
@@ -450,6 +460,7 @@ impl Model for Claims {
         vec![
             Property::always(EXECUTED_ONCE, |_, state: &State| state.executions <= 1),
             Property::always(RESULT_STAYS, |_, state: &State| !state.contradicted),
+            Property::always(NOT_CLAIMED_ANEW, |_, state: &State| !state.claimed_anew),
             Property::always(NOTHING_STUCK, |model: &Self, state: &State| {
                 let mut steps = Vec::new();
                 model.actions(state, &mut steps);
@@ -472,6 +483,8 @@ impl Model for Claims {
 
 const EXECUTED_ONCE: &str = "a call is executed once at most";
 const RESULT_STAYS: &str = "a result that is recorded is what everybody gets";
+const NOT_CLAIMED_ANEW: &str =
+    "while a primary lasts, no claim is granted once it was given the result";
 const UNKNOWN: &str = "unknown";
 const NOTHING_STUCK: &str = "no key is stuck for ever";
 
@@ -513,4 +526,14 @@ fn without_it_a_failover_doubles_a_call() {
     let doubled = checked.discovery(EXECUTED_ONCE).expect("the loss that WAIT is for");
     let steps = doubled.into_actions();
     assert!(steps.contains(&Step::FailOver), "{steps:?}");
+}
+
+#[test]
+fn a_result_that_comes_after_its_claim_was_lost_is_kept_in_the_place_of_a_claim_given_back() {
+    let model = Claims { waits: false, is_slow: true, failovers: 1, crashes: 0, calls: 3 };
+
+    let checked = model.checker().threads(2).spawn_bfs().join();
+
+    checked.assert_no_discovery(NOT_CLAIMED_ANEW);
+    checked.assert_no_discovery(NOTHING_STUCK);
 }

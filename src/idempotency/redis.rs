@@ -50,14 +50,15 @@ return false
 ";
 
 /// Puts the end of a call in the place of its pending value, unless another holder's value is there. Returns what
-/// was there: 0 the holder's, 1 nothing, 2 another's.
+/// was there: 0 the holder's, 1 nothing, 2 another's. What is left of another's released claim is as good as nothing.
 const RECORD: &str = r"
 local kept = redis.call('GET', KEYS[1])
-if kept and string.sub(kept, 1, 16) ~= string.sub(ARGV[1], 1, 16) then
+local is_own = kept and string.sub(kept, 1, 16) == string.sub(ARGV[1], 1, 16)
+if kept and not is_own and #kept > 16 then
   return 2
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return kept and 0 or 1
+return is_own and 0 or 1
 ";
 
 // What was there.

@@ -9,6 +9,7 @@ use hyper_util::server::graceful::GracefulConnection;
 use tokio::time::sleep;
 
 use super::slots::Activity;
+use crate::jitter::jittered;
 
 /// Serves `connection` to its end. It is asked to end after `max_age`, where there is one.
 ///
@@ -21,7 +22,8 @@ pub(super) async fn serve(
     activity.is_ready();
     let aged = async {
         match max_age {
-            Some(max_age) => sleep(with_jitter(max_age)).await,
+            // Clients that connected together do not come back together.
+            Some(max_age) => sleep(jittered(max_age)).await,
             None => std::future::pending().await,
         }
     };
@@ -35,11 +37,6 @@ pub(super) async fn serve(
         result = turns(&mut connection, activity) => report(result),
         () = activity.may_be_cut() => tracing::debug!("a connection is cut: its client would not close it"),
     }
-}
-
-/// A tenth more or less, so that clients that connected together do not come back together.
-fn with_jitter(age: Duration) -> Duration {
-    age.mul_f64(0.9 + 0.2 * fastrand::f64())
 }
 
 /// Looks at the connection whenever there is something new, and says when. By the end of a turn everything that was

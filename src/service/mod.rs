@@ -26,7 +26,7 @@ use crate::{
             totp::v1::totp_service_server::TotpServiceServer,
         },
     },
-    status,
+    status::{self, Repetition},
     stytch::{Client, Effect, Endpoint, Error},
 };
 pub use recovery_codes::RecoveryCodes;
@@ -93,9 +93,10 @@ impl Handler {
             .ok_or_else(|| Status::internal("served without the layers of server::run"))?;
         let (metadata, _, request) = request.into_parts();
         let mut violations = Violations::of(&request, endpoint);
-        let key = match endpoint.effect {
-            Effect::Mutates => violations.key(&metadata),
-            Effect::Reads => None,
+        let (key, repetition) = match endpoint.effect {
+            Effect::Mutates => (violations.key(&metadata), None),
+            // A key says nothing of earlier attempts: it is not looked up.
+            Effect::Reads => (None, Repetition::without_key(metadata.as_ref())),
         };
         violations.into_result()?;
         if !call.caller().may_act_for(request.organization_id()) {
@@ -104,7 +105,13 @@ impl Handler {
         call.let_through();
 
         match key {
-            None => respond(self.ask(endpoint, request, call).await, Origin::Fresh),
+            None => {
+                let qualified = |status: Status| {
+                    repetition.and_then(|it| it.qualified(&status)).unwrap_or(status)
+                };
+                let result = self.ask(endpoint, request, call).await;
+                respond(result.map_err(qualified), Origin::Fresh)
+            }
             Some(key) => self.ask_once(endpoint, request, call, &key).await,
         }
     }

@@ -33,8 +33,14 @@ pub struct Repetition {
 impl Repetition {
     /// Whether a call with these headers is one.
     pub fn of(headers: &HeaderMap) -> Option<Self> {
+        let has_key = headers.contains_key(idempotency::HEADER);
+        Self::without_key(headers).map(|_| Self { has_key })
+    }
+
+    /// The same for a call that takes no notice of a key.
+    pub fn without_key(headers: &HeaderMap) -> Option<Self> {
         let attempts = headers.get(PREVIOUS_ATTEMPTS)?.to_str().ok()?.parse::<u64>().ok()?;
-        (attempts > 0).then(|| Self { has_key: headers.contains_key(idempotency::HEADER) })
+        (attempts > 0).then_some(Self { has_key: false })
     }
 
     /// The answer to the call, which claims no more than is known of all its attempts.
@@ -47,7 +53,7 @@ impl Repetition {
     }
 
     /// The status as it should be, where that is another.
-    fn qualified(self, status: &Status) -> Option<Status> {
+    pub fn qualified(self, status: &Status) -> Option<Status> {
         let mut details = pb::Status::decode(status.details()).ok()?;
         let info = details.details.iter_mut().find(|detail| detail.type_url == ERROR_INFO)?;
         let mut error = pb::ErrorInfo::decode(info.value.as_slice()).ok()?;

@@ -73,6 +73,12 @@ struct Reader<'a> {
     left_out: &'a mut dyn FnMut(&str),
 }
 
+/// Whether this is white space, as JSON has it. Other control bytes, such as a form feed, are not: they are part of an
+/// odd word.
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}
+
 /// A step of a path.
 enum Step<'a> {
     /// A name, as the string stands in the text.
@@ -267,16 +273,17 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads what is neither a string nor punctuation: a number, true, false, null, or what is none of them.
+    ///
+    /// It starts at a byte of its own, which belongs to it whatever it is, so that who calls it gets on.
     fn word(&mut self) {
-        let is_end = |byte: &u8| byte.is_ascii_whitespace() || b"\"{}[],:".contains(byte);
-        let rest = &self.body[self.at..];
-        self.at += rest.iter().position(is_end).unwrap_or(rest.len());
+        let is_end = |byte: &u8| is_blank(*byte) || b"\"{}[],:".contains(byte);
+        let rest = &self.body[self.at + 1..];
+        self.at += 1 + rest.iter().position(is_end).unwrap_or(rest.len());
     }
 
     /// The next byte that is no white space.
     fn peek(&mut self) -> Result<u8, Unreadable> {
-        let is_blank = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
-        self.at += self.body[self.at..].iter().take_while(is_blank).count();
+        self.at += self.body[self.at..].iter().take_while(|byte| is_blank(**byte)).count();
         self.body.get(self.at).copied().ok_or(Unreadable::NotJson)
     }
 
@@ -321,5 +328,164 @@ impl<'a> Reader<'a> {
             }
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread, time::Duration};
+
+    use http::{HeaderMap, StatusCode};
+    use proptest::prelude::*;
+
+    use super::{
+        super::{decode::decode, error::Error, mask::Mask},
+        *,
+    };
+    use crate::proto::stytch::b2b::totp::v1::CreateResponse;
+
+    /// The result of `work`, which fails the test if it takes longer than any body should.
+    #[track_caller]
+    fn in_time<T: Send + 'static>(
+        body: &[u8],
+        work: impl FnOnce(&[u8]) -> T + Send + 'static,
+    ) -> T {
+        let (done, result) = mpsc::channel();
+        let given = body.to_vec();
+        thread::spawn(move || done.send(work(&given)));
+        let result = result.recv_timeout(Duration::from_secs(10));
+        result.unwrap_or_else(|error| panic!("{error} for {:?}", body.escape_ascii().to_string()))
+    }
+
+    /// A success with this body, and the paths of what was left out.
+    #[track_caller]
+    fn success(body: &[u8]) -> Result<(CreateResponse, Vec<String>), Unreadable> {
+        in_time(body, |body| {
+            let mut left_out = Vec::new();
+            let read = decode(body, |path| left_out.push(path.to_owned()));
+            read.map(|answer| (answer, left_out))
+        })
+    }
+
+    /// A failure with this body.
+    #[track_caller]
+    fn failure(body: &[u8]) -> Error {
+        in_time(body, |body| {
+            let mask = || Mask::new([]);
+            Error::from_answer(StatusCode::BAD_REQUEST, &HeaderMap::new(), Ok(body), mask)
+        })
+    }
+
+    /// `text` with `byte` in the place of each `@`.
+    fn with_byte(text: &str, byte: u8) -> Vec<u8> {
+        text.bytes().map(|it| if it == b'@' { byte } else { it }).collect()
+    }
+
+    /// Bytes that stand nowhere in JSON but in strings, many of which some function takes for white space.
+    fn odd_bytes() -> impl Iterator<Item = u8> {
+        (0..=u8::MAX).filter(|byte| !byte.is_ascii_graphic() && !is_blank(*byte))
+    }
+
+    #[test]
+    fn a_byte_that_is_not_of_json_costs_the_value_in_which_it_stands() {
+        for (text, path) in [
+            (r#"{"secret":"S","x":[@]}"#, None),
+            (r#"{"secret":"S","x":@}"#, None),
+            (r#"{"x":{"a":@1,"b":[2@,@,@ @3]@},"secret":"S"}"#, None),
+            (r#"{"secret":"S","member":{"name":@}}"#, Some("member.name")),
+            (r#"{"secret":"S","member":[@]}"#, Some("member")),
+            (
+                r#"{"secret":"S","member":{"trusted_metadata":{"a":@1}}}"#,
+                Some("member.trusted_metadata.a"),
+            ),
+            (
+                r#"{"secret":"S","member":{"trusted_metadata":{"a":[1,@]}}}"#,
+                Some("member.trusted_metadata.a[1]"),
+            ),
+            (r#"{"recovery_codes":["a",@,"b"],"secret":"S"}"#, Some("recovery_codes[1]")),
+            (r#"{"secret":"S"}@"#, Some("(what follows the object)")),
+        ] {
+            for byte in odd_bytes() {
+                let (answer, left_out) = success(&with_byte(text, byte)).expect("readable");
+
+                assert_eq!(answer.secret, "S", "{byte:#x} in {text}");
+                assert_eq!(left_out, Vec::from_iter(path), "{byte:#x} in {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_byte_that_is_not_of_json_between_the_parts_of_an_object_makes_it_unreadable() {
+        for text in [
+            r#"@{"secret":"S"}"#,
+            r#"{@"secret":"S"}"#,
+            r#"{"secret"@:"S"}"#,
+            r#"{"secret":@"S"}"#,
+            r#"{"secret":"S"@}"#,
+            r#"{"secret":"S"@,"x":1}"#,
+            r#"{"secret":"S","x":[@"#,
+            r#"{"secret":"S","x":@"#,
+        ] {
+            for byte in odd_bytes() {
+                assert_eq!(success(&with_byte(text, byte)), Err(Unreadable::NotJson), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_byte_that_is_not_of_json_does_not_cost_the_type_of_an_error() {
+        for text in [
+            r#"{"error_type":"x","error_details":[{"a":@1}]}"#,
+            r#"{"error_type":"x","error_details":{"a":[@]}}"#,
+            r#"{"error_message":@,"error_type":"x"}"#,
+            r#"{"error_type":"x","status_code":@400}"#,
+            r#"{"error_type":"x"}@"#,
+        ] {
+            for byte in odd_bytes() {
+                let error = failure(&with_byte(text, byte));
+
+                let api = error.api().expect("Stytch's");
+                assert_eq!(api.error_type, "x", "{byte:#x} in {text}");
+            }
+        }
+    }
+
+    /// A good body in which some bytes are replaced, taken out or put in.
+    fn mutants() -> impl Strategy<Value = Vec<u8>> {
+        let good = proptest::sample::select(
+            &[
+                r#"{"secret": "S", "member": {"name": "N", "trusted_metadata": {"a": [1, {}]}}}"#,
+                r#"{"secret": "S", "recovery_codes": ["a", "b"], "x": [{"y": [null, -1e3]}, "z"]}"#,
+                r#"{"error_type": "x", "error_details": {"a": [1, "b"]}, "status_code": 400}"#,
+            ][..],
+        );
+        let byte = prop_oneof![
+            proptest::sample::select(b"{}[],:\"\\ \n\x00\x0b\x0c\x1c\x7f\x85\xa0".as_slice()),
+            any::<u8>(),
+        ];
+        let edit = (any::<proptest::sample::Index>(), 0..2_usize, proptest::option::of(byte));
+        (good, proptest::collection::vec(edit, 1..8)).prop_map(|(good, edits)| {
+            let mut body = good.as_bytes().to_vec();
+            for (at, taken, put) in edits {
+                let at = at.index(body.len() - 1);
+                body.splice(at..at + taken, put);
+            }
+            body
+        })
+    }
+
+    proptest! {
+        // A body that hangs is not made smaller: each attempt would hang, too.
+        #![proptest_config(ProptestConfig { max_shrink_iters: 0, ..ProptestConfig::with_cases(2000) })]
+
+        #[test]
+        fn any_body_is_read_in_bounded_time(
+            body in prop_oneof![mutants(), proptest::collection::vec(any::<u8>(), 0..200)],
+        ) {
+            let _ = success(&body);
+            let _ = failure(&body);
+            let inside = [b"{\"secret\":\"S\",\"x\":[", &body[..], b"]}"].concat();
+            let _ = success(&inside);
+        }
     }
 }

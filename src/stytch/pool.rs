@@ -10,7 +10,12 @@ use std::{
 };
 
 use super::client::{Settings, SetupError};
-use crate::{http_client::HttpClient, metrics::Metrics, reload::Reloaded};
+use crate::{
+    http_client::HttpClient,
+    jitter::jittered,
+    metrics::Metrics,
+    reload::{Content, Reloaded},
+};
 use http::{
     HeaderMap, HeaderValue,
     header::{ACCEPT, CONTENT_TYPE},
@@ -43,12 +48,17 @@ pub(super) fn pool(
 /// Replaces the pool whenever it has reached its age.
 async fn renew(pool: Weak<Reloaded<HttpClient>>, settings: Settings) {
     loop {
+        // Replicas that started together do not reconnect together.
         tokio::time::sleep(jittered(settings.max_connection_age)).await;
         let settings = settings.clone();
         // It reads files.
         let fresh = tokio::task::spawn_blocking(move || client(&settings)).await;
         let Some(pool) = pool.upgrade() else { return };
         match fresh {
+            // An empty file counts once it has stayed so for a while, and that the reload sees.
+            Ok(Ok(fresh)) if is_suddenly_empty(&fresh, &pool.get()) => {
+                tracing::debug!("connections to Stytch stay: the file of authorities is empty");
+            }
             Ok(Ok(fresh)) => {
                 pool.set(fresh);
                 tracing::debug!("connections to Stytch are made anew");
@@ -62,10 +72,9 @@ async fn renew(pool: Weak<Reloaded<HttpClient>>, settings: Settings) {
     }
 }
 
-/// A tenth more or less, so that replicas that started together do not reconnect together.
-fn jittered(age: Duration) -> Duration {
-    let age = age.as_secs_f64() * (0.9 + 0.2 * fastrand::f64());
-    Duration::try_from_secs_f64(age).unwrap_or(Duration::MAX)
+/// Whether something is missing in what is read that is not missing in what is in force.
+fn is_suddenly_empty<T: Content>(fresh: &T, present: &T) -> bool {
+    fresh.missing().is_some() && present.missing().is_none()
 }
 
 fn client(settings: &Settings) -> Result<HttpClient, String> {
@@ -92,14 +101,35 @@ fn headers() -> HeaderMap {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_age_is_a_tenth_more_or_less_and_any_time_will_do() {
-        let age = Duration::from_secs(100);
-        let ages: Vec<_> = (0..1000).map(|_| jittered(age)).collect();
+    #[tokio::test(start_paused = true)]
+    async fn a_file_of_authorities_that_is_empty_for_a_moment_costs_a_renewal_and_not_the_authority()
+     {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        let names = ["localhost".to_owned()];
+        let authority = rcgen::generate_simple_self_signed(names).unwrap().cert.pem();
+        let age = Duration::from_secs(60);
+        let settings = Settings {
+            base_url: "https://localhost".parse().unwrap(),
+            project_id: "project-test-pool".to_owned(),
+            secret: "secret".into(),
+            secret_file: None,
+            ca_file: Some(file.clone()),
+            timeout: Duration::from_secs(1),
+            connect_timeout: Duration::from_secs(1),
+            max_connection_age: age,
+        };
+        std::fs::write(&file, &authority).unwrap();
+        let pool = Arc::new(Reloaded::fixed(client(&settings).unwrap()));
+        let first = pool.get();
+        std::fs::write(&file, "").unwrap();
 
-        let (least, most) = (ages.iter().min().unwrap(), ages.iter().max().unwrap());
-        assert!(*least >= age * 9 / 10 && *least < age * 92 / 100, "{least:?}");
-        assert!(*most <= age * 11 / 10 && *most > age * 108 / 100, "{most:?}");
-        assert!(jittered(Duration::MAX) >= Duration::MAX / 2);
+        tokio::spawn(renew(Arc::downgrade(&pool), settings));
+
+        tokio::time::sleep(3 * age).await;
+        assert!(Arc::ptr_eq(&pool.get(), &first), "it stays");
+        std::fs::write(&file, &authority).unwrap();
+        tokio::time::sleep(3 * age).await;
+        assert!(!Arc::ptr_eq(&pool.get(), &first), "it is made anew");
     }
 }

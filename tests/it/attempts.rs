@@ -13,7 +13,18 @@ use crate::support::{
 
 /// The failure of a Create for a member, as this attempt of its library's, with a key or without.
 async fn failure(facade: &Facade, member: &str, attempts: &str, key: Option<&str>) -> Status {
-    let mut request = Request::new((Rpc::CREATE.request)(member));
+    failure_of(Rpc::CREATE, facade, member, attempts, key).await
+}
+
+/// The same of another RPC.
+async fn failure_of(
+    rpc: Rpc,
+    facade: &Facade,
+    member: &str,
+    attempts: &str,
+    key: Option<&str>,
+) -> Status {
+    let mut request = Request::new((rpc.request)(member));
     let metadata = request.metadata_mut();
     if !attempts.is_empty() {
         metadata.insert("grpc-previous-rpc-attempts", attempts.parse().unwrap());
@@ -21,7 +32,7 @@ async fn failure(facade: &Facade, member: &str, attempts: &str, key: Option<&str
     if let Some(key) = key {
         metadata.insert("idempotency-key", key.parse().unwrap());
     }
-    (Rpc::CREATE.call)(facade.channel().await, request).await.expect_err("a failure")
+    (rpc.call)(facade.channel().await, request).await.expect_err("a failure")
 }
 
 #[tokio::test]
@@ -85,6 +96,23 @@ async fn with_a_key_what_is_known_is_known_of_all_attempts() {
     assert_eq!(info(&status).reason, "IDEMPOTENCY_KEY_REUSED");
     assert_eq!(info(&status).upstream, "not_sent");
     assert_eq!(peer.pending(), 1);
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_looked_up_says_nothing_of_all_attempts() {
+    let closed = Closed::new();
+    let error = json!({"error_type": "member_not_found"}).to_string();
+    let peer = Peer::answering(peer::json(404, &error)).await;
+    for (upstream, said) in [(closed.addr, "not_sent"), (peer.addr, "rejected")] {
+        let facade = Facade::in_front_of(upstream).await;
+
+        let first = failure_of(Rpc::GET, &facade, "fresh", "", Some("key")).await;
+        let second = failure_of(Rpc::GET, &facade, "fresh", "1", Some("key")).await;
+
+        assert_eq!(info(&first).upstream, said);
+        assert_eq!(info(&second).upstream, "unknown");
+        assert_eq!(second.code(), first.code());
+    }
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use tonic::{Code, Response, Status, transport::Channel};
 use totp_facade::idempotency::{RedisSettings, StoreSettings};
 
 use crate::support::{
-    Facade, PATIENCE, Setup, info, is_replayed,
+    Closed, Facade, PATIENCE, Setup, info, is_replayed,
     peer::{self, Peer},
     proxy::Proxy,
     redis::{Cluster, Redis, Sentinels},
@@ -306,6 +306,34 @@ async fn a_failover_that_forgets_a_claim_doubles_its_call_and_that_is_counted() 
         assert!(start.elapsed() < PATIENCE, "it is not counted");
     }
     assert_eq!(claims_lost(&two).await, 0, "the other has the claim");
+}
+
+#[tokio::test]
+async fn an_answer_whose_claim_was_lost_takes_the_place_of_a_claim_given_back() {
+    let Some(mut redis) = Pair::start().await else { return };
+    let (mut stytch, answer) = Peer::patient(peer::json(200, Rpc::CREATE.answer)).await;
+    let closed = Closed::new();
+    let one = facade(stytch.addr, &redis.url()).await;
+    let two = facade(closed.addr, &redis.url()).await;
+    let three = facade(stytch.addr, &redis.url()).await;
+    let first = one.channel().await;
+    redis.replication.hold_back();
+    let call = tokio::spawn(async move { create(&first, "key").await });
+    stytch.request().await;
+    redis.fail_over().await;
+    let status = create(&two.channel().await, "key").await.expect_err("it is closed");
+    assert_eq!(info(&status).upstream, "not_sent");
+    let values = redis.replica.everything().await;
+    assert!(values.iter().any(|value| value.len() == 16), "the second claim is given back");
+
+    answer.notify_one();
+    let first = call.await.unwrap().expect("an answer");
+
+    let again = create(&three.channel().await, "key").await.expect("the same");
+    assert!(is_replayed(again.metadata()));
+    assert_eq!(again.into_inner(), first.into_inner());
+    assert_eq!(stytch.pending(), 0, "nothing is sent again");
+    assert_eq!(claims_lost(&one).await, 1);
 }
 
 #[tokio::test]
