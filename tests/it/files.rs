@@ -94,7 +94,7 @@ fn an_encrypted_private_key_is_refused_by_its_cause_on_both_sides() {
             "--key-file",
             &text(&key),
         ]);
-        for (output, setting) in [(served, "TOTP_FACADE_TLS_CERT_FILE"), (called, "--key-file")] {
+        for (output, setting) in [(served, "TOTP_FACADE_TLS_KEY_FILE"), (called, "--key-file")] {
             let stderr = String::from_utf8(output.stderr).unwrap();
             let line = stderr.lines().find(|line| line.starts_with(&format!("error: {setting}: ")));
             assert!(line.is_some_and(|it| it.contains("is encrypted; decrypt it")), "{stderr}");
