@@ -214,6 +214,39 @@ fn no_refusal_of_the_command_line_quotes_what_may_be_a_secret() {
     }
 }
 
+#[test]
+fn files_of_tls_are_refused_for_an_address_without_it() {
+    for (flags, named) in [
+        (&["--ca-file", "/nowhere/ca.pem"][..], "--ca-file"),
+        (&["--cert-file", "/nowhere/c.pem", "--key-file", "/nowhere/k.pem"], "--cert-file"),
+    ] {
+        let output = run(&[&["healthcheck", "--addr", "127.0.0.1:9"], flags].concat());
+
+        assert_eq!(code(&output), Some(64), "{}", stderr(&output));
+        let expected = format!("error: {named}: needs an --addr that begins with https://");
+        assert!(stderr(&output).starts_with(&expected), "{}", stderr(&output));
+    }
+}
+
+#[cfg(target_os = "linux")] // has a file that is always full
+#[test]
+fn an_answer_that_cannot_be_written_is_a_failure_and_one_that_nobody_reads_is_not() {
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = program(&["token", "login"]).stdout(full()).output().unwrap();
+    assert_eq!(code(&output), Some(1));
+    let said = "error: cannot write to standard output: ";
+    assert!(stderr(&output).starts_with(said), "{}", stderr(&output));
+
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = program(&["token", "login"]).stdout(writer).output().unwrap();
+    assert_eq!(code(&output), Some(0), "{}", stderr(&output));
+
+    // Nor does it panic where nobody hears why it fails.
+    let output = program(&["token", "a b"]).stderr(full()).output().unwrap();
+    assert_eq!(code(&output), Some(64));
+}
+
 /// The variables of a subcommand's flags.
 fn variables(subcommand: &str) -> Vec<String> {
     let mut command = Cli::command();
@@ -249,7 +282,7 @@ fn an_empty_variable_counts_as_not_set_whatever_it_is_for() {
             .unwrap();
         assert_eq!(stderr(&output).lines().count(), 1, "only the seed: {}", stderr(&output));
     }
-    let output = program(&["healthcheck", "--ca-file", "/nowhere/ca.pem", "--deadline", "1ms"])
+    let output = program(&["healthcheck", "--deadline", "1ms"])
         .envs(variables("healthcheck").iter().map(|name| (name, "")))
         .env(TOKEN, "")
         .output()
@@ -487,6 +520,12 @@ fn the_url_of_redis_is_checked_and_shown_without_its_password() {
         ("rediss://:pass-word@redis/#insecure", None, "certificates unchecked"),
         ("redis://:pass-word@redis/first", None, "a database that is no number"),
         ("redis://", None, "no host"),
+        ("redis://redis?password=pass-word", None, "a parameter that the client would ignore"),
+        (
+            "redis://redis?protocol=resp3",
+            Some("redis://redis?protocol=resp3\n"),
+            "one that it takes",
+        ),
     ] {
         let output = checked().env("TOTP_FACADE_IDEMPOTENCY_URL", url).output().unwrap();
 
