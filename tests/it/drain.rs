@@ -86,7 +86,7 @@ async fn draining_tells_an_open_health_watch_and_ends_it() {
 #[tokio::test]
 async fn during_the_drain_delay_probes_say_no_and_calls_are_still_served() {
     let mut setup = Setup::new(sandbox().await);
-    setup.server.drain_delay = Duration::from_millis(400);
+    setup.server.drain_delay = Duration::from_millis(1500);
     let facade = setup.start().await;
     let (admin, mut client) = (facade.admin, facade.client().await);
     let mut health = HealthClient::new(facade.channel().await);
@@ -104,7 +104,7 @@ async fn during_the_drain_delay_probes_say_no_and_calls_are_still_served() {
     let alive = reqwest::get(format!("http://{admin}/livez")).await.unwrap();
     assert_eq!(alive.status(), 200, "a draining process must not be killed");
     timeout(PATIENCE, drained).await.unwrap().unwrap().expect("a clean drain");
-    assert!(start.elapsed() >= Duration::from_millis(400), "the delay is kept");
+    assert!(start.elapsed() >= Duration::from_millis(1500), "the delay is kept");
     client.create(create("fresh")).await.expect_err("and then it is over");
 }
 
