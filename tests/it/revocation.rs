@@ -189,7 +189,7 @@ fn an_empty_file_is_an_error_at_start() {
         ),
         (
             [&tls[..], &[("--tls-client-ca-file", text(&empty))]].concat(),
-            "TOTP_FACADE_TLS_CERT_FILE",
+            "TOTP_FACADE_TLS_CLIENT_CA_FILE",
             "holds no certificate",
         ),
         (
@@ -199,7 +199,7 @@ fn an_empty_file_is_an_error_at_start() {
         ),
         (
             vec![tls[0].clone(), ("--tls-key-file", text(&empty))],
-            "TOTP_FACADE_TLS_CERT_FILE",
+            "TOTP_FACADE_TLS_KEY_FILE",
             "holds no private key",
         ),
     ] {
