@@ -24,7 +24,7 @@ use crate::{
 const STYTCH_DOMAIN: &str = "stytch.com";
 /// `ErrorInfo.domain` of reasons of our own.
 const DOMAIN: &str = "totp-facade";
-/// The metadata that bears Stytch's identifier of the call, on success and failure.
+/// The metadata that carries Stytch's identifier of the call, on success and failure.
 pub const REQUEST_ID: &str = "stytch-request-id";
 /// The trailer that tells retrying gRPC clients when to come back, or never (-1).
 pub(super) const PUSHBACK: &str = "grpc-retry-pushback-ms";
