@@ -12,10 +12,8 @@ use crate::{
     proto::{StytchRequest, StytchResponse},
     status::{self, Facts},
     stytch::Upstream,
+    telemetry,
 };
-
-/// The target of every event.
-pub const TARGET: &str = "audit";
 
 /// The part that the call's idempotency key had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +94,7 @@ impl<'a> Entry<'a> {
     fn write(&self, end: &End<'_>) {
         let duration = Instant::now().duration_since(self.call.start);
         tracing::info!(
-            target: TARGET,
+            target: telemetry::AUDIT,
             caller = self.call.caller().name(),
             method = self.call.method(),
             organization_id = self.organization_id,

@@ -13,7 +13,7 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 use tonic::Status;
 
-use crate::{access::Caller, server::OpenCall, stytch::Sent};
+use crate::{access::Caller, connection::OpenCall, stytch::Sent};
 
 /// One call in flight. Clones are the same call; it is over when the last is dropped.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use std::{error::Error, path::Path};
 
 use reqwest::{Certificate, Client, ClientBuilder, Url, redirect::Policy};
 
-use crate::{pem, reload::Content, text_file::what_is_wrong};
+use crate::files::{Content, pem, what_is_wrong};
 
 const USER_AGENT: &str = concat!("totp-facade/", env!("CARGO_PKG_VERSION"));
 

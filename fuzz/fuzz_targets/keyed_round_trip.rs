@@ -16,10 +16,11 @@ use tonic::{Status, metadata::MetadataMap};
 use totp_facade::{
     access::Caller,
     call::InFlight,
-    idempotency::{Fingerprint, HEADER, Idempotency, Key, Origin, Settings, StoreSettings},
-    metrics::Metrics,
+    idempotency::{Fingerprint, Idempotency, Key, Origin, Settings, StoreSettings},
+    telemetry::metrics::Metrics,
     proto::{
         StytchResponse,
+        metadata::IDEMPOTENCY_KEY,
         stytch::b2b::{
             recovery_codes::v1 as codes,
             totp::v1::{self as totp, CreateRequest},
@@ -73,7 +74,7 @@ where
 {
     let Ok(answer) = decode::<Res>(body, |_| ()) else { return };
     let mut metadata = MetadataMap::new();
-    metadata.insert(HEADER, KEYS.fetch_add(1, Ordering::Relaxed).into());
+    metadata.insert(IDEMPOTENCY_KEY, KEYS.fetch_add(1, Ordering::Relaxed).into());
     let key = Key::of(&metadata).expect("well-formed").expect("there");
     let (first, fresh) = call(&key, answer.clone());
     let (again, replayed) = call(&key, Res::default());

@@ -19,10 +19,9 @@ use zeroize::Zeroizing;
 
 use super::jwks::{self, Keys};
 use crate::{
+    files::{self, Content, Reloaded, what_is_wrong},
     http_client::{HttpClient, with_causes},
-    metrics::{Metrics, Reloads},
-    reload::{Content, Reloaded},
-    text_file::{self, what_is_wrong},
+    telemetry::metrics::{Metrics, Reloads},
 };
 
 /// How often the keys are fetched.
@@ -50,7 +49,7 @@ impl Content for Token {}
 impl Token {
     /// Reads a file with nothing but a token. What is wrong with it is said in words that do not quote it.
     fn read(path: &Path) -> Result<Self, String> {
-        let text = text_file::read(path)?;
+        let text = files::read(path)?;
         let token = text.trim_ascii();
         if token.is_empty() {
             return Err(what_is_wrong(path, &"is empty"));

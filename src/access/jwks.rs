@@ -12,7 +12,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::reload::Content;
+use crate::files::Content;
 
 /// How large a JWKS may be, in bytes.
 pub(super) const LARGEST: usize = 256 * 1024;

@@ -20,18 +20,12 @@ use reqwest::Url;
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use tokio::sync::Notify;
 
-use super::{
-    Refusal,
-    fetch::Fetching,
-    from_file,
-    identity::{JWT, is_identity},
-    jwks::Unclear,
-};
+use super::{Refusal, fetch::Fetching, from_file, jwks::Unclear};
 pub use super::{fetch::check_token, jwks::Keys};
 use crate::{
-    metrics::Metrics,
-    reload::{Reloaded, complete},
-    text_file::is_blank,
+    files::{Reloaded, complete, is_blank},
+    identity::{JWT, is_identity},
+    telemetry::metrics::Metrics,
 };
 
 /// By how much clocks may differ, in seconds.

@@ -9,7 +9,6 @@
 //! A credential that is presented and not good is refused, whatever else is presented.
 
 mod fetch;
-mod identity;
 mod jwks;
 pub mod jwt;
 mod policy;
@@ -27,12 +26,10 @@ use http::{HeaderMap, header::AUTHORIZATION};
 use ipnet::IpNet;
 
 use crate::{
-    metrics::Metrics,
-    reload::Reloaded,
-    server::{Peer, tls::Tls},
-    text_file::{self, what_is_wrong},
+    connection::Peer,
+    files::{self, Reloaded, what_is_wrong},
+    telemetry::metrics::Metrics,
 };
-pub(crate) use identity::{is_identity, is_spiffe_id};
 pub use policy::{Caller, Policy};
 use proxies::Proxies;
 pub use proxies::network;
@@ -80,7 +77,6 @@ pub enum Refusal {
 #[derive(Clone, Debug)]
 pub struct Access {
     authenticates: bool,
-    certificates: Option<Reloaded<Tls>>,
     tokens: Option<Reloaded<Tokens>>,
     jwt: Option<Arc<jwt::Verifier>>,
     proxies: Proxies,
@@ -94,7 +90,6 @@ impl Access {
         let anonymous = Arc::new(Caller::unbounded("anonymous"));
         Self {
             authenticates: false,
-            certificates: None,
             tokens: None,
             jwt: None,
             proxies: Proxies::default(),
@@ -103,17 +98,12 @@ impl Access {
         }
     }
 
-    /// As `settings` say; files are read now, and again when they change. `tls` has the authorities of client
-    /// certificates. Needs a runtime.
+    /// As `settings` say; files are read now, and again when they change. Needs a runtime.
     ///
     /// # Errors
     ///
     /// What is wrong with a setting or a file.
-    pub fn new(
-        settings: &Settings,
-        tls: Option<&Reloaded<Tls>>,
-        metrics: &Metrics,
-    ) -> Result<Self, String> {
+    pub fn new(settings: &Settings, metrics: &Metrics) -> Result<Self, String> {
         let tokens = settings.tokens.clone().map(|path| {
             let paths = vec![path.clone()];
             Reloaded::from_files(metrics, "tokens", paths, move || Tokens::load(&path))
@@ -127,7 +117,6 @@ impl Access {
             authenticates: settings.authenticates(),
             jwt: jwt.transpose()?.map(Arc::new),
             proxies: Proxies::new(&settings.proxies)?,
-            certificates: tls.filter(|_| settings.certificates).cloned(),
             tokens: tokens.transpose()?,
             policy: policy.transpose()?,
             ..Self::open()
@@ -187,10 +176,8 @@ impl Access {
 
     /// The names in the certificate of the connection.
     fn certified(&self, peer: &Peer) -> Result<Option<Arc<[String]>>, Refusal> {
-        let (Some(tls), Some(certificate)) = (&self.certificates, &peer.certificate) else {
-            return Ok(None);
-        };
-        match certificate.is_trusted(&tls.get()) {
+        let Some(certificate) = &peer.certificate else { return Ok(None) };
+        match certificate.is_trusted() {
             true => Ok(Some(Arc::clone(certificate.names()))),
             false => Err(Refusal::Unknown("the client certificate is no longer trusted")),
         }
@@ -209,7 +196,7 @@ impl Access {
 
 /// What `parse` makes of a file, or what is wrong with it.
 fn from_file<T>(path: &Path, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, String> {
-    parse(&text_file::read(path)?).map_err(|error| what_is_wrong(path, &error))
+    parse(&files::read(path)?).map_err(|error| what_is_wrong(path, &error))
 }
 
 /// The bearer token of a call.

@@ -15,10 +15,11 @@ use governor::{
 };
 use serde::Deserialize;
 
-use super::{REFLECTION, from_file, is_identity};
+use super::{REFLECTION, from_file};
 use crate::{
+    files::{Content, complete},
+    identity::is_identity,
     proto,
-    reload::{Content, complete},
 };
 
 /// A file of callers, checked.

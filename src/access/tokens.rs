@@ -12,8 +12,11 @@ use aws_lc_rs::{
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER_PERMISSIVE};
 use zeroize::Zeroizing;
 
-use super::{from_file, is_identity};
-use crate::reload::{Content, complete};
+use super::from_file;
+use crate::{
+    files::{Content, complete},
+    identity::is_identity,
+};
 
 /// The tokens of a file.
 #[derive(Debug)]

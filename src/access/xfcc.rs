@@ -6,7 +6,7 @@
 
 use http::HeaderMap;
 
-use super::{is_identity, is_spiffe_id};
+use crate::identity::{is_identity, is_spiffe_id};
 
 /// The header, as Envoy and Istio spell it.
 pub(super) const HEADER: &str = "x-forwarded-client-cert";

@@ -25,9 +25,10 @@ use zeroize::Zeroizing;
 
 use super::{Failure, print, qr, request::RequestArgs, runtime, say, usage, with_causes};
 use crate::{
-    config, idempotency, pem,
+    config,
+    files::{self, pem},
     proto::{
-        Described,
+        Described, metadata,
         stytch::b2b::{
             recovery_codes::v1::{
                 GetRequest, RecoverRequest, RotateRequest,
@@ -39,7 +40,7 @@ use crate::{
             },
         },
     },
-    status, text_file,
+    status,
 };
 
 /// The variable that holds the bearer token to call with.
@@ -170,10 +171,10 @@ impl<Req: Described + DeserializeOwned> CallArgs<Req> {
         let mut request = Request::new(self.request.read()?);
         if let Some(key) = self.idempotency_key {
             let key = key.parse().map_err(|error| usage("--idempotency-key", &error))?;
-            request.metadata_mut().insert(idempotency::HEADER, key);
+            request.metadata_mut().insert(metadata::IDEMPOTENCY_KEY, key);
         }
         let response = connection.call(request, rpc)?;
-        if response.metadata().contains_key(idempotency::REPLAYED) {
+        if response.metadata().contains_key(metadata::IDEMPOTENT_REPLAYED) {
             note("this is the answer to an earlier call with the same idempotency key");
         }
         Ok(response.into_inner())
@@ -311,9 +312,8 @@ impl ConnectionArgs {
                 None => Ok(endpoint),
             };
         }
-        let read = |setting, path: &PathBuf| {
-            text_file::read_bytes(path).map_err(|what| usage(setting, &what))
-        };
+        let read =
+            |setting, path: &PathBuf| files::read_bytes(path).map_err(|what| usage(setting, &what));
         let mut tls = match &self.ca_file {
             None => ClientTlsConfig::new().with_enabled_roots(),
             Some(path) => ClientTlsConfig::new()
@@ -388,7 +388,7 @@ fn describe(status: &Status) -> String {
         lines.push(format!("field {}: {}", violation.field, violation.description));
     }
     if let Some(request) = details.request_info() {
-        lines.push(format!("{}: {}", status::REQUEST_ID, request.request_id));
+        lines.push(format!("{}: {}", metadata::STYTCH_REQUEST_ID, request.request_id));
     }
     for link in details.help().iter().flat_map(|it| &it.links) {
         lines.push(format!("help: {}", link.url));
@@ -397,8 +397,8 @@ fn describe(status: &Status) -> String {
         let delay = Duration::from_millis(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
         lines.push(format!("retry after: {}", humantime::format_duration(delay)));
     }
-    if status.metadata().contains_key(idempotency::REPLAYED) {
-        lines.push(format!("{}: true", idempotency::REPLAYED));
+    if status.metadata().contains_key(metadata::IDEMPOTENT_REPLAYED) {
+        lines.push(format!("{}: true", metadata::IDEMPOTENT_REPLAYED));
     }
     lines.join("\n  ")
 }

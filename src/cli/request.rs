@@ -13,8 +13,8 @@ use zeroize::Zeroizing;
 
 use super::{Failure, usage};
 use crate::{
+    files::{self, what_is_wrong},
     proto::{Described, Field, Kind, json::FromObject},
-    text_file::{self, what_is_wrong},
 };
 
 const JSON: &str = "json";
@@ -128,7 +128,7 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
         let read = stdin().read_to_string(&mut text);
         read.map(|_| text).map_err(|error| what_is_wrong(path, &error))
     } else {
-        text_file::read(path)
+        files::read(path)
     };
     let text = text.map_err(|what| usage("--json", &what))?;
     let mut unknown = Vec::new();

@@ -11,18 +11,15 @@ use tokio::{
 
 use super::{Failure, print, runtime};
 use crate::{
-    access::Access,
     config::{
         self, Config, Problem, Secrets, ServerArgs, ServerConfig, TimeoutArgs, Timeouts,
         UpstreamArgs,
     },
-    idempotency::Idempotency,
-    metrics::Metrics,
-    reload::Reloaded,
+    facade,
     sandbox::{Sandbox, Seed},
-    server::{self, Door, Listeners},
-    service::{Handler, Services},
-    stytch::{self, Client},
+    server::Listeners,
+    stytch,
+    telemetry::metrics::Metrics,
 };
 
 const SANDBOX_ADDR: &str = "TOTP_FACADE_SANDBOX_ADDR";
@@ -164,36 +161,20 @@ async fn facade(
     serving: impl FnOnce(),
     stop: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
-    let metrics = Metrics::default();
-    let client = Client::new(stytch, &metrics).map_err(|error| Failure::run(&error))?;
-    let idempotency = Idempotency::new(&config.idempotency, &client, &metrics)
-        .map_err(|error| Failure::run(&error))?;
-    let probe = idempotency.clone();
-    tokio::spawn(async move { probe.probe().await });
-    let services = Services::new(Handler::new(client, idempotency));
-    let door = door(config, &metrics).map_err(Failure::Run)?;
+    let settings = facade::Settings {
+        stytch: stytch.clone(),
+        idempotency: config.idempotency.clone(),
+        tls: config.tls.clone(),
+        access: config.access.clone(),
+        server: config.settings.clone(),
+    };
+    let server = facade::build(&settings, Metrics::default());
     let stop = async {
         serving();
         stop.await;
     };
-    server::run(listeners, &config.settings, door, services, metrics, stop)
-        .await
-        .map_err(|error| Failure::run(&error))
-}
-
-fn door(config: &ServerConfig, metrics: &Metrics) -> Result<Door, String> {
-    let tls = config.tls.clone().map(|files| {
-        let (paths, ends) = (files.paths(), metrics.certificate_ends.clone());
-        let load = move || {
-            let tls = files.load()?;
-            ends.set(tls.ends_at());
-            Ok(tls)
-        };
-        Reloaded::from_files(metrics, "tls", paths, load)
-    });
-    let tls = tls.transpose()?;
-    let access = Access::new(&config.access, tls.as_ref(), metrics)?;
-    Ok(Door { tls, access })
+    let server = server.map_err(|error| Failure::run(&error))?;
+    server.run(listeners, stop).await.map_err(|error| Failure::run(&error))
 }
 
 fn warn_of_open_doors(config: &ServerConfig) {

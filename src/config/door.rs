@@ -12,9 +12,9 @@ use reqwest::Url;
 use super::{Check, ServerConfig};
 use crate::{
     access::{self, Policy, Tokens, jwt},
+    connection::tls,
+    files::pem,
     http_client::is_confidential,
-    pem,
-    server::tls,
 };
 
 /// Who may come in, unchecked.

@@ -13,11 +13,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
     access,
+    connection::tls,
+    files::pem,
     http_client::is_confidential,
     idempotency::{self, RedisSettings, StoreSettings},
-    pem,
-    server::{self, tls},
-    stytch,
+    server, stytch,
 };
 pub use door::DoorArgs;
 

@@ -6,7 +6,7 @@ use data_encoding::BASE64;
 use redis::TlsCertificates;
 use rustls::{RootCertStore, pki_types::CertificateDer};
 
-use crate::{pem, reload::Content, text_file::what_is_wrong};
+use crate::files::{Content, pem, what_is_wrong};
 
 /// What a file of authorities says, with the system's, as the client of Redis takes them.
 pub(super) struct Authorities {

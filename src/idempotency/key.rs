@@ -3,8 +3,8 @@
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use tonic::metadata::MetadataMap;
 
-/// The metadata by which a caller gives a key.
-pub const HEADER: &str = "idempotency-key";
+use crate::proto::metadata::IDEMPOTENCY_KEY;
+
 /// The longest key, in characters.
 const MAX_KEY: usize = 255;
 
@@ -19,7 +19,7 @@ impl Key {
     ///
     /// When it is malformed: what is wrong with it.
     pub fn of(metadata: &MetadataMap) -> Result<Option<Self>, &'static str> {
-        let mut values = metadata.get_all(HEADER).iter();
+        let mut values = metadata.get_all(IDEMPOTENCY_KEY).iter();
         let Some(value) = values.next() else { return Ok(None) };
         if values.next().is_some() {
             return Err("must be given once");

@@ -29,7 +29,7 @@ use redis::{
 use tokio::time::timeout;
 
 use super::{address::Address, authorities::Authorities};
-use crate::reload::Reloaded;
+use crate::files::Reloaded;
 
 /// How long Redis may take for one command, connecting included.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use moka::{notification::RemovalCause, policy::EvictionPolicy, sync::Cache};
 
 use super::key::Identity;
-use crate::metrics::Metrics;
+use crate::telemetry::metrics::Metrics;
 
 /// What a record weighs at least, so that a bound on bytes is one on records too.
 const LEAST: usize = 1024;

@@ -28,21 +28,18 @@ use tonic::Status;
 
 use crate::{
     call::Call,
-    metrics::Metrics,
-    reload::Reloaded,
+    files::Reloaded,
     status,
     stytch::{self, Credentials},
+    telemetry::metrics::Metrics,
 };
 pub use address::{check_url, is_tls, without_credentials};
 use key::Identity;
-pub use key::{Fingerprint, HEADER, Key};
+pub use key::{Fingerprint, Key};
 use memory::Memory;
 use record::{Outcome, Record, Unusable};
 use redis::{Claim, Redis, Token};
 use seal::Sealer;
-
-/// The response metadata of what was told before.
-pub const REPLAYED: &str = "idempotent-replayed";
 
 /// How often a replica looks whether the holder of a record has ended: first, and at the longest.
 const FIRST_LOOK: Duration = Duration::from_millis(5);

@@ -24,7 +24,7 @@ use super::{
     link::{Link, Source, is_worth_another_try},
     replicas::Replicas,
 };
-use crate::{metrics::Metrics, reload::Reloaded};
+use crate::{files::Reloaded, telemetry::metrics::Metrics};
 
 /// How long after the upstream timeout a call has been recorded, if its replica lives.
 const MARGIN: Duration = Duration::from_secs(2);

@@ -4,6 +4,7 @@
 //! Trap: `Debug` of these messages hides secrets, `serde` does not. Print them with `{:?}` only.
 
 pub mod json;
+pub mod metadata;
 mod shape;
 
 use std::{collections::HashSet, fmt, sync::LazyLock};

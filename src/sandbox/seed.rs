@@ -5,7 +5,7 @@ use std::{fmt, path::Path};
 use serde::Deserialize;
 
 use super::{Object, fault::Fault, totp};
-use crate::text_file;
+use crate::files;
 
 const EMBEDDED: &str = include_str!("seed.json");
 
@@ -76,7 +76,7 @@ impl Seed {
     /// When it cannot be read, is no JSON of the right form, or contradicts itself.
     pub fn read(path: &Path) -> Result<Self, SeedError> {
         let fail = |error: &dyn fmt::Display| SeedError(format!("{}: {error}", path.display()));
-        let text = text_file::read(path).map_err(SeedError)?;
+        let text = files::read(path).map_err(SeedError)?;
         Self::parse(&text).map_err(|error| fail(&error))
     }
 

@@ -13,8 +13,10 @@ use hyper_util::{
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{connection, listener::Accepting};
-use crate::metrics::{self, Metrics};
+use crate::{
+    connection::{self, Accepting},
+    telemetry::metrics::{self, Metrics},
+};
 
 /// Room for the probes of a node and a few scrapers. For more, the oldest connections are evicted.
 const MAX_CONNECTIONS: usize = 64;

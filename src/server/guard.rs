@@ -13,12 +13,14 @@ use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status, body::Body, service::Routes};
 use tower::ServiceExt as _;
 
-use super::{arrival, deadline, listener::Peer, protocol, slots::Activity, streams};
+use super::{arrival, deadline, protocol, streams};
 use crate::{
     access::{Access, Caller, REFLECTION},
     call::InFlight,
+    connection::{Activity, Peer},
     proto,
     status::{self, Repetition, Violation},
+    telemetry::calls::Record,
 };
 
 /// What all connections share.
@@ -231,32 +233,4 @@ fn complete(response: Response<Body>) -> Response<Body> {
 /// unary calls that is `OK`.
 fn code_of(response: &Response<Body>) -> Code {
     Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code())
-}
-
-/// Writes one line when a call ends, also when its caller goes away first.
-struct Record {
-    method: &'static str,
-    start: Instant,
-    code: Code,
-}
-
-impl Record {
-    fn start(method: &'static str) -> Self {
-        Self { method, start: Instant::now(), code: Code::Cancelled }
-    }
-
-    fn end(&mut self, code: Code) {
-        self.code = code;
-    }
-}
-
-impl Drop for Record {
-    fn drop(&mut self) {
-        tracing::debug!(
-            method = self.method,
-            code = ?self.code,
-            elapsed = ?self.start.elapsed(),
-            "call ended"
-        );
-    }
 }

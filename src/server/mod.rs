@@ -3,21 +3,16 @@
 //! Each connection is served by hyper's own builder rather than by tonic's server, which hides it: eviction, maximum
 //! age and drain all end a connection in the same graceful way (`connection.rs`).
 //!
-//! [`run`] takes its sockets and its stop signal from the caller, so that the binary and every test
+//! [`Server::run`] takes its sockets and its stop signal from the caller, so that the binary and every test
 //! run the same code. It knows nothing of TOTP.
 
 mod admin;
 mod arrival;
-mod connection;
 mod deadline;
 mod guard;
 mod health;
-mod listener;
 mod protocol;
-mod resets;
-mod slots;
 mod streams;
-pub mod tls;
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,17 +28,13 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     access::Access,
     call::InFlight,
-    metrics::Metrics,
+    connection::{self, Accepting, Counted, MAX_UNSEEN_RESETS, tls::Tls},
+    files::Reloaded,
     proto,
-    reload::Reloaded,
     service::{MAX_REQUEST, Services},
+    telemetry::metrics::Metrics,
 };
 use guard::{Guard, Shared};
-use listener::Accepting;
-pub use listener::Peer;
-use resets::Counted;
-pub use slots::OpenCall;
-use tls::Tls;
 
 /// Limits and times of a server.
 #[derive(Clone, Debug)]
@@ -62,20 +53,19 @@ pub struct Settings {
     pub drain_timeout: Duration,
 }
 
-/// Who may come in, and how.
-#[derive(Clone, Debug)]
-pub struct Door {
-    /// TLS, unless the port is plain.
+/// A server that is ready to run.
+#[derive(Debug)]
+pub struct Server {
+    /// Limits and times.
+    pub settings: Settings,
+    /// TLS, unless the gRPC port is plain.
     pub tls: Option<Reloaded<Tls>>,
-    /// Which callers are served.
+    /// Who may call what.
     pub access: Access,
-}
-
-impl Door {
-    /// Plain, and open to all.
-    pub fn open() -> Self {
-        Self { tls: None, access: Access::open() }
-    }
+    /// What is served beside health and reflection.
+    pub services: Services,
+    /// What the admin port shows.
+    pub metrics: Metrics,
 }
 
 /// The sockets of a server.
@@ -101,66 +91,67 @@ pub enum Error {
     },
 }
 
-/// Serves until `stop`, which is first polled when calls are answered, then drains: says `NOT_SERVING`, waits for that to be noticed, sends GOAWAY,
-/// and lets open calls finish, those included whose caller has gone.
-///
-/// # Errors
-///
-/// When reflection cannot be served, or when the drain runs out of time.
-pub async fn run(
-    listeners: Listeners,
-    settings: &Settings,
-    door: Door,
-    services: Services,
-    metrics: Metrics,
-    stop: impl Future<Output = ()>,
-) -> Result<(), Error> {
-    let in_flight = InFlight::new(settings.max_in_flight);
-    let (serving, is_serving) = watch::channel(true);
-    let Services { routes, names } = services;
-    let mut routes = routes.add_service(health::service(names, is_serving.clone()));
-    if settings.reflection {
-        let (v1, v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
-        routes = routes
-            .add_service(v1.max_decoding_message_size(MAX_REQUEST))
-            .add_service(v1alpha.max_decoding_message_size(MAX_REQUEST));
-    }
-    let Door { tls, access } = door;
-    let routes = routes.prepare();
-    let shared = Arc::new(Shared { routes, access, in_flight: in_flight.clone() });
-
-    let closing = CancellationToken::new();
-    let over = CancellationToken::new();
-    let _over = over.clone().drop_guard();
-    admin::start(listeners.admin, is_serving, metrics, over);
-    let accepting = Accepting { limit: settings.max_connections, tls, closing: closing.clone() };
-    let http = transport(in_flight.share());
-    let max_age = Some(settings.max_connection_age).filter(|age| !age.is_zero());
-    let connections = accepting.start(listeners.grpc, move |stream, peer, activity| {
-        let is_proxy = shared.access.is_proxy(&peer);
-        let stream = Counted::new(stream, Arc::clone(&activity), is_proxy);
-        let guard = Guard::new(Arc::clone(&shared), peer, Arc::clone(&activity), is_proxy);
-        let connection = Box::pin(http.serve_connection(TokioIo::new(stream), guard));
-        async move { connection::serve(connection, &activity, max_age).await }
-    });
-
-    stop.await;
-    tracing::info!(in_flight = in_flight.count(), "draining");
-    serving.send_replace(false);
-    sleep(settings.drain_delay).await;
-    closing.cancel();
-    connections.close();
-    let drained = async {
-        connections.wait().await;
-        in_flight.idle().await;
-    };
-    match (timeout(settings.drain_timeout, drained).await, in_flight.count()) {
-        (Ok(()), _) => Ok(()),
-        (Err(_), 0) => {
-            tracing::warn!("some idle connections would not close");
-            Ok(())
+impl Server {
+    /// Serves until `stop`, which is first polled when calls are answered, then drains: says
+    /// `NOT_SERVING`, waits for load balancers to notice, sends GOAWAY, and lets open calls finish,
+    /// those included whose caller has gone.
+    ///
+    /// # Errors
+    ///
+    /// When reflection cannot be served, or when the drain runs out of time.
+    pub async fn run(
+        self,
+        listeners: Listeners,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), Error> {
+        let Self { settings, tls, access, services, metrics } = self;
+        let in_flight = InFlight::new(settings.max_in_flight);
+        let (serving, is_serving) = watch::channel(true);
+        let Services { routes, names } = services;
+        let mut routes = routes.add_service(health::service(names, is_serving.clone()));
+        if settings.reflection {
+            let (v1, v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
+            routes = routes
+                .add_service(v1.max_decoding_message_size(MAX_REQUEST))
+                .add_service(v1alpha.max_decoding_message_size(MAX_REQUEST));
         }
-        (Err(_), in_flight) => Err(Error::DrainTimeout { in_flight }),
+        let routes = routes.prepare();
+        let shared = Arc::new(Shared { routes, access, in_flight: in_flight.clone() });
+
+        let closing = CancellationToken::new();
+        let over = CancellationToken::new();
+        let _over = over.clone().drop_guard();
+        admin::start(listeners.admin, is_serving, metrics, over);
+        let accepting =
+            Accepting { limit: settings.max_connections, tls, closing: closing.clone() };
+        let http = transport(in_flight.share());
+        let max_age = Some(settings.max_connection_age).filter(|age| !age.is_zero());
+        let connections = accepting.start(listeners.grpc, move |stream, peer, activity| {
+            let is_proxy = shared.access.is_proxy(&peer);
+            let stream = Counted::new(stream, Arc::clone(&activity), is_proxy);
+            let guard = Guard::new(Arc::clone(&shared), peer, Arc::clone(&activity), is_proxy);
+            let connection = Box::pin(http.serve_connection(TokioIo::new(stream), guard));
+            async move { connection::serve(connection, &activity, max_age).await }
+        });
+
+        stop.await;
+        tracing::info!(in_flight = in_flight.count(), "draining");
+        serving.send_replace(false);
+        sleep(settings.drain_delay).await;
+        closing.cancel();
+        connections.close();
+        let drained = async {
+            connections.wait().await;
+            in_flight.idle().await;
+        };
+        match (timeout(settings.drain_timeout, drained).await, in_flight.count()) {
+            (Ok(()), _) => Ok(()),
+            (Err(_), 0) => {
+                tracing::warn!("some idle connections would not close");
+                Ok(())
+            }
+            (Err(_), in_flight) => Err(Error::DrainTimeout { in_flight }),
+        }
     }
 }
 
@@ -178,7 +169,7 @@ fn transport(streams: usize) -> http2::Builder<TokioExecutor> {
         // More than is taken, so that what is too large can be refused with a status.
         .max_header_list_size(u32::try_from(4 * protocol::MAX_METADATA).unwrap_or(u32::MAX))
         // Resets are counted in resets.rs, which lets no more of them through at a time than this.
-        .max_pending_accept_reset_streams(resets::MAX_UNSEEN)
+        .max_pending_accept_reset_streams(MAX_UNSEEN_RESETS)
         .max_local_error_reset_streams(None);
     http
 }

@@ -10,8 +10,7 @@ use http_body::{Body as HttpBody, Frame};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Status, body::Body};
 
-use super::slots::Watch;
-use crate::status;
+use crate::{connection::Watch, status};
 
 /// `body`, ended with `UNAVAILABLE` once `closing` is cancelled, so that a watcher goes elsewhere. It counts as
 /// `watch` as long as it lasts.

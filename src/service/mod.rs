@@ -18,9 +18,10 @@ use crate::{
     access::Refusal,
     audit,
     call::{Call, ToItsEnd},
-    idempotency::{self, Fingerprint, Idempotency, Key, Origin},
+    idempotency::{Fingerprint, Idempotency, Key, Origin},
     proto::{
         StytchRequest, StytchResponse,
+        metadata::{IDEMPOTENT_REPLAYED, STYTCH_REQUEST_ID},
         stytch::b2b::{
             recovery_codes::v1::recovery_codes_service_server::RecoveryCodesServiceServer,
             totp::v1::totp_service_server::TotpServiceServer,
@@ -197,7 +198,7 @@ fn respond<Res: StytchResponse>(
 ) -> Result<Response<Res>, Status> {
     let replayed = |metadata: &mut MetadataMap| {
         if origin == Origin::Replayed {
-            metadata.insert(idempotency::REPLAYED, MetadataValue::from_static("true"));
+            metadata.insert(IDEMPOTENT_REPLAYED, MetadataValue::from_static("true"));
         }
     };
     match result {
@@ -205,7 +206,7 @@ fn respond<Res: StytchResponse>(
             let request_id = status::request_id(answer.request_id());
             let mut response = Response::new(answer);
             if let Some(request_id) = request_id {
-                response.metadata_mut().insert(status::REQUEST_ID, request_id);
+                response.metadata_mut().insert(STYTCH_REQUEST_ID, request_id);
             }
             replayed(response.metadata_mut());
             Ok(response)

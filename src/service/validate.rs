@@ -9,8 +9,8 @@ use prost_types::{Struct, Value, value::Kind};
 use tonic::{Status, metadata::MetadataMap};
 
 use crate::{
-    idempotency::{self, Key},
-    proto::StytchRequest,
+    idempotency::Key,
+    proto::{StytchRequest, metadata::IDEMPOTENCY_KEY},
     status::{self, MAX_VIOLATIONS, Violation},
     stytch::Endpoint,
 };
@@ -54,7 +54,7 @@ impl Violations {
     /// The idempotency key of the call, if it has one that is well-formed.
     pub(super) fn key(&mut self, metadata: &MetadataMap) -> Option<Key> {
         Key::of(metadata).unwrap_or_else(|what| {
-            self.add(idempotency::HEADER, what);
+            self.add(IDEMPOTENCY_KEY, what);
             None
         })
     }

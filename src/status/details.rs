@@ -16,7 +16,11 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _, pb};
 
 use super::{About, Case, Detail, Pushback, Row, rule};
 use crate::{
-    proto::{StytchRequest, json::object},
+    proto::{
+        StytchRequest,
+        json::object,
+        metadata::{RETRY_PUSHBACK, STYTCH_REQUEST_ID},
+    },
     stytch::{Error, Upstream},
 };
 
@@ -24,10 +28,6 @@ use crate::{
 const STYTCH_DOMAIN: &str = "stytch.com";
 /// `ErrorInfo.domain` of reasons of our own.
 const DOMAIN: &str = "totp-facade";
-/// The metadata that carries Stytch's identifier of the call, on success and failure.
-pub const REQUEST_ID: &str = "stytch-request-id";
-/// The trailer that tells retrying gRPC clients when to come back, or never (-1).
-pub(super) const PUSHBACK: &str = "grpc-retry-pushback-ms";
 /// The reason when Stytch's error type has nothing that could be one.
 const UNNAMED: &str = "UNNAMED_ERROR";
 /// The most that the trailers of one answer may weigh, in bytes as HTTP/2 counts them.
@@ -232,14 +232,14 @@ impl Draft {
     fn status(&self) -> Status {
         let mut metadata = MetadataMap::new();
         if let Some(id) = self.request_id.as_deref().and_then(request_id) {
-            metadata.insert(REQUEST_ID, id);
+            metadata.insert(STYTCH_REQUEST_ID, id);
         }
         let mut details = self.details.clone();
         if let Some(wait) = self.wait {
             details.set_retry_info(Some(wait));
-            metadata.insert(PUSHBACK, millis(wait));
+            metadata.insert(RETRY_PUSHBACK, millis(wait));
         } else if self.row.pushback == Pushback::Never {
-            metadata.insert(PUSHBACK, MetadataValue::from_static("-1"));
+            metadata.insert(RETRY_PUSHBACK, MetadataValue::from_static("-1"));
         }
         if let Some(url) = &self.help {
             details.add_help_link("Stytch's documentation of this error", url);

@@ -17,12 +17,11 @@ use tonic::{Code, Status};
 
 use crate::{
     access::Refusal,
-    idempotency,
-    proto::StytchRequest,
+    proto::{StytchRequest, metadata},
     stytch::{ApiError, Effect, Error, OPEN_FOR, Unreadable, Upstream},
 };
-use details::{Draft, PUSHBACK};
-pub use details::{Facts, MAX_TRAILERS, MAX_VIOLATIONS, REQUEST_ID, request_id};
+use details::Draft;
+pub use details::{Facts, MAX_TRAILERS, MAX_VIOLATIONS, request_id};
 pub use page::{page, retries_page};
 pub use repetition::Repetition;
 pub use tonic_types::FieldViolation as Violation;
@@ -346,7 +345,7 @@ impl Row {
 /// conflict), or that this service is to blame for, says nothing of the next try.
 pub fn is_remembered(status: &Status) -> bool {
     let facts = Facts::of(status);
-    let never = status.metadata().get(PUSHBACK).is_some_and(|value| value == "-1");
+    let never = status.metadata().get(metadata::RETRY_PUSHBACK).is_some_and(|value| value == "-1");
     facts.upstream.is_none_or(|upstream| remembered(upstream, status.code(), never))
 }
 
@@ -479,7 +478,10 @@ pub fn invalid_and_more(violations: Vec<Violation>, more: usize) -> Status {
 /// The status of a call whose idempotency key was used for another request.
 pub fn key_reused() -> Status {
     let mut draft = Draft::new(Case::KeyReused);
-    draft.violations(vec![Violation::new(idempotency::HEADER, "was used for another request")], 0);
+    draft.violations(
+        vec![Violation::new(metadata::IDEMPOTENCY_KEY, "was used for another request")],
+        0,
+    );
     draft.finish()
 }
 
@@ -694,7 +696,7 @@ mod tests {
     fn weight(status: Status) -> usize {
         let mut response = status.into_http::<()>();
         let headers = response.headers_mut();
-        headers.insert(idempotency::REPLAYED, http::HeaderValue::from_static("true"));
+        headers.insert(metadata::IDEMPOTENT_REPLAYED, http::HeaderValue::from_static("true"));
         let date = http::HeaderValue::from_static("Wed, 25 Nov 2026 18:50:11 GMT");
         headers.insert(http::header::DATE, date);
         headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()

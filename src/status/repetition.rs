@@ -8,11 +8,10 @@ use prost::Message as _;
 use tonic::{Status, body::Body};
 use tonic_types::pb;
 
-use crate::{idempotency, stytch::Upstream};
-
-/// The metadata by which gRPC's libraries say how many attempts there have been; those that certainly never left are
-/// not counted.
-const PREVIOUS_ATTEMPTS: &str = "grpc-previous-rpc-attempts";
+use crate::{
+    proto::metadata::{IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, PREVIOUS_ATTEMPTS},
+    stytch::Upstream,
+};
 
 const ERROR_INFO: &str = "type.googleapis.com/google.rpc.ErrorInfo";
 
@@ -33,7 +32,7 @@ pub struct Repetition {
 impl Repetition {
     /// Whether a call with these headers is one.
     pub fn of(headers: &HeaderMap) -> Option<Self> {
-        let has_key = headers.contains_key(idempotency::HEADER);
+        let has_key = headers.contains_key(IDEMPOTENCY_KEY);
         Self::without_key(headers).map(|_| Self { has_key })
     }
 
@@ -83,6 +82,6 @@ impl Repetition {
         self.has_key
             && (upstream == Some(Upstream::Rejected.as_str())
                 || AFTER_THE_CLAIM.contains(&error.reason.as_str())
-                || status.metadata().contains_key(idempotency::REPLAYED))
+                || status.metadata().contains_key(IDEMPOTENT_REPLAYED))
     }
 }

@@ -13,7 +13,7 @@ use super::{
     circuit::{Circuit, Failed, Leave, OPEN_FOR_MS},
     error::was_not_processed,
 };
-use crate::metrics::Metrics;
+use crate::telemetry::metrics::Metrics;
 
 /// How long it refuses before the next probe.
 pub const OPEN_FOR: Duration = Duration::from_millis(OPEN_FOR_MS);

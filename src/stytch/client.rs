@@ -25,10 +25,10 @@ use super::{
     sent::{Attempt, GivenUp},
 };
 use crate::{
+    files::Reloaded,
     http_client::HttpClient,
-    metrics::Metrics,
     proto::{StytchRequest, StytchResponse},
-    reload::Reloaded,
+    telemetry::metrics::Metrics,
 };
 
 /// The longest answer that is read. The largest ones known are a few tens of KiB.

@@ -6,7 +6,7 @@ use http::HeaderValue;
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
-use crate::{reload::Content, text_file};
+use crate::files::{self, Content};
 
 /// A user name and a password.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ fn within_base64(plain: &str, before: usize) -> Zeroizing<String> {
 ///
 /// What is wrong with it, in words that do not quote it.
 pub fn read_secret(path: &Path) -> Result<SecretString, String> {
-    check_secret(text_file::read(path)?.trim_end_matches(['\r', '\n']).into())
+    check_secret(files::read(path)?.trim_end_matches(['\r', '\n']).into())
 }
 
 /// A secret that can be sent.

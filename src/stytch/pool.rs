@@ -11,10 +11,10 @@ use std::{
 
 use super::client::{Settings, SetupError};
 use crate::{
+    files::{Content, Reloaded},
     http_client::HttpClient,
     jitter::jittered,
-    metrics::Metrics,
-    reload::{Content, Reloaded},
+    telemetry::metrics::Metrics,
 };
 use http::{
     HeaderMap, HeaderValue,

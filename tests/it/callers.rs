@@ -21,16 +21,15 @@ use tonic_reflection::pb::v1::{
 use tonic_types::StatusExt as _;
 use totp_facade::{
     access::{self, Access, jwt, token_line},
-    metrics::Metrics,
-    server::{self, Door},
+    connection::Peer,
+    telemetry::metrics::Metrics,
 };
 
 use crate::support::{
     Closed, Facade, PATIENCE, Setup,
     credentials::{AUDIENCE, Authority, ISSUER, Issuing, jwks},
     door::{DoorFiles, LOGIN, POLICY, becomes, create, is},
-    info,
-    peer::{self, Peer},
+    info, peer,
     process::{Server, serve},
     pushback,
     rpc::Rpc,
@@ -363,14 +362,12 @@ pub async fn taking_jwts_by(folder: &DoorFiles, jwt: jwt::Settings) -> Facade {
         "[[caller]]\nname = 'login'\nmethods = ['TotpService/*']\n\
          identities = ['jwt:system:serviceaccount:web:login']",
     );
-    let settings = access::Settings {
+    let mut setup = Setup::new(sandbox().await);
+    setup.access = access::Settings {
         jwt: Some(jwt),
         policy: Some(folder.path("callers.toml")),
         ..Default::default()
     };
-    let mut setup = Setup::new(sandbox().await);
-    let access = Access::new(&settings, None, &setup.metrics).unwrap();
-    setup.door = Door { tls: None, access };
     setup.start().await
 }
 
@@ -448,7 +445,7 @@ async fn the_keys_of_jwts_may_be_behind_a_url() {
     is(create(&channel, None).await, Code::Unauthenticated, "without a JWT that is no matter");
 
     let answer = peer::json(200, &jwks(&[&key]));
-    let peer = Peer::on(closed.open(), move |mut connection| {
+    let peer = peer::Peer::on(closed.open(), move |mut connection| {
         let answer = answer.clone();
         async move {
             while connection.request().await {
@@ -498,15 +495,13 @@ async fn what_a_proxy_says_of_a_certificate_is_believed_of_listed_proxies_only()
         (&["::/0"], named(&[&good]), None, Code::Unauthenticated, "any IPv6 address, and no other"),
         (&["::ffff:10.0.0.0/104"], named(&[&good]), None, Code::Unauthenticated, "another one"),
     ] {
-        let settings = access::Settings {
+        let mut setup = Setup::new(sandbox().await);
+        setup.access = access::Settings {
             tokens: Some(folder.path("tokens")),
             policy: Some(folder.path("callers.toml")),
             proxies: proxies.iter().map(|it| access::network(it).unwrap()).collect(),
             ..Default::default()
         };
-        let mut setup = Setup::new(sandbox().await);
-        setup.door =
-            Door { tls: None, access: Access::new(&settings, None, &setup.metrics).unwrap() };
         let facade = setup.start().await;
         let mut request = Request::new((Rpc::CREATE.request)("fresh"));
         for header in headers {
@@ -550,8 +545,8 @@ async fn a_peer_is_its_ipv4_address_however_a_socket_of_both_families_shows_it()
     ] {
         let settings =
             access::Settings { proxies: vec![listed.parse().unwrap()], ..Default::default() };
-        let access = Access::new(&settings, None, &Metrics::default()).unwrap();
-        let peer = server::Peer { addr: Some(addr.parse().unwrap()), ..Default::default() };
+        let access = Access::new(&settings, &Metrics::default()).unwrap();
+        let peer = Peer { addr: Some(addr.parse().unwrap()), ..Default::default() };
 
         let headers = headers(Some(&format!("URI={LOGIN}")), None);
         let caller = access.caller("TotpService/Create", &headers, &peer);
@@ -560,7 +555,7 @@ async fn a_peer_is_its_ipv4_address_however_a_socket_of_both_families_shows_it()
     }
     let mixed = vec!["::ffff:10.0.0.0/64".parse().unwrap()];
     let settings = access::Settings { proxies: mixed, ..Default::default() };
-    assert!(Access::new(&settings, None, &Metrics::default()).is_err());
+    assert!(Access::new(&settings, &Metrics::default()).is_err());
 }
 
 #[tokio::test]

@@ -11,9 +11,7 @@ use tokio::{net::TcpStream, time::timeout};
 use tonic::{Code, Status, service::Routes};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_types::StatusExt as _;
-use totp_facade::{
-    metrics::Metrics, proto::stytch::b2b::totp::v1::CreateRequest, service::Services,
-};
+use totp_facade::{proto::stytch::b2b::totp::v1::CreateRequest, service::Services};
 
 use crate::support::{
     Deaf, Facade, PATIENCE, Setup, create, info,
@@ -21,7 +19,7 @@ use crate::support::{
     process::{Server, serve},
     pushback,
     rpc::Rpc,
-    sandbox,
+    sandbox, start,
 };
 
 const ANSWER: &str = r#"{"secret": "S"}"#;
@@ -215,9 +213,9 @@ async fn connections_that_say_nothing_make_way_for_a_good_call() {
 async fn a_panic_is_answered_with_internal_and_the_connection_lives() {
     let buggy = post(async || -> StatusCode { panic!("a bug") });
     let router = Router::new().route("/stytch.b2b.totp.v1.TotpService/Create", buggy);
-    let services = Services { routes: Routes::from(router), names: Vec::new() };
-    let setup = Setup::new("127.0.0.1:9".parse().unwrap());
-    let facade = setup.start_with(services, Metrics::default()).await;
+    let mut server = Setup::new("127.0.0.1:9".parse().unwrap()).server();
+    server.services = Services { routes: Routes::from(router), names: Vec::new() };
+    let facade = start(server).await;
     let channel = facade.channel().await;
     let mut client =
         totp_facade::proto::stytch::b2b::totp::v1::totp_service_client::TotpServiceClient::new(

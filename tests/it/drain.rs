@@ -18,7 +18,7 @@ use totp_facade::{
         },
         totp::v1::totp_service_client::TotpServiceClient,
     },
-    server::{self, Door, Listeners},
+    server::{self, Listeners},
 };
 
 use crate::support::{
@@ -252,21 +252,13 @@ async fn calls_are_answered_once_the_stop_signal_is_waited_for() {
     let (grpc, admin) = (listener().await, listener().await);
     let url = format!("http://{}", grpc.local_addr().unwrap());
     let setup = Setup::new(sandbox().await);
-    let (services, metrics) = setup.services();
     // As `serve` announces its addresses then.
     let stop = async {
         let mut client = TotpServiceClient::new(channel(&url).await);
         client.create(create("fresh")).await.expect("an answer");
     };
 
-    let run = server::run(
-        Listeners { grpc, admin },
-        &setup.server,
-        Door::open(),
-        services,
-        metrics,
-        stop,
-    );
+    let run = setup.server().run(Listeners { grpc, admin }, stop);
 
     timeout(PATIENCE, run).await.unwrap().expect("a clean drain");
 }

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 use totp_facade::{
     access::token_line,
-    metrics::Metrics,
+    connection::tls::Files,
     proto::stytch::b2b::{organization::v1::ActiveScimConnection, recovery_codes, totp},
-    server::tls::Files,
+    telemetry::metrics::Metrics,
 };
 
 use crate::support::{

@@ -12,9 +12,8 @@ use tonic::{
     transport::{Channel, Identity},
 };
 use totp_facade::{
-    access::{self, Access, jwt},
-    reload::Reloaded,
-    server::{Door, tls::Files},
+    access::{self, jwt},
+    connection::tls::Files,
 };
 
 use super::{
@@ -80,16 +79,13 @@ impl DoorFiles {
     /// A façade behind this door.
     pub async fn facade(&self, upstream: SocketAddr) -> Facade {
         let mut setup = Setup::new(upstream);
-        let files = Files {
+        setup.tls = Some(Files {
             certificate: self.path("server.pem"),
             key: self.path("server.key"),
             client_ca: Some(self.path("clients.pem")),
-        };
-        let metrics = setup.metrics.clone();
-        let (paths, load) = (files.paths(), move || files.load());
-        let tls = Reloaded::from_files(&metrics, "tls", paths, load).unwrap();
+        });
         let exists = |name: &str| Some(self.path(name)).filter(|path| path.exists());
-        let settings = access::Settings {
+        setup.access = access::Settings {
             tokens: exists("tokens"),
             policy: exists("callers.toml"),
             certificates: true,
@@ -102,8 +98,6 @@ impl DoorFiles {
             }),
             proxies: self.proxies.clone(),
         };
-        let access = Access::new(&settings, Some(&tls), &metrics).unwrap();
-        setup.door = Door { tls: Some(tls), access };
         setup.start().await
     }
 

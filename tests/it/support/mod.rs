@@ -25,13 +25,15 @@ use tokio::{
 use tonic::{Status, metadata::MetadataMap, transport::Channel};
 use tonic_types::StatusExt as _;
 use totp_facade::{
-    idempotency::{self, Idempotency, StoreSettings},
-    metrics::Metrics,
+    access,
+    connection::tls,
+    facade,
+    idempotency::{self, StoreSettings},
     proto::stytch::b2b::totp::v1::{CreateRequest, totp_service_client::TotpServiceClient},
     sandbox::{Sandbox, Seed},
-    server::{self, Door, Listeners},
-    service::{Handler, Services},
-    stytch::{Client, Settings},
+    server::{self, Listeners, Server},
+    stytch::Settings,
+    telemetry::metrics::Metrics,
 };
 
 /// Far longer than anything here takes, and short enough to see a hang.
@@ -51,7 +53,8 @@ pub struct Setup {
     pub stytch: Settings,
     pub server: server::Settings,
     pub idempotency: idempotency::Settings,
-    pub door: Door,
+    pub tls: Option<tls::Files>,
+    pub access: access::Settings,
     pub metrics: Metrics,
 }
 
@@ -82,7 +85,8 @@ impl Setup {
                 ttl: Duration::from_secs(600),
                 store: StoreSettings::Memory { max_bytes: 16 * 1024 * 1024 },
             },
-            door: Door::open(),
+            tls: None,
+            access: access::Settings::default(),
             metrics: Metrics::default(),
         }
     }
@@ -92,30 +96,27 @@ impl Setup {
         self
     }
 
-    pub fn services(&self) -> (Services, Metrics) {
-        let metrics = self.metrics.clone();
-        let client = Client::new(&self.stytch, &metrics).unwrap();
-        let idempotency = Idempotency::new(&self.idempotency, &client, &metrics).unwrap();
-        (Services::new(Handler::new(client, idempotency)), metrics)
+    /// The server, ready to run.
+    pub fn server(self) -> Server {
+        let Self { stytch, server, idempotency, tls, access, metrics } = self;
+        let settings = facade::Settings { stytch, idempotency, tls, access, server };
+        facade::build(&settings, metrics).unwrap()
     }
 
     pub async fn start(self) -> Facade {
-        let (services, metrics) = self.services();
-        self.start_with(services, metrics).await
+        start(self.server()).await
     }
+}
 
-    pub async fn start_with(self, services: Services, metrics: Metrics) -> Facade {
-        let (grpc, admin) = (listener().await, listener().await);
-        let (addr, admin_addr) = (grpc.local_addr().unwrap(), admin.local_addr().unwrap());
-        let (stop, stopped) = oneshot::channel();
-        let its_metrics = metrics.clone();
-        let task = tokio::spawn(async move {
-            let stopped = async { stopped.await.unwrap_or_default() };
-            let listeners = Listeners { grpc, admin };
-            server::run(listeners, &self.server, self.door, services, metrics, stopped).await
-        });
-        Facade { addr, admin: admin_addr, metrics: its_metrics, stop, task }
-    }
+/// Runs a server on free ports.
+pub async fn start(server: Server) -> Facade {
+    let (grpc, admin) = (listener().await, listener().await);
+    let (addr, admin_addr) = (grpc.local_addr().unwrap(), admin.local_addr().unwrap());
+    let (stop, stopped) = oneshot::channel();
+    let metrics = server.metrics.clone();
+    let stopped = async { stopped.await.unwrap_or_default() };
+    let task = tokio::spawn(server.run(Listeners { grpc, admin }, stopped));
+    Facade { addr, admin: admin_addr, metrics, stop, task }
 }
 
 impl Facade {

@@ -4,7 +4,8 @@ use std::io::{IsTerminal as _, stderr};
 
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use crate::audit;
+/// The target of the audit trail's events, so that they can be routed by themselves.
+pub const AUDIT: &str = "audit";
 
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -51,11 +52,10 @@ fn filter_of(text: &str) -> Result<EnvFilter, String> {
     let text = if text.trim().is_empty() { "error" } else { text };
     let filter = EnvFilter::try_new(text).map_err(|error| error.to_string())?;
     let target = |directive: &str| directive.trim().split(['=', '[']).next().map(str::to_owned);
-    if text.split(',').any(|directive| target(directive).as_deref() == Some(audit::TARGET)) {
+    if text.split(',').any(|directive| target(directive).as_deref() == Some(AUDIT)) {
         return Ok(filter);
     }
-    let directive =
-        format!("{}=info", audit::TARGET).parse().map_err(|error| format!("{error}"))?;
+    let directive = format!("{}=info", AUDIT).parse().map_err(|error| format!("{error}"))?;
     Ok(filter.add_directive(directive))
 }
 

@@ -20,10 +20,9 @@ use rustls::{
 use x509_parser::{extensions::GeneralName, prelude::X509Certificate};
 
 use crate::{
-    access::{is_identity, is_spiffe_id},
-    pem,
-    reload::{Content, complete},
-    text_file::what_is_wrong,
+    files::{Content, Reloaded, complete, pem, what_is_wrong},
+    identity::{is_identity, is_spiffe_id},
+    telemetry::metrics::Metrics,
 };
 
 /// The files of TLS.
@@ -68,13 +67,26 @@ impl Content for Tls {
 }
 
 impl Files {
-    /// All of them.
-    pub fn paths(&self) -> Vec<PathBuf> {
+    fn paths(&self) -> Vec<PathBuf> {
         [Some(&self.certificate), Some(&self.key), self.client_ca.as_ref()]
             .into_iter()
             .flatten()
             .cloned()
             .collect()
+    }
+
+    /// Reads them now, and again when one of them changes. Needs a runtime.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, and with which file.
+    pub fn watch(&self, metrics: &Metrics) -> Result<Reloaded<Tls>, String> {
+        let (files, expiry) = (self.clone(), metrics.certificate_ends.clone());
+        Reloaded::from_files(metrics, "tls", self.paths(), move || {
+            let tls = files.load()?;
+            expiry.set(tls.ends_at());
+            Ok(tls)
+        })
     }
 
     /// Reads them, for a start.
@@ -148,19 +160,25 @@ pub struct ClientCertificate {
     chain: Vec<CertificateDer<'static>>,
     names: Arc<[String]>,
     not_after: SystemTime,
+    tls: Reloaded<Tls>,
     /// The last load of the authorities by which it was found good.
     trusted_by: AtomicU64,
 }
 
 impl ClientCertificate {
-    /// The certificate in a chain that `tls` has just verified.
-    pub(super) fn new(chain: &[CertificateDer<'_>], tls: &Tls) -> Option<Self> {
+    /// The certificate in a chain that `verified_by` has just verified, which is a load of `tls`.
+    pub(super) fn new(
+        chain: &[CertificateDer<'_>],
+        verified_by: &Tls,
+        tls: &Reloaded<Tls>,
+    ) -> Option<Self> {
         let leaf = chain.first()?;
         Some(Self {
             names: names(leaf).into(),
             not_after: validity_end(leaf)?,
             chain: chain.iter().map(|it| it.clone().into_owned()).collect(),
-            trusted_by: AtomicU64::new(tls.generation),
+            tls: tls.clone(),
+            trusted_by: AtomicU64::new(verified_by.generation),
         })
     }
 
@@ -169,8 +187,9 @@ impl ClientCertificate {
         &self.names
     }
 
-    /// Whether it still is good, by the authorities of today.
-    pub fn is_trusted(&self, tls: &Tls) -> bool {
+    /// Whether it is still good, by the authorities as they are now.
+    pub fn is_trusted(&self) -> bool {
+        let tls = self.tls.get();
         if SystemTime::now() > self.not_after {
             return false;
         }

@@ -3,18 +3,27 @@
 //! Whatever ends it (eviction, its age, too many resets, the drain of the server), its client is told to go elsewhere
 //! (`GOAWAY`), calls that are open finish, and one that will not close is cut when that harms no call.
 
+mod listener;
+mod resets;
+mod slots;
+pub mod tls;
+
 use std::{future::poll_fn, pin::Pin, time::Duration};
 
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::time::sleep;
 
-use super::slots::Activity;
 use crate::jitter::jittered;
+pub(crate) use listener::Accepting;
+pub use listener::Peer;
+pub(crate) use resets::{Counted, MAX_UNSEEN_RESETS};
+pub use slots::OpenCall;
+pub(crate) use slots::{Activity, Watch};
 
 /// Serves `connection` to its end. It is asked to end after `max_age`, where there is one.
 ///
 /// It is boxed, for a future holds what is moved through it once for each move, and a connection is some kilobytes.
-pub(super) async fn serve(
+pub(crate) async fn serve(
     mut connection: Pin<Box<impl GracefulConnection<Error = hyper::Error>>>,
     activity: &Activity,
     max_age: Option<Duration>,
@@ -67,7 +76,7 @@ mod tests {
     use tokio::{io::duplex, time::Instant};
     use tokio_util::sync::CancellationToken;
 
-    use super::{super::slots::Slots, *};
+    use super::{slots::Slots, *};
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_whose_client_does_not_read_is_cut_too() {

@@ -1,4 +1,4 @@
-//! Text files as operators write them, also on Windows: a byte order mark is no part of the text.
+//! Text files as operators write them. A byte order mark, as Windows writes it, is not part of the text.
 //!
 //! What is read may be secret, so it is wiped when it is dropped, and no error quotes it.
 

@@ -22,7 +22,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::metrics::{Metrics, Reloads};
+use crate::telemetry::metrics::{Metrics, Reloads};
 
 /// How often contents are compared, whatever the watch says.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -53,7 +53,7 @@ impl<T: Content> Content for Option<T> {
 /// # Errors
 ///
 /// What is missing.
-pub fn complete<T: Content>(value: T) -> Result<T, String> {
+pub(crate) fn complete<T: Content>(value: T) -> Result<T, String> {
     match value.missing() {
         None => Ok(value),
         Some(what) => Err(what),

@@ -18,7 +18,7 @@ use super::{
     slots::{Activity, Slots},
     tls::{ClientCertificate, Tls},
 };
-use crate::reload::Reloaded;
+use crate::files::Reloaded;
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// The bytes of a connection.
-pub(super) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+pub(crate) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug, Default)]
@@ -39,18 +39,18 @@ pub struct Peer {
 }
 
 /// How connections are accepted.
-pub(super) struct Accepting {
+pub(crate) struct Accepting {
     /// How many may be open, those in the handshake included; one more waits, and the rest in the kernel's backlog.
-    pub(super) limit: usize,
-    pub(super) tls: Option<Reloaded<Tls>>,
+    pub(crate) limit: usize,
+    pub(crate) tls: Option<Reloaded<Tls>>,
     /// Cancelled when nothing is accepted any more and all connections are to end.
-    pub(super) closing: CancellationToken,
+    pub(crate) closing: CancellationToken,
 }
 
 impl Accepting {
     /// Serves each connection of `listener` by `serve`, in tasks that the tracker returned knows. Handshakes go on side
     /// by side; one that fails or takes too long ends that connection alone.
-    pub(super) fn start<S>(
+    pub(crate) fn start<S>(
         self,
         listener: TcpListener,
         serve: impl Fn(Stream, Peer, Arc<Activity>) -> S + Clone + Send + 'static,
@@ -134,10 +134,10 @@ async fn ready(stream: TcpStream, tls: Option<&Reloaded<Tls>>) -> Option<(Stream
     let Some(tls) = tls else {
         return Some((Either::Left(stream), Peer { addr, certificate: None }));
     };
-    let tls = tls.get();
-    let stream = handshake(stream, &tls).await?;
+    let now = tls.get();
+    let stream = handshake(stream, &now).await?;
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let certificate = ClientCertificate::new(chain, &tls).map(Arc::new);
+    let certificate = ClientCertificate::new(chain, &now, tls).map(Arc::new);
     Some((Either::Right(Box::new(stream)), Peer { addr, certificate }))
 }
 

@@ -44,7 +44,7 @@ const NEWCOMERS: usize = 8;
 
 /// The slots of a port.
 #[derive(Debug)]
-pub(super) struct Slots {
+pub(crate) struct Slots {
     free: Arc<Semaphore>,
     limit: usize,
     started: Instant,
@@ -55,7 +55,7 @@ pub(super) struct Slots {
 
 /// What a connection does.
 #[derive(Debug)]
-pub(super) struct Activity {
+pub(crate) struct Activity {
     slots: Arc<Slots>,
     /// When it was accepted and ready for calls, in milliseconds after the slots' start.
     accepted: AtomicU64,
@@ -80,14 +80,14 @@ pub(super) struct Activity {
 
 /// A slot, held until it is dropped.
 #[derive(Debug)]
-pub(super) struct Slot {
-    pub(super) activity: Arc<Activity>,
+pub(crate) struct Slot {
+    pub(crate) activity: Arc<Activity>,
     _permit: OwnedSemaphorePermit,
 }
 
 /// A request on a connection that has no response yet, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Waiting(Arc<Activity>);
+pub(crate) struct Waiting(Arc<Activity>);
 
 /// A call on a connection, over when dropped.
 #[derive(Debug)]
@@ -95,17 +95,17 @@ pub struct OpenCall(Arc<Activity>);
 
 /// A stream of gRPC's own services, over when dropped.
 #[derive(Debug)]
-pub(super) struct Watch(Arc<Activity>);
+pub(crate) struct Watch(Arc<Activity>);
 
 impl Slots {
     /// `limit` of them. All connections are to close once `closing` is cancelled.
-    pub(super) fn new(limit: usize, closing: CancellationToken) -> Arc<Self> {
+    pub(crate) fn new(limit: usize, closing: CancellationToken) -> Arc<Self> {
         let free = Arc::new(Semaphore::new(limit));
         Arc::new(Self { free, limit, started: Instant::now(), open: Mutex::default(), closing })
     }
 
     /// Waits for a slot, and evicts a stranger for it where there is none.
-    pub(super) async fn take(self: &Arc<Self>) -> Slot {
+    pub(crate) async fn take(self: &Arc<Self>) -> Slot {
         let mut lag = Duration::ZERO;
         loop {
             if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
@@ -207,7 +207,7 @@ impl Activity {
     }
 
     /// Its client can make calls from now on: what it waited for until then, a handshake or its turn, does not count.
-    pub(super) fn is_ready(&self) {
+    pub(crate) fn is_ready(&self) {
         self.accepted.store(self.slots.now(), Ordering::Relaxed);
     }
 
@@ -226,19 +226,19 @@ impl Activity {
     }
 
     /// Counts a request until the value is dropped.
-    pub(super) fn wait(self: &Arc<Self>) -> Waiting {
+    pub(crate) fn wait(self: &Arc<Self>) -> Waiting {
         self.waiting.fetch_add(1, Ordering::AcqRel);
         Waiting(Arc::clone(self))
     }
 
     /// Counts a call until the value is dropped.
-    pub(super) fn begin(self: &Arc<Self>) -> OpenCall {
+    pub(crate) fn begin(self: &Arc<Self>) -> OpenCall {
         self.calls.fetch_add(1, Ordering::AcqRel);
         OpenCall(Arc::clone(self))
     }
 
     /// Counts a stream of gRPC's own services until the value is dropped, unless there are too many.
-    pub(super) fn watch(self: &Arc<Self>, is_proxy: bool) -> Option<Watch> {
+    pub(crate) fn watch(self: &Arc<Self>, is_proxy: bool) -> Option<Watch> {
         let watch = Watch(Arc::clone(self));
         let before = self.watches.fetch_add(1, Ordering::AcqRel);
         let limit = if is_proxy { MAX_WATCHES_OF_A_PROXY } else { MAX_WATCHES };
@@ -247,7 +247,7 @@ impl Activity {
 
     /// Counts streams that were reset, and closes the connection when there are more than `allowed`, and ten more
     /// for each call of use.
-    pub(super) fn reset(&self, streams: u64, allowed: u64) {
+    pub(crate) fn reset(&self, streams: u64, allowed: u64) {
         self.resets_of_turn.fetch_add(streams, Ordering::Relaxed);
         let resets = self.resets.fetch_add(streams, Ordering::Relaxed) + streams;
         let useful = self.useful.load(Ordering::Relaxed);
@@ -260,11 +260,11 @@ impl Activity {
     }
 
     /// The connection is looked at: whatever was read before has been seen.
-    pub(super) fn begin_turn(&self) {
+    pub(crate) fn begin_turn(&self) {
         self.resets_of_turn.store(0, Ordering::Relaxed);
     }
 
-    pub(super) fn resets_of_turn(&self) -> u64 {
+    pub(crate) fn resets_of_turn(&self) -> u64 {
         self.resets_of_turn.load(Ordering::Relaxed)
     }
 
@@ -276,18 +276,18 @@ impl Activity {
     }
 
     /// Asks the connection to end gracefully.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.closing.cancel();
     }
 
     /// Cancelled when the connection is to end.
-    pub(super) fn closing(&self) -> &CancellationToken {
+    pub(crate) fn closing(&self) -> &CancellationToken {
         &self.closing
     }
 
     /// Waits until a connection that is to end may be cut, should its client not close it: its calls have ended, and
     /// the client has had time to learn so.
-    pub(super) async fn may_be_cut(&self) {
+    pub(crate) async fn may_be_cut(&self) {
         loop {
             let is_of_use = self.is_of_use();
             let idle = self.idle.notified();

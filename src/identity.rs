@@ -2,7 +2,7 @@
 
 /// Where an identity comes from is how it begins.
 const KINDS: [&str; 4] = ["spiffe://", "dns:", "token:", JWT];
-pub(super) const JWT: &str = "jwt:";
+pub(crate) const JWT: &str = "jwt:";
 
 /// As long as a SPIFFE id may be; a subject of OpenID Connect has 255 bytes at most, one of Kubernetes 340.
 const LONGEST: usize = 2048;

@@ -25,7 +25,7 @@ const ALLOWED_FOR_PROXIES: u64 = 10 * ALLOWED;
 
 /// How many streams may have been reset before anybody has looked at them: those of a turn, and the read that
 /// reaches its limit. A stream and its reset take at least 25 bytes.
-pub(super) const MAX_UNSEEN: usize = 512;
+pub(crate) const MAX_UNSEEN_RESETS: usize = 512;
 const RESETS_A_TURN: u64 = 64;
 const READ: usize = 8 * 1024;
 
@@ -35,7 +35,7 @@ const HEADER: usize = 9;
 const RST_STREAM: u8 = 3;
 
 /// A stream of HTTP/2 whose resets are counted.
-pub(super) struct Counted<T> {
+pub(crate) struct Counted<T> {
     stream: T,
     activity: Arc<Activity>,
     allowed: u64,
@@ -44,7 +44,7 @@ pub(super) struct Counted<T> {
 }
 
 impl<T> Counted<T> {
-    pub(super) fn new(stream: T, activity: Arc<Activity>, is_proxy: bool) -> Self {
+    pub(crate) fn new(stream: T, activity: Arc<Activity>, is_proxy: bool) -> Self {
         let allowed = if is_proxy { ALLOWED_FOR_PROXIES } else { ALLOWED };
         Self { stream, activity, allowed, received: Frames::after(PREFACE), sent: Frames::after(0) }
     }

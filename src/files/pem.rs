@@ -10,7 +10,7 @@ use rustls::{
     },
 };
 
-use crate::text_file::{is_blank, read_bytes, what_is_wrong};
+use super::text::{is_blank, read_bytes, what_is_wrong};
 
 /// How OpenSSL and PKCS #8 mark a key that takes a passphrase.
 const ENCRYPTED: [&[u8]; 2] = [b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED"];

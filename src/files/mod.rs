@@ -1,0 +1,9 @@
+//! Files that operators write: text, PEM, and values that are reloaded when their files change.
+
+pub(crate) mod pem;
+mod reload;
+mod text;
+
+pub(crate) use reload::complete;
+pub use reload::{Content, Reloaded};
+pub(crate) use text::{is_blank, read, read_bytes, what_is_wrong};
