@@ -5,12 +5,12 @@
 //! ended, and never what the answer was. The form is in `docs/audit.md`.
 
 use tokio::time::Instant;
-use tonic::{Code, Status};
+use tonic::Code;
 
 use crate::{
     call::Call,
     proto::{StytchRequest, StytchResponse},
-    status::{self, Facts},
+    status::{self, Failure},
     stytch::Upstream,
     telemetry,
 };
@@ -65,7 +65,7 @@ impl<'a> Entry<'a> {
     }
 
     /// Writes how the call ended, unless nothing was sent.
-    pub(crate) fn end(mut self, result: &Result<impl StytchResponse, Status>) {
+    pub(crate) fn end(mut self, result: &Result<impl StytchResponse, Failure>) {
         self.ended = true;
         match result {
             Ok(answer) => self.write(&End {
@@ -75,13 +75,13 @@ impl<'a> Entry<'a> {
                 stytch_request_id: Some(answer.request_id()),
                 totp_registration_id: answer.totp_registration_id(),
             }),
-            Err(status) => {
-                let facts = Facts::of(status);
+            Err(failure) => {
+                let facts = failure.facts();
                 match facts.upstream {
                     Some(Upstream::NotSent) => {}
                     upstream => self.write(&End {
                         outcome: upstream.unwrap_or(Upstream::Unknown).as_str(),
-                        code: status.code(),
+                        code: failure.code(),
                         error_type: facts.error_type.as_deref(),
                         stytch_request_id: facts.request_id.as_deref(),
                         totp_registration_id: None,

@@ -153,7 +153,7 @@ impl Verifier {
         let verified = match &*keys {
             Some(keys) => keys.verify(token, &self.issuer, &self.audience),
             // What is no JWT needs no key to be refused.
-            None => Header::of(token).and(Err(Refusal::Untold)),
+            None => Header::of(token).and(Err(Refusal::KeysUnavailable)),
         };
         let Verified { identity, ends } = verified.inspect_err(|refusal| {
             if *refusal == UNKNOWN_KEY {

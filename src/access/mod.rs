@@ -66,11 +66,11 @@ pub enum Refusal {
     /// Nobody knows who calls.
     Unknown(&'static str),
     /// Who calls cannot be told yet: the keys of JWTs have not been fetched.
-    Untold,
+    KeysUnavailable,
     /// The caller may not do this.
     NotAllowed,
     /// The caller may do this, but less often.
-    TooFast(Duration),
+    RateLimited(Duration),
 }
 
 /// Decides who may call. Clones share it.
@@ -146,7 +146,7 @@ impl Access {
         if !caller.may_call(method) {
             return Err(Refusal::NotAllowed);
         }
-        caller.admit().map_err(Refusal::TooFast)?;
+        caller.admit().map_err(Refusal::RateLimited)?;
         Ok(caller)
     }
 

@@ -24,12 +24,11 @@ use futures_util::FutureExt as _;
 use moka::sync::Cache;
 use secrecy::SecretString;
 use tokio::{sync::watch, time::sleep};
-use tonic::Status;
 
 use crate::{
     call::Call,
     files::Reloaded,
-    status,
+    status::{Case, Failure},
     stytch::{self, Credentials},
     telemetry::metrics::Metrics,
 };
@@ -146,7 +145,7 @@ impl Told {
 
     /// Nobody knows how the call ended.
     fn unknown() -> Self {
-        Self::replayed(Outcome::Failure(status::outcome_unknown()))
+        Self::replayed(Outcome::Failure(Case::OutcomeUnknown.into()))
     }
 }
 
@@ -213,10 +212,10 @@ impl Idempotency {
         fingerprint: Fingerprint,
         call: &Call,
         work: impl FnOnce(Call) -> Work + Send + 'static,
-    ) -> (Result<Res, Status>, Origin)
+    ) -> (Result<Res, Failure>, Origin)
     where
         Res: prost::Message + Default + 'static,
-        Work: Future<Output = Result<Res, Status>> + Send + 'static,
+        Work: Future<Output = Result<Res, Failure>> + Send + 'static,
     {
         let caller = call.caller().name();
         let identity = Identity::new(&self.0.project_id, caller, call.method(), key);
@@ -243,8 +242,8 @@ impl Idempotency {
             self.0.metrics.idempotency_replays.inc();
         }
         let result = match outcome {
-            Outcome::Answer(answer) => Res::decode(answer).map_err(|_| status::outcome_unknown()),
-            Outcome::Failure(status) => Err(status),
+            Outcome::Answer(answer) => Res::decode(answer).map_err(|_| Case::OutcomeUnknown.into()),
+            Outcome::Failure(failure) => Err(failure),
         };
         (result, origin)
     }
@@ -266,9 +265,9 @@ impl Idempotency {
         (flight.into_value(), underway)
     }
 
-    fn reused(&self) -> Status {
+    fn reused(&self) -> Failure {
         self.0.metrics.idempotency_key_reuses.inc();
-        status::key_reused()
+        Failure::key_reused()
     }
 }
 
@@ -287,7 +286,7 @@ impl Underway {
     async fn fly<Res, Work>(mut self, call: Call, work: impl FnOnce(Call) -> Work)
     where
         Res: prost::Message,
-        Work: Future<Output = Result<Res, Status>>,
+        Work: Future<Output = Result<Res, Failure>>,
     {
         // Held until the end is recorded, for the drain to wait.
         let held = call.clone();
@@ -349,7 +348,7 @@ impl Underway {
     fn no_store(&self, error: &RedisError) -> Told {
         self.idempotency.0.metrics.idempotency_store_failures.inc();
         tracing::warn!(%error, "idempotency store failed: a call with a key is refused");
-        Told::fresh(Outcome::Failure(status::no_idempotency_store()))
+        Told::fresh(Outcome::Failure(Case::NoIdempotencyStore.into()))
     }
 
     /// Records the end of the call, or gives the right back when nothing was sent.
@@ -390,11 +389,11 @@ impl Drop for Underway {
 }
 
 /// How a call ended. A panic leaves its outcome unknown.
-async fn outcome<Res: prost::Message>(work: impl Future<Output = Result<Res, Status>>) -> Outcome {
+async fn outcome<Res: prost::Message>(work: impl Future<Output = Result<Res, Failure>>) -> Outcome {
     let result = AssertUnwindSafe(work).catch_unwind().await;
-    match result.unwrap_or_else(|_| Err(status::panicked())) {
+    match result.unwrap_or_else(|_| Err(Case::Panicked.into())) {
         Ok(answer) => Outcome::Answer(answer.encode_to_vec().into()),
-        Err(status) => Outcome::Failure(status),
+        Err(failure) => Outcome::Failure(failure),
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) enum Outcome {
     /// The encoded answer.
     Answer(Bytes),
     /// A failure.
-    Failure(Status),
+    Failure(status::Failure),
 }
 
 /// A record as it is kept.
@@ -83,7 +83,9 @@ impl Record {
         match self {
             Self::Pending => {}
             Self::Ended(Outcome::Answer(answer)) => plain.answer = Some(answer.clone()),
-            Self::Ended(Outcome::Failure(status)) => plain.failure = Some(status.into()),
+            Self::Ended(Outcome::Failure(failure)) => {
+                plain.failure = Some((&Status::from(failure.clone())).into());
+            }
         }
         sealer.seal(identity, &zeroize::Zeroizing::new(plain.encode_to_vec()))
     }
@@ -101,7 +103,9 @@ impl Record {
         }
         Ok(match (plain.answer, plain.failure) {
             (Some(answer), _) => Self::Ended(Outcome::Answer(answer)),
-            (None, Some(failure)) => Self::Ended(Outcome::Failure(failure.into())),
+            (None, Some(failure)) => {
+                Self::Ended(Outcome::Failure(status::Failure::recorded(failure.into())))
+            }
             (None, None) => Self::Pending,
         })
     }
@@ -112,7 +116,7 @@ impl Outcome {
     pub(super) fn is_remembered(&self) -> bool {
         match self {
             Self::Answer(_) => true,
-            Self::Failure(status) => status::is_remembered(status),
+            Self::Failure(failure) => failure.is_remembered(),
         }
     }
 }

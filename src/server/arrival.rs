@@ -14,7 +14,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 use tonic::{Status, body::Body};
 
-use crate::status;
+use crate::status::{Case, Failure};
 
 /// Ample for the few kilobytes of a request, on any line.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -110,6 +110,10 @@ impl Prefix {
     }
 }
 
+fn more_than_one_message() -> Failure {
+    Failure::from(Case::Malformed).saying("the call takes one message, and there is more than one")
+}
+
 impl HttpBody for Arriving {
     type Data = Bytes;
     type Error = Status;
@@ -126,12 +130,15 @@ impl HttpBody for Arriving {
                 }
                 match may_be_there {
                     true => Poll::Ready(Some(Ok(frame))),
-                    false => Poll::Ready(Some(Err(status::more_than_one_message()))),
+                    false => Poll::Ready(Some(Err(more_than_one_message().into()))),
                 }
             }
             Poll::Pending if self.message.is_due() => {
                 let limit = self.limit.get_or_insert_with(|| Box::pin(sleep(LIMIT)));
-                limit.as_mut().poll(context).map(|()| Some(Err(status::deadline_exceeded(false))))
+                limit
+                    .as_mut()
+                    .poll(context)
+                    .map(|()| Some(Err(Failure::deadline_exceeded(false).into())))
             }
             other => other,
         }

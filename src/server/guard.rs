@@ -18,8 +18,8 @@ use crate::{
     access::{Access, Caller, REFLECTION},
     call::InFlight,
     connection::{Activity, Peer},
-    proto,
-    status::{self, Repetition, Violation},
+    proto::{self, metadata::IDEMPOTENT_REPLAYED},
+    status::{Case, Failure, Repetition, Violation},
     telemetry::calls::Record,
 };
 
@@ -71,11 +71,8 @@ impl Service<Request<Incoming>> for Guard {
             }
             let repetition = Repetition::of(request.headers());
             let response = guard.respond(method, request.map(Body::new)).await;
-            let response = complete(response.unwrap_or_else(Status::into_http));
-            let response = match repetition {
-                Some(repetition) => repetition.qualify(response),
-                None => response,
-            };
+            let response = response.unwrap_or_else(|failure| Status::from(failure).into_http());
+            let response = finished(response, repetition);
             record.end(code_of(&response));
             Ok(response)
         })
@@ -135,9 +132,9 @@ impl Guard {
         &self,
         method: Method,
         request: Request<Body>,
-    ) -> Result<Response<Body>, Status> {
+    ) -> Result<Response<Body>, Failure> {
         if protocol::is_too_large(&request) {
-            return Err(status::metadata_too_large());
+            return Err(Failure::from(Case::TooLarge).saying("the metadata is larger than 16 KiB"));
         }
         match method {
             Method::Ours(name) => self.admitted(name, request).await,
@@ -150,23 +147,23 @@ impl Guard {
                 self.caller(REFLECTION, &request)?;
                 self.streamed(request.map(arrival::messages_in_time)).await
             }
-            Method::Unknown { of_health: true } => Err(status::unimplemented()),
+            Method::Unknown { of_health: true } => Err(no_such_method()),
             Method::Unknown { of_health: false } => {
                 self.caller(OTHER, &request)?;
-                Err(status::unimplemented())
+                Err(no_such_method())
             }
         }
     }
 
     /// Who makes the call, if they may call `method`.
-    fn caller(&self, method: &str, request: &Request<Body>) -> Result<Arc<Caller>, Status> {
+    fn caller(&self, method: &str, request: &Request<Body>) -> Result<Arc<Caller>, Failure> {
         let caller = self.shared.access.caller(method, request.headers(), &self.peer);
-        caller.map_err(|refusal| status::refused(&refusal))
+        caller.map_err(|refusal| Failure::from(&refusal))
     }
 
     /// A call of gRPC's own services whose response has no end of its own.
-    async fn streamed(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
-        let watch = self.activity.watch(self.is_proxy).ok_or_else(status::overloaded)?;
+    async fn streamed(&self, request: Request<Body>) -> Result<Response<Body>, Failure> {
+        let watch = self.activity.watch(self.is_proxy).ok_or(Case::Overloaded)?;
         let response = caught(self.shared.routes.clone().oneshot(request)).await?;
         Ok(response.map(|body| streams::ended_by(self.activity.closing(), body, watch)))
     }
@@ -176,22 +173,20 @@ impl Guard {
         &self,
         method: &'static str,
         mut request: Request<Body>,
-    ) -> Result<Response<Body>, Status> {
+    ) -> Result<Response<Body>, Failure> {
         let time_left = deadline::time_left(request.headers()).map_err(|deadline::Malformed| {
-            status::invalid(vec![Violation::new(
-                "grpc-timeout",
-                "must be one to eight digits and one of H, M, S, m, u, n",
-            )])
+            let what = "must be one to eight digits and one of H, M, S, m, u, n";
+            Failure::invalid(vec![Violation::new("grpc-timeout", what)], 0)
         })?;
         if time_left.is_some_and(|time_left| time_left.is_zero()) {
-            return Err(status::deadline_exceeded(false));
+            return Err(Failure::deadline_exceeded(false));
         }
         let caller = self.caller(method, &request)?;
         let deadline = time_left.and_then(|time_left| Instant::now().checked_add(time_left));
         let in_flight = &self.shared.in_flight;
         let call = in_flight
             .admit(method, caller, deadline, Some(self.activity.begin()))
-            .ok_or_else(status::overloaded)?;
+            .ok_or(Case::Overloaded)?;
         let sent = call.sent.clone();
         request.extensions_mut().insert(call);
         let request = request.map(arrival::one_message_in_time);
@@ -200,7 +195,7 @@ impl Guard {
             None => response.await,
             Some(deadline) => timeout_at(deadline, response)
                 .await
-                .unwrap_or_else(|_| Err(status::deadline_exceeded(sent.give_up()))),
+                .unwrap_or_else(|_| Err(Failure::deadline_exceeded(sent.give_up()))),
         }
     }
 }
@@ -208,29 +203,44 @@ impl Guard {
 /// Turns a panic into a status. Left alone it would reset the stream, which callers see as `CANCELLED`.
 async fn caught(
     response: impl Future<Output = Result<Response<Body>, Infallible>>,
-) -> Result<Response<Body>, Status> {
+) -> Result<Response<Body>, Failure> {
     match AssertUnwindSafe(response).catch_unwind().await {
         Ok(Ok(response)) => Ok(response),
-        Err(_) => Err(status::panicked()),
+        Err(_) => Err(Case::Panicked.into()),
     }
 }
 
-/// Gives the errors that tonic makes by itself the details that every error of ours has. What else tonic says stays,
-/// such as the compressions that it knows.
-fn complete(response: Response<Body>) -> Response<Body> {
-    let status = match Status::from_header_map(response.headers()) {
-        Some(status) if status.code() != Code::Ok && status.details().is_empty() => status,
-        _ => return response,
+fn no_such_method() -> Failure {
+    Failure::from(Case::Unimplemented).saying("there is no such method")
+}
+
+/// The response as the caller gets it. A failure that tonic found has the details that every error of
+/// ours has, and a failure of a call that was retried claims no more than is known about all attempts.
+fn finished(mut response: Response<Body>, repetition: Option<Repetition>) -> Response<Body> {
+    let Some(status) = response.extensions_mut().remove::<Status>() else { return response };
+    let is_replayed = response.headers().contains_key(IDEMPOTENT_REPLAYED);
+    let repetition = repetition.filter(|_| !is_replayed);
+    let qualified = |failure: &Failure| repetition.and_then(|it| it.qualify(failure));
+    let written = match Failure::of(&status) {
+        Some(failure) => qualified(failure),
+        None if status.code() != Code::Ok && status.details().is_empty() => {
+            let failure = Failure::of_transport(&status);
+            Some(qualified(&failure).unwrap_or(failure))
+        }
+        None => None,
     };
-    let mut completed: Response<Body> = status::of_transport(&status).into_http();
+    let Some(failure) = written else { return response };
+    let mut finished: Response<Body> = Status::from(failure).into_http();
+    // What else tonic says stays, such as the compressions that it knows.
     for (name, value) in response.headers() {
-        completed.headers_mut().entry(name).or_insert_with(|| value.clone());
+        finished.headers_mut().entry(name).or_insert_with(|| value.clone());
     }
-    completed
+    finished
 }
 
 /// The code of a response. One that is not an error up front has its code in the trailers: for our
 /// unary calls that is `OK`.
 fn code_of(response: &Response<Body>) -> Code {
-    Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code())
+    let status = response.headers().get(Status::GRPC_STATUS);
+    status.map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes()))
 }

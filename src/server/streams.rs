@@ -10,7 +10,10 @@ use http_body::{Body as HttpBody, Frame};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Status, body::Body};
 
-use crate::{connection::Watch, status};
+use crate::{
+    connection::Watch,
+    status::{Case, Failure},
+};
 
 /// `body`, ended with `UNAVAILABLE` once `closing` is cancelled, so that a watcher goes elsewhere. It counts as
 /// `watch` as long as it lasts.
@@ -54,7 +57,7 @@ impl HttpBody for EndedBody {
         }
         self.state = State::Ended;
         let mut trailers = http::HeaderMap::new();
-        status::server_closing().add_header(&mut trailers)?;
+        Status::from(Failure::from(Case::ServerClosing)).add_header(&mut trailers)?;
         Poll::Ready(Some(Ok(Frame::trailers(trailers))))
     }
 

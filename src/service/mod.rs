@@ -17,7 +17,7 @@ use tonic::{
 use crate::{
     access::Refusal,
     audit,
-    call::{Call, ToItsEnd},
+    call::{Call, RunToCompletion},
     idempotency::{Fingerprint, Idempotency, Key, Origin},
     proto::{
         StytchRequest, StytchResponse,
@@ -27,7 +27,7 @@ use crate::{
             totp::v1::totp_service_server::TotpServiceServer,
         },
     },
-    status::{self, Repetition},
+    status::{self, Failure, Repetition},
     stytch::{Client, Effect, Endpoint, Error},
 };
 pub use recovery_codes::RecoveryCodes;
@@ -101,14 +101,14 @@ impl Handler {
         };
         violations.into_result()?;
         if !call.caller().may_act_for(request.organization_id()) {
-            return Err(status::refused(&Refusal::NotAllowed));
+            return Err(Failure::from(&Refusal::NotAllowed).into());
         }
         call.let_through();
 
         match key {
             None => {
-                let qualified = |status: Status| {
-                    repetition.and_then(|it| it.qualified(&status)).unwrap_or(status)
+                let qualified = |failure: Failure| {
+                    repetition.and_then(|it| it.qualify(&failure)).unwrap_or(failure)
                 };
                 let result = self.ask(endpoint, request, call).await;
                 respond(result.map_err(qualified), Origin::Fresh)
@@ -122,7 +122,7 @@ impl Handler {
         endpoint: &'static Endpoint<Req, Res>,
         request: Req,
         call: Call,
-    ) -> Result<Res, Status>
+    ) -> Result<Res, Failure>
     where
         Req: StytchRequest + serde::Serialize + Send + Sync + 'static,
         Res: StytchResponse + serde::de::DeserializeOwned + Send + 'static,
@@ -131,7 +131,7 @@ impl Handler {
         let work =
             async move { ask(&client, endpoint, &request, &its, audit::Idempotency::None).await };
         match endpoint.effect {
-            Effect::Mutates => ToItsEnd::new(call, work).await,
+            Effect::Mutates => RunToCompletion::new(call, work).await,
             Effect::Reads => work.await,
         }
     }
@@ -163,14 +163,14 @@ impl Handler {
     }
 }
 
-/// One call to Stytch, with its failure as a status.
+/// One call to Stytch.
 async fn ask<Req, Res>(
     client: &Client,
     endpoint: &'static Endpoint<Req, Res>,
     request: &Req,
     call: &Call,
     idempotency: audit::Idempotency,
-) -> Result<Res, Status>
+) -> Result<Res, Failure>
 where
     Req: StytchRequest + serde::Serialize,
     Res: StytchResponse + serde::de::DeserializeOwned,
@@ -181,9 +181,9 @@ where
     };
     let result = client.call(endpoint, request, &call.sent, call.deadline).await;
     let result = result.map_err(|error| {
-        let status = status::upstream(&error, endpoint.effect, request);
-        report(endpoint.path, &error, status.code());
-        status
+        let failure = Failure::upstream(&error, endpoint.effect, request);
+        report(endpoint.path, &error, failure.code());
+        failure
     });
     if let Some(entry) = entry {
         entry.end(&result);
@@ -193,7 +193,7 @@ where
 
 /// The answer with its metadata, or the failure with its.
 fn respond<Res: StytchResponse>(
-    result: Result<Res, Status>,
+    result: Result<Res, Failure>,
     origin: Origin,
 ) -> Result<Response<Res>, Status> {
     let replayed = |metadata: &mut MetadataMap| {
@@ -211,7 +211,8 @@ fn respond<Res: StytchResponse>(
             replayed(response.metadata_mut());
             Ok(response)
         }
-        Err(mut status) => {
+        Err(failure) => {
+            let mut status = Status::from(failure);
             replayed(status.metadata_mut());
             Err(status)
         }

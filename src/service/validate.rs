@@ -6,12 +6,12 @@
 use std::ops::RangeInclusive;
 
 use prost_types::{Struct, Value, value::Kind};
-use tonic::{Status, metadata::MetadataMap};
+use tonic::metadata::MetadataMap;
 
 use crate::{
     idempotency::Key,
     proto::{StytchRequest, metadata::IDEMPOTENCY_KEY},
-    status::{self, MAX_VIOLATIONS, Violation},
+    status::{Failure, MAX_VIOLATIONS, Violation},
     stytch::Endpoint,
 };
 
@@ -175,9 +175,9 @@ impl Violations {
     /// # Errors
     ///
     /// `INVALID_ARGUMENT` when there are any.
-    pub fn into_result(self) -> Result<(), Status> {
+    pub fn into_result(self) -> Result<(), Failure> {
         let Self { kept, more } = self;
-        if kept.is_empty() { Ok(()) } else { Err(status::invalid_and_more(kept, more)) }
+        if kept.is_empty() { Ok(()) } else { Err(Failure::invalid(kept, more)) }
     }
 }
 

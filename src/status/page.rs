@@ -4,7 +4,11 @@ use std::fmt::Write as _;
 
 use tonic::Code;
 
-use super::{AFFIXES, About, Affix, Case, Detail, Pushback, Row, TYPES, code_name};
+use super::{
+    code::code_name,
+    rules::{AFFIXES, About, Affix, TYPES},
+    table::{Case, Detail, Pushback, Reason, Row},
+};
 use crate::stytch::Upstream;
 
 /// The tables of `docs/errors.md`, in Markdown. A test compares.
@@ -13,17 +17,17 @@ pub fn page() -> String {
         "| when | code | reason | `upstream` | may it be sent again? | further details |\n\
          |---|---|---|---|---|---|\n",
     );
-    for case in Case::ALL {
+    for case in Case::ALL.iter().copied() {
         let row = case.row();
         let _ = writeln!(
             page,
             "| {} | `{}` | {} | `{}` | {} | {} |",
             row.cause,
             code_name(row.code),
-            reason(&row),
+            reason(row),
             row.upstream.as_str(),
-            again(&row),
-            detail(&row),
+            again(row),
+            detail(row),
         );
     }
     page.push_str("\n| `error_type` | code | about |\n|---|---|---|\n");
@@ -53,17 +57,17 @@ pub fn retries_page() -> String {
          | any | none: no `ErrorInfo` | The client library or a proxy made it, as when a connection breaks \
          | yes: it only reads | no: it may have taken effect | yes |\n",
     );
-    for case in Case::ALL {
+    for case in Case::ALL.iter().copied() {
         let row = case.row();
         let _ = writeln!(
             page,
             "| `{}` | {} | {} | {} | {} | {} |",
             code_name(row.code),
-            reason(&row),
+            reason(row),
             row.cause,
-            of_get(case, &row),
-            without_key(case, &row),
-            with_key(case, &row),
+            of_get(case, row),
+            without_key(case, row),
+            with_key(case, row),
         );
     }
     page
@@ -98,7 +102,10 @@ fn with_key(case: Case, row: &Row) -> &'static str {
 }
 
 fn reason(row: &Row) -> String {
-    row.reason.map_or("the `error_type` in upper case".into(), |ours| format!("`{ours}`"))
+    match row.reason {
+        Reason::Ours(reason) => format!("`{reason}`"),
+        Reason::ErrorType => "the `error_type` in upper case".to_owned(),
+    }
 }
 
 fn again(row: &Row) -> &'static str {
@@ -110,7 +117,7 @@ fn again(row: &Row) -> &'static str {
         (_, Pushback::RetryAfter) => "yes, after the delay in `RetryInfo` when there is one",
         (Upstream::Unknown, _) => "no: it may have taken effect",
         (Upstream::NotSent | Upstream::Rejected, Pushback::Never) => "no: not until it is fixed",
-        (Upstream::NotSent | Upstream::Rejected, Pushback::None) => match row.code {
+        (Upstream::NotSent | Upstream::Rejected, Pushback::Unset) => match row.code {
             Code::DeadlineExceeded | Code::Aborted => "yes; nothing was done",
             _ => "no, not as it is; nothing was done",
         },
@@ -120,15 +127,15 @@ fn again(row: &Row) -> &'static str {
 fn detail(row: &Row) -> String {
     let mut details = Vec::new();
     match row.detail {
-        Detail::None => {}
-        Detail::BadRequest if row.reason.is_some() => details.push("`BadRequest`"),
+        Detail::Nothing => {}
+        Detail::BadRequest if row.reason != Reason::ErrorType => details.push("`BadRequest`"),
         Detail::BadRequest => details.push("`BadRequest` where the type names a field"),
         Detail::ResourceInfo => details.push("`ResourceInfo` where the type names a kind"),
         Detail::PreconditionFailure => details.push("`PreconditionFailure`"),
         Detail::QuotaFailure => details.push("`QuotaFailure`"),
     }
     match row.pushback {
-        Pushback::None => {}
+        Pushback::Unset => {}
         Pushback::Never => details.push("pushback -1"),
         Pushback::After(_) | Pushback::RetryAfter => details.push("`RetryInfo`, pushback"),
     }

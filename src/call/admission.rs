@@ -1,17 +1,11 @@
-//! What the layers know of a call and its handler needs: its caller, method and deadline, its place in the
-//! process, and whether it has been sent. The layers put a [`Call`] into the request's extensions.
+//! Admission: how many calls may be in flight, in the process and on one connection.
 
-use std::{
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
-    task::{Context, Poll},
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use tokio::{sync::Notify, time::Instant};
-use tonic::Status;
 
 use crate::{access::Caller, connection::OpenCall, stytch::Sent};
 
@@ -161,54 +155,5 @@ impl Drop for Permit {
         if self.counter.count.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.counter.idle.notify_waiters();
         }
-    }
-}
-
-/// Runs a call in place, as any future. But when it is dropped after the request has been sent, because
-/// the caller went away or its time ran out, the rest runs on in a task of its own, so that its outcome
-/// is known and the answer is read. Before that the call is given up, and simply dropped.
-#[must_use = "futures do nothing unless polled"]
-pub struct ToItsEnd<T: Send + 'static> {
-    rest: Option<(Work<T>, Call)>,
-}
-
-type Work<T> = Pin<Box<dyn Future<Output = Result<T, Status>> + Send>>;
-
-impl<T: Send + 'static> ToItsEnd<T> {
-    /// `future` is the work of `call`.
-    pub fn new(
-        call: Call,
-        future: impl Future<Output = Result<T, Status>> + Send + 'static,
-    ) -> Self {
-        Self { rest: Some((Box::pin(future), call)) }
-    }
-}
-
-impl<T: Send + 'static> Future for ToItsEnd<T> {
-    type Output = Result<T, Status>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let (future, _) = self.rest.as_mut().expect("not polled after its end");
-        let polled = future.as_mut().poll(context);
-        if polled.is_ready() {
-            self.rest = None;
-        }
-        polled
-    }
-}
-
-impl<T: Send + 'static> Drop for ToItsEnd<T> {
-    fn drop(&mut self) {
-        let Some((future, call)) = self.rest.take() else { return };
-        // Without a runtime the process is ending, and the drain has had its time.
-        let runtime = tokio::runtime::Handle::try_current();
-        // What can no longer be given up has left, or is lent to a connection and goes with the future.
-        let runs_on = call.sent.give_up() && call.sent.has_left();
-        let (true, Ok(runtime)) = (runs_on, runtime) else { return };
-        runtime.spawn(async move {
-            let code = future.await.map_or_else(|status| status.code(), |_| tonic::Code::Ok);
-            tracing::info!(?code, "a call ended after its caller had gone");
-            drop(call);
-        });
     }
 }

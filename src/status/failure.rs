@@ -1,0 +1,344 @@
+//! A failed call. It keeps its row of the table, and what is known about the call, until the response
+//! is written; `encode.rs` writes it. Only the failure of an earlier call, replayed from its record,
+//! is a finished status.
+
+use std::{
+    error, fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use serde_json::{Map, Value};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+
+use super::{
+    bounds::{MAX_DESCRIPTION, MAX_FIELD, MAX_ID, MAX_MESSAGE, MAX_REASON, MAX_VIOLATIONS, cut},
+    rules::{About, rule},
+    table::{Case, Detail, Pushback, Row},
+};
+use crate::{
+    access::Refusal,
+    proto::{StytchRequest, metadata::IDEMPOTENCY_KEY},
+    stytch::{Effect, Error, Upstream},
+};
+
+/// The reason where Stytch's error type has nothing that could be one.
+const UNNAMED: &str = "UNNAMED_ERROR";
+
+/// Why a call failed. Clones share it, and the status that it is written as.
+#[derive(Clone, Debug)]
+pub struct Failure(Arc<Form>);
+
+#[derive(Clone, Debug)]
+pub(super) enum Form {
+    /// Of this call.
+    Made {
+        parts: Box<Parts>,
+        /// Written once, for a replay has to be the same to the byte.
+        written: OnceLock<Status>,
+    },
+    /// Of an earlier call with the same idempotency key, as its record has it.
+    Recorded(Status),
+}
+
+/// What a failure says, and with it which row of the table it is.
+#[derive(Clone, Debug)]
+pub(super) struct Parts {
+    pub(super) case: Case,
+    pub(super) row: &'static Row,
+    pub(super) code: Code,
+    /// What is known about the call; less than the row says where a library has retried it.
+    pub(super) upstream: Upstream,
+    /// What the message says after its stable part.
+    pub(super) more: String,
+    pub(super) details: ErrorDetails,
+    pub(super) violations: Vec<FieldViolation>,
+    /// Violations that are not listed.
+    pub(super) unlisted: usize,
+    pub(super) http_status: Option<u16>,
+    pub(super) error_type: Option<String>,
+    /// Stytch's error type as a reason; none where it has nothing that could be one.
+    pub(super) reason: Option<String>,
+    pub(super) request_id: Option<String>,
+    pub(super) help: Option<String>,
+    pub(super) wait: Option<Duration>,
+    pub(super) extras: Option<Map<String, Value>>,
+}
+
+/// What a failure says about its call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// What is known about the call.
+    pub upstream: Option<Upstream>,
+    /// Stytch's error type.
+    pub error_type: Option<String>,
+    /// Stytch's identifier of the call.
+    pub request_id: Option<String>,
+}
+
+impl From<Case> for Failure {
+    fn from(case: Case) -> Self {
+        let row = case.row();
+        let wait = match row.pushback {
+            Pushback::After(wait) => Some(wait),
+            Pushback::Unset | Pushback::Never | Pushback::RetryAfter => None,
+        };
+        Self::made(Parts {
+            case,
+            row,
+            code: row.code,
+            upstream: row.upstream,
+            more: String::new(),
+            details: ErrorDetails::new(),
+            violations: Vec::new(),
+            unlisted: 0,
+            http_status: None,
+            error_type: None,
+            reason: None,
+            request_id: None,
+            help: None,
+            wait,
+            extras: None,
+        })
+    }
+}
+
+impl From<&Refusal> for Failure {
+    fn from(refusal: &Refusal) -> Self {
+        match refusal {
+            Refusal::Unknown(why) => Self::from(Case::CallerUnknown).saying(why),
+            Refusal::KeysUnavailable => Case::CallerKeysUnavailable.into(),
+            Refusal::NotAllowed => Case::CallerNotAllowed.into(),
+            Refusal::RateLimited(wait) => Self::from(Case::CallerRateLimited).after(*wait),
+        }
+    }
+}
+
+impl Failure {
+    /// A call that failed upstream.
+    pub fn upstream(error: &Error, effect: Effect, request: &dyn StytchRequest) -> Self {
+        Self::from(Case::of(error, effect)).with(|parts| parts.describe(error, request))
+    }
+
+    /// A request that this service finds invalid: its violations, as far as there is room, and how
+    /// many more there are.
+    pub fn invalid(violations: Vec<FieldViolation>, more: usize) -> Self {
+        Self::from(Case::InvalidRequest).with(|parts| parts.list(violations, more))
+    }
+
+    /// A call whose idempotency key was used for another request.
+    pub fn key_reused() -> Self {
+        let violation = FieldViolation::new(IDEMPOTENCY_KEY, "was used for another request");
+        Self::from(Case::KeyReused).with(|parts| parts.list(vec![violation], 0))
+    }
+
+    /// A call whose time ran out in this service; `sent` says whether the request had left.
+    pub fn deadline_exceeded(sent: bool) -> Self {
+        Self::from(if sent { Case::DeadlineUnknown } else { Case::DeadlineNotSent })
+    }
+
+    /// A failure that tonic found before it reached a handler.
+    pub fn of_transport(status: &Status) -> Self {
+        let case = match status.code() {
+            Code::OutOfRange => Case::TooLarge,
+            Code::Unimplemented => Case::Unimplemented,
+            Code::NotFound => Case::ServiceUnknown,
+            _ => Case::Malformed,
+        };
+        Self::from(case).saying(status.message()).with(|parts| parts.code = status.code())
+    }
+
+    /// The failure of an earlier call, from its record.
+    pub fn recorded(status: Status) -> Self {
+        Self(Arc::new(Form::Recorded(status)))
+    }
+
+    fn made(parts: Parts) -> Self {
+        Self(Arc::new(Form::Made { parts: Box::new(parts), written: OnceLock::new() }))
+    }
+
+    /// Says more, after the stable part of the message.
+    #[must_use]
+    pub fn saying(self, more: &str) -> Self {
+        self.with(|parts| cut(more, MAX_MESSAGE).clone_into(&mut parts.more))
+    }
+
+    /// With another wait than the row's.
+    #[must_use]
+    pub(super) fn after(self, wait: Duration) -> Self {
+        self.with(|parts| parts.wait = Some(wait))
+    }
+
+    /// The same, but the outcome of the call is not known.
+    #[must_use]
+    pub(super) fn of_unknown_outcome(self) -> Self {
+        self.with(|parts| parts.upstream = Upstream::Unknown)
+    }
+
+    /// The gRPC status code.
+    pub fn code(&self) -> Code {
+        match &*self.0 {
+            Form::Made { parts, .. } => parts.code,
+            Form::Recorded(status) => status.code(),
+        }
+    }
+
+    /// What the failure says about its call.
+    pub fn facts(&self) -> Facts {
+        match &*self.0 {
+            Form::Made { parts, .. } => Facts {
+                upstream: Some(parts.upstream),
+                error_type: parts.error_type.clone(),
+                request_id: parts.request_id.clone(),
+            },
+            Form::Recorded(status) => Facts::read(status),
+        }
+    }
+
+    /// Whether a retry with the same idempotency key gets this failure again ([`Row::is_remembered`]).
+    pub fn is_remembered(&self) -> bool {
+        match &*self.0 {
+            Form::Made { parts, .. } => parts.row.is_remembered(),
+            // It was.
+            Form::Recorded(_) => true,
+        }
+    }
+
+    pub(super) fn form(&self) -> &Form {
+        &self.0
+    }
+
+    /// Changes what it says, as long as that is of this call.
+    fn with(self, change: impl FnOnce(&mut Parts)) -> Self {
+        match Arc::unwrap_or_clone(self.0) {
+            Form::Made { mut parts, .. } => {
+                change(&mut parts);
+                Self::made(*parts)
+            }
+            recorded @ Form::Recorded(_) => Self(Arc::new(recorded)),
+        }
+    }
+}
+
+impl Facts {
+    /// Reads them from the details of a finished status.
+    fn read(status: &Status) -> Self {
+        let mut metadata =
+            status.get_details_error_info().map(|info| info.metadata).unwrap_or_default();
+        Self {
+            upstream: metadata.remove("upstream").and_then(|text| Upstream::from_name(&text)),
+            error_type: metadata.remove("error_type"),
+            request_id: status.get_details_request_info().map(|info| info.request_id),
+        }
+    }
+}
+
+impl Parts {
+    /// Lists violations, of which there are `more` that nobody has listed.
+    fn list(&mut self, violations: Vec<FieldViolation>, more: usize) {
+        self.unlisted = more + violations.len().saturating_sub(MAX_VIOLATIONS);
+        let bounded = |violation: FieldViolation| {
+            let field = cut(&violation.field, MAX_FIELD);
+            FieldViolation::new(field, cut(&violation.description, MAX_DESCRIPTION))
+        };
+        self.violations = violations.into_iter().take(MAX_VIOLATIONS).map(bounded).collect();
+    }
+
+    /// Adds what the upstream error says.
+    fn describe(&mut self, error: &Error, request: &dyn StytchRequest) {
+        self.http_status = error.http_status().map(|status| status.as_u16());
+        self.request_id = error.request_id().map(ToOwned::to_owned);
+        if let Error::CircuitOpen { wait, sent: false } = error {
+            self.wait = Some(*wait);
+        }
+        match self.row.pushback {
+            Pushback::RetryAfter => self.wait = error.retry_after(),
+            Pushback::After(_) => self.wait = self.wait.max(error.retry_after()),
+            Pushback::Unset | Pushback::Never => {}
+        }
+        let Some(api) = error.api() else { return };
+
+        self.error_type = Some(api.error_type.clone()).filter(|it| !it.is_empty());
+        self.reason = reason(&api.error_type);
+        let about = rule(&api.error_type).map_or(About::Nothing, |(_, about)| about);
+        self.detail(about, request);
+        // What Stytch says about our credentials is for the operator alone.
+        if self.row.reason != Case::CredentialsRejected.row().reason {
+            cut(&api.error_message, MAX_MESSAGE).clone_into(&mut self.more);
+            self.help = Some(api.error_url.clone()).filter(|url| !url.is_empty());
+            self.extras.clone_from(&api.error_details);
+        }
+    }
+
+    /// Adds the detail of the row.
+    fn detail(&mut self, about: About<'_>, request: &dyn StytchRequest) {
+        let message = self.row.message;
+        let member = || format!("member:{}", cut(request.member_id(), MAX_ID));
+        match (self.row.detail, about) {
+            (Detail::Nothing, _)
+            | (Detail::BadRequest, About::Nothing)
+            | (Detail::ResourceInfo, About::Nothing | About::Proofs) => {}
+            (Detail::BadRequest, About::Name(field)) => {
+                self.details.add_bad_request_violation(cut(field, MAX_FIELD), message);
+            }
+            (Detail::BadRequest, About::Proofs) => {
+                for field in proofs(request) {
+                    self.details.add_bad_request_violation(field, message);
+                }
+            }
+            (Detail::ResourceInfo, About::Name(kind)) => {
+                let id = match kind {
+                    "organization" => request.organization_id(),
+                    "member" | "totp" | "recovery_codes" => request.member_id(),
+                    _ => "",
+                };
+                let (kind, owner) = (cut(kind, MAX_FIELD), "");
+                self.details.set_resource_info(kind, cut(id, MAX_ID), owner, message);
+            }
+            (Detail::PreconditionFailure, _) => {
+                let reason = self.reason_or_unnamed().to_owned();
+                self.details.add_precondition_failure_violation(reason, member(), message);
+            }
+            (Detail::QuotaFailure, _) => {
+                self.details.add_quota_failure_violation(member(), message);
+            }
+        }
+    }
+
+    /// Stytch's error type as a reason.
+    pub(super) fn reason_or_unnamed(&self) -> &str {
+        self.reason.as_deref().unwrap_or(UNNAMED)
+    }
+}
+
+/// The fields of the request that prove the end user's login: those it carries, or else those it could.
+fn proofs(request: &dyn StytchRequest) -> impl Iterator<Item = &'static str> {
+    let proofs = request.proofs();
+    let has_any = proofs.iter().any(|(_, is_set)| *is_set);
+    proofs.into_iter().filter(move |(_, is_set)| *is_set || !has_any).map(|(field, _)| field)
+}
+
+/// An error type as a reason: `[A-Z][A-Z0-9_]+[A-Z0-9]`, at most 63 characters. None when it has
+/// nothing to make one of.
+fn reason(error_type: &str) -> Option<String> {
+    let name = error_type.trim_end_matches('_').to_ascii_uppercase();
+    let is_reason = name.len() >= 3 && name.starts_with(|first: char| first.is_ascii_uppercase());
+    let reason = match (name.as_str(), is_reason) {
+        ("", _) => return None,
+        (_, true) => name,
+        (_, false) => format!("TYPE_{name}"),
+    };
+    Some(cut(&reason, MAX_REASON).trim_end_matches('_').to_owned())
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            Form::Made { parts, .. } => f.write_str(&parts.message()),
+            Form::Recorded(status) => f.write_str(status.message()),
+        }
+    }
+}
+
+impl error::Error for Failure {}
