@@ -62,8 +62,8 @@ errors! {
 }
 
 impl ApiError {
-    /// Returns the response for an error by its type. The status, unless it is given, and the text
-    /// are those of the type if it is listed above.
+    /// Returns the response for an error of this type, with the text and, unless `status` is given,
+    /// the status of the list above.
     pub(super) fn response(error_type: &str, status: Option<u16>) -> Response {
         let known = Self::ALL.iter().find(|Self(_, known, _)| *known == error_type);
         let (default, message) = known.map_or((400, ""), |Self(status, _, text)| (*status, *text));

@@ -17,11 +17,14 @@ use data_encoding::BASE64;
 use serde_json::Value;
 
 use super::{
+    authentication,
     error::ApiError,
     fields::Fields,
     jwt, mint,
     object::Object,
+    recovery_codes,
     store::{Shared, Store},
+    totp,
 };
 
 /// The headers that carry a session, and the request fields that they stand for.
@@ -31,23 +34,23 @@ const SESSION_HEADERS: [(&str, &str); 2] =
 /// The routes of the API.
 pub(super) fn router(shared: &Shared) -> Router<Shared> {
     let api = Router::new()
-        .route("/v1/b2b/totp", on(MethodFilter::POST, Store::create_totp))
-        .route("/v1/b2b/totp/authenticate", on(MethodFilter::POST, Store::authenticate_totp))
-        .route("/v1/b2b/totp/migrate", on(MethodFilter::POST, Store::migrate_totp))
+        .route("/v1/b2b/totp", on(MethodFilter::POST, totp::create))
+        .route("/v1/b2b/totp/authenticate", on(MethodFilter::POST, totp::authenticate))
+        .route("/v1/b2b/totp/migrate", on(MethodFilter::POST, totp::migrate))
         .route(
             "/v1/b2b/organizations/{organization_id}/members/{member_id}/totp",
-            on(MethodFilter::DELETE, Store::delete_totp),
+            on(MethodFilter::DELETE, totp::delete),
         )
         .route(
             "/v1/b2b/recovery_codes/{organization_id}/{member_id}",
-            on(MethodFilter::GET, Store::get_recovery_codes),
+            on(MethodFilter::GET, recovery_codes::get),
         )
+        .route("/v1/b2b/recovery_codes/rotate", on(MethodFilter::POST, recovery_codes::rotate))
+        .route("/v1/b2b/recovery_codes/recover", on(MethodFilter::POST, recovery_codes::recover))
         .route(
-            "/v1/b2b/recovery_codes/rotate",
-            on(MethodFilter::POST, Store::rotate_recovery_codes),
+            "/v1/b2b/sessions/authenticate",
+            on(MethodFilter::POST, authentication::authenticate_session),
         )
-        .route("/v1/b2b/recovery_codes/recover", on(MethodFilter::POST, Store::recover))
-        .route("/v1/b2b/sessions/authenticate", on(MethodFilter::POST, Store::authenticate_session))
         .fallback(async || ApiError::ROUTE_NOT_FOUND)
         .method_not_allowed_fallback(async || ApiError::ROUTE_NOT_FOUND)
         .layer(from_fn_with_state(shared.clone(), check_request));

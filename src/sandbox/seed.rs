@@ -83,8 +83,8 @@ impl Seed {
         Self::parse(&text).map_err(|error| SeedError(format!("{}: {error}", path.display())))
     }
 
-    /// Returns the external id of each member (its id, if it has none) and its name, which says what
-    /// the member is for.
+    /// Returns the external id of each member (its id, if it has none) and its name, which says
+    /// what the member is for.
     pub fn members(&self) -> impl Iterator<Item = (&str, &str)> {
         self.members.iter().map(|SeedMember { object, .. }| {
             let id = text(object, "external_id").or_else(|| text(object, "member_id"));

@@ -1,5 +1,5 @@
-//! The sandbox's whole state, behind one lock. `totp`, `recovery_codes` and `authentication` add
-//! the operations on it.
+//! The sandbox's whole state, behind one lock. The operations on it are functions in `totp`,
+//! `recovery_codes` and `authentication`.
 //!
 //! Its size is bounded by the seed, and by the limits in `session` and `fault`.
 
