@@ -1,6 +1,6 @@
-//! `/sandbox/`: faults and time at run time. Off unless asked for; not part of Stytch's API.
-
-use std::time::Duration;
+//! The control endpoint, `/sandbox/`: injects faults and advances the clock at run time.
+//!
+//! It is not part of Stytch's API, and is closed unless the operator opens it.
 
 use axum::{
     Json, Router,
@@ -10,69 +10,58 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::json;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
 
-use super::{
-    fault::Rule,
-    member::rfc3339,
-    routes::{Shared, lock},
-};
+use super::{clock::rfc3339, fault::Rule, store::Shared};
 
 /// The routes of `/sandbox/`.
 pub(super) fn router() -> Router<Shared> {
     Router::new()
-        .route("/sandbox/faults", post(add_fault).get(list_faults).delete(clear_faults))
+        .route("/sandbox/faults", post(add_rule).get(list_rules).delete(clear_rules))
         .route("/sandbox/clock", get(time).post(advance))
 }
 
-async fn add_fault(State(shared): State<Shared>, body: Bytes) -> Result<Response, Refusal> {
-    let rule: Rule = read(&body)?;
-    let rule = lock(&shared.rules).add(rule).map_err(Refusal)?;
+async fn add_rule(State(shared): State<Shared>, body: Bytes) -> Result<Response, BadRequest> {
+    let rule: Rule = parse(&body)?;
+    let rule = shared.lock().rules.add(rule).map_err(BadRequest)?;
     Ok((StatusCode::CREATED, Json(rule)).into_response())
 }
 
-async fn list_faults(State(shared): State<Shared>) -> Response {
-    Json(lock(&shared.rules).all().to_vec()).into_response()
+async fn list_rules(State(shared): State<Shared>) -> Json<Vec<Rule>> {
+    Json(shared.lock().rules.all().to_vec())
 }
 
-async fn clear_faults(State(shared): State<Shared>) -> StatusCode {
-    lock(&shared.rules).clear();
+async fn clear_rules(State(shared): State<Shared>) -> StatusCode {
+    shared.lock().rules.clear();
     StatusCode::NO_CONTENT
 }
 
-#[derive(Deserialize, Serialize)]
+async fn time(State(shared): State<Shared>) -> Json<Value> {
+    Json(json!({"now": rfc3339(shared.lock().clock.now())}))
+}
+
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Advance {
     advance: String,
 }
 
-async fn time(State(shared): State<Shared>) -> Response {
-    Json(json!({"now": rfc3339(lock(&shared.store).now())})).into_response()
+async fn advance(shared: State<Shared>, body: Bytes) -> Result<Json<Value>, BadRequest> {
+    let Advance { advance } = parse(&body)?;
+    let by = humantime::parse_duration(&advance).map_err(|error| BadRequest(error.to_string()))?;
+    shared.lock().clock.advance(by).map_err(BadRequest)?;
+    Ok(time(shared).await)
 }
 
-async fn advance(State(shared): State<Shared>, body: Bytes) -> Result<Response, Refusal> {
-    /// A century: what is beyond is a typing error, and may overflow.
-    const MAX: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
-    let Advance { advance } = read(&body)?;
-    let by = humantime::parse_duration(&advance).map_err(|error| Refusal(error.to_string()))?;
-    let too_far = || Refusal("that is too far ahead".into());
-    {
-        let mut ahead = lock(&shared.ahead);
-        let sum = ahead.checked_add(by).filter(|sum| *sum <= MAX);
-        *ahead = sum.ok_or_else(too_far)?;
-    }
-    Ok(time(State(shared)).await)
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, BadRequest> {
+    serde_json::from_slice(body).map_err(|error| BadRequest(error.to_string()))
 }
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(body).map_err(|error| Refusal(error.to_string()))
-}
+/// A refused request to the control endpoint, with the reason.
+struct BadRequest(String);
 
-/// What is wrong with a request to the control endpoint.
-struct Refusal(String);
-
-impl IntoResponse for Refusal {
+impl IntoResponse for BadRequest {
     fn into_response(self) -> Response {
         (StatusCode::BAD_REQUEST, Json(json!({"error": self.0}))).into_response()
     }

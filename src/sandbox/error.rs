@@ -1,4 +1,4 @@
-//! Stytch's error answers.
+//! Stytch's error responses.
 
 use axum::{
     Json,
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::mint::request_id;
 
-/// An error by its type, with the status and the text that Stytch gives it.
+/// One of Stytch's errors: its HTTP status, type and text.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ApiError(u16, &'static str, &'static str);
 
@@ -23,7 +23,7 @@ macro_rules! errors {
     };
 }
 
-// `docs/sandbox.md` lists which of these statuses and texts are not confirmed.
+// `docs/sandbox.md` lists the statuses and texts that are not confirmed.
 errors! {
     MEMBER_NOT_ACTIVE = 400, "action_available_only_for_active_members", "You may not attach an MFA factor to a member that is not active.";
     ACTIVE_TOTP_EXISTS = 400, "active_totp_exists", "Cannot create a new TOTP for the specified user since the user already has an active TOTP. Users may only have one active TOTP at a time.";
@@ -34,12 +34,12 @@ errors! {
     INVALID_PROJECT = 400, "invalid_project_id_authentication", "The project ID provided in the basic authentication header is invalid. Please check to make sure the format is correct and there are no trailing whitespaces. To create a new project or confirm an existing project ID please visit the Stytch dashboard here: https://stytch.com/dashboard/api-keys";
     INVALID_SESSION_DURATION = 400, "invalid_session_duration_minutes", "session_duration_minutes is invalid, should be between 5 to 527040 minutes.";
     INVALID_TOTP_CODE = 400, "invalid_totp_code", "The TOTP code must be six digits.";
-    PROOF_OF_ANOTHER = 400, "member_session_member_id_mismatch", "The session belongs to another member.";
+    SESSION_OF_ANOTHER_MEMBER = 400, "member_session_member_id_mismatch", "The session belongs to another member.";
     NO_RECOVERY_CODES = 400, "no_active_recovery_code_backed_factor", "The member has no active factor with recovery codes.";
-    NO_PROOF = 400, "no_session_arguments", "One of intermediate_session_token, session_token and session_jwt is required.";
+    NO_SESSION_ARGUMENTS = 400, "no_session_arguments", "One of intermediate_session_token, session_token and session_jwt is required.";
     RECOVERY_CODE_USED_AS_TOTP_CODE = 400, "recovery_code_used_as_totp_code", "A recovery code was given as a TOTP code.";
-    PROOF_REQUIRED = 400, "session_enforced_factor_matching_session_required", "The member has an active MFA factor, so a session that used it is required.";
-    TOO_MANY_PROOFS = 400, "too_many_session_arguments", "Only one of session_token, session_jwt and intermediate_session_token may be given.";
+    MATCHING_SESSION_REQUIRED = 400, "session_enforced_factor_matching_session_required", "The member has an active MFA factor, so a session that used it is required.";
+    TOO_MANY_SESSION_ARGUMENTS = 400, "too_many_session_arguments", "Only one of session_token, session_jwt and intermediate_session_token may be given.";
     TOTP_CODE_ALREADY_AUTHENTICATED = 400, "totp_code_already_authenticated", "This TOTP code has already been authenticated. Please attempt with the next generated code.";
     TOTP_CODE_USED_AS_RECOVERY_CODE = 400, "totp_code_used_as_recovery_code", "A TOTP code was given as a recovery code.";
     UNABLE_TO_PARSE_JWT = 400, "unable_to_parse_session_jwt", "The session_jwt could not be parsed.";
@@ -62,22 +62,23 @@ errors! {
 }
 
 impl ApiError {
-    /// An answer with an error of this type. Its status and text are Stytch's where the type is known here.
+    /// Returns the response for an error of this type, with the text and, unless `status` is given,
+    /// the status of the list above.
     pub(super) fn response(error_type: &str, status: Option<u16>) -> Response {
         let known = Self::ALL.iter().find(|Self(_, known, _)| *known == error_type);
-        let (usual, message) = known.map_or((400, ""), |Self(status, _, text)| (*status, *text));
-        answer(status.unwrap_or(usual), error_type, message)
+        let (default, message) = known.map_or((400, ""), |Self(status, _, text)| (*status, *text));
+        error_response(status.unwrap_or(default), error_type, message)
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let Self(status, error_type, message) = self;
-        answer(status, error_type, message)
+        error_response(status, error_type, message)
     }
 }
 
-fn answer(status: u16, error_type: &str, message: &str) -> Response {
+fn error_response(status: u16, error_type: &str, message: &str) -> Response {
     let body = json!({
         "status_code": status,
         "request_id": request_id(),

@@ -1,16 +1,21 @@
-//! What a request says: the fields of its JSON body, of its path and of its session headers alike.
+//! The fields of a request, whether it carries them in its JSON body, its path or its headers.
 
 use std::ops::RangeInclusive;
 
 use serde_json::Value;
 
-use super::{Object, error::ApiError, seed::text};
+use super::{
+    error::ApiError,
+    object::{Object, text},
+};
 
-/// The fields of a request. Absent, null and, for text, empty are the same.
+/// The fields of a request. Null counts as absent, and so does an empty string. A field of the
+/// wrong type is a bad request.
 #[derive(Debug)]
 pub(super) struct Fields(pub(super) Object);
 
 impl Fields {
+    /// Returns a string that the request must have.
     pub(super) fn required(&self, key: &str) -> Result<&str, ApiError> {
         text(&self.0, key).ok_or(ApiError::BAD_REQUEST)
     }
@@ -23,6 +28,7 @@ impl Fields {
         }
     }
 
+    /// Returns a boolean, `false` if it is absent.
     pub(super) fn boolean(&self, key: &str) -> Result<bool, ApiError> {
         match self.present(key) {
             None => Ok(false),
@@ -37,7 +43,7 @@ impl Fields {
         }
     }
 
-    /// A list of texts; absent is empty.
+    /// Returns a list of strings, empty if it is absent.
     pub(super) fn texts(&self, key: &str) -> Result<Vec<String>, ApiError> {
         match self.present(key) {
             None => Ok(Vec::new()),
@@ -45,7 +51,7 @@ impl Fields {
         }
     }
 
-    /// A number of minutes; `error` when it is out of range.
+    /// Returns a number of minutes, or `error` if it is out of `range`.
     pub(super) fn minutes(
         &self,
         key: &str,

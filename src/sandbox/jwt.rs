@@ -1,4 +1,4 @@
-//! Session JWTs, signed by a key of this process's own.
+//! Session JWTs, signed with a key that each process generates for itself.
 
 use std::{sync::LazyLock, time::SystemTime};
 
@@ -14,7 +14,7 @@ use jsonwebtoken::{
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::Object;
+use super::{clock::seconds, object::Object};
 
 struct Key {
     private: EncodingKey,
@@ -23,11 +23,11 @@ struct Key {
     id: String,
 }
 
-/// Made when it is first needed, for making it takes a while.
-static KEY: LazyLock<Key> = LazyLock::new(|| Key::new().expect("a key can be made"));
+/// Generated on first use, because generating an RSA key takes a while.
+static KEY: LazyLock<Key> = LazyLock::new(|| Key::generate().expect("an RSA key can be generated"));
 
 impl Key {
-    fn new() -> Result<Self, Box<dyn std::error::Error>> {
+    fn generate() -> Result<Self, Box<dyn std::error::Error>> {
         let pair = KeyPair::generate(KeySize::Rsa2048)?;
         let pkcs8 = pair.as_der()?;
         let pem = format!(
@@ -43,44 +43,39 @@ impl Key {
     }
 }
 
-/// `claims` as a signed token.
+/// Signs a JWT with these claims.
 pub(super) fn sign(claims: &Object) -> Result<String, jsonwebtoken::errors::Error> {
     let mut header = Header::new(Algorithm::RS256);
     header.kid = Some(KEY.id.clone());
     jsonwebtoken::encode(&header, claims, &KEY.private)
 }
 
-/// Why a token is not taken.
+/// Why a JWT is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unverified {
-    /// It is no JWT at all.
+pub(super) enum JwtError {
+    /// It is not a JWT.
     Malformed,
-    /// It is not ours, or no longer valid.
+    /// This process did not sign it, or it has expired.
     Invalid,
 }
 
-/// The claims of a token of ours that is valid at `now`.
-pub(super) fn verify(token: &str, now: SystemTime) -> Result<Object, Unverified> {
-    jsonwebtoken::decode_header(token).map_err(|_| Unverified::Malformed)?;
+/// Verifies a JWT at `now`, and returns its claims.
+pub(super) fn verify(token: &str, now: SystemTime) -> Result<Object, JwtError> {
+    jsonwebtoken::decode_header(token).map_err(|_| JwtError::Malformed)?;
     let mut validation = Validation::new(Algorithm::RS256);
-    // By the sandbox's clock, below.
+    // The library compares with the system's clock; we compare with the sandbox's, below.
     validation.validate_exp = false;
     validation.validate_aud = false;
     let claims = jsonwebtoken::decode::<Object>(token, &KEY.public, &validation)
-        .map_err(|_| Unverified::Invalid)?
+        .map_err(|_| JwtError::Invalid)?
         .claims;
     match claims.get("exp").and_then(Value::as_u64) {
         Some(end) if end > seconds(now) => Ok(claims),
-        _ => Err(Unverified::Invalid),
+        _ => Err(JwtError::Invalid),
     }
 }
 
-/// The public key, as the API publishes it.
-pub(super) fn key_set() -> JwkSet {
+/// Returns the JWKS with the public key, as the API publishes it.
+pub(super) fn jwks() -> JwkSet {
     JwkSet { keys: vec![KEY.jwk.clone()] }
-}
-
-/// Whole seconds since 1970.
-pub(super) fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -1,24 +1,40 @@
-//! A member: Stytch's object, and what Stytch knows beside it. The object is kept true.
+//! A member: the object that Stytch's API shows, and the state that it does not show.
+//!
+//! Whatever changes the state changes the object with it.
 
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use totp_rs::{Builder, Secret};
 
-use super::{Object, error::ApiError, fault::Fault, jwt::seconds, mint, seed::text};
+use super::{
+    clock::{rfc3339, seconds},
+    error::ApiError,
+    fault::Fault,
+    mint,
+    object::{Object, text},
+};
 
-/// Wrong codes in a row that lock a member.
+/// How many wrong codes in a row lock a member.
 const FAILURES_TO_LOCK: u32 = 10;
-const LOCK: Duration = Duration::from_secs(60 * 60);
+const LOCK_DURATION: Duration = Duration::from_secs(60 * 60);
+
+/// Where the store holds a member and its organization.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MemberIndex {
+    pub(super) organization: usize,
+    pub(super) member: usize,
+}
 
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) object: Object,
-    /// What every call for this member meets with.
+    /// The fault that affects every call for this member.
     pub(super) fault: Option<Fault>,
     totp: Option<Totp>,
+    /// Wrong codes since the last right one.
     failures: u32,
-    /// The end of the lock, if it has one.
+    /// When the lock ends. A member that the seed locks may have no end.
     locked_until: Option<SystemTime>,
 }
 
@@ -26,10 +42,10 @@ pub(super) struct Member {
 struct Totp {
     registration_id: String,
     generator: totp_rs::Totp,
-    /// When it lapses without a first code; none once that has come.
+    /// When the registration expires; `None` once a first code has made it active.
     pending_until: Option<SystemTime>,
-    /// Steps whose code has been accepted, for as long as it would be accepted again.
-    spent: Vec<u64>,
+    /// The time steps of used codes that would still be valid.
+    used_steps: Vec<u64>,
     recovery_codes: Vec<String>,
     recovery_codes_id: String,
 }
@@ -41,8 +57,8 @@ impl Member {
         Self { object, fault, totp: None, failures: 0, locked_until }
     }
 
-    /// Brings the member up to `now`: locks end and pending registrations lapse by themselves.
-    pub(super) fn settle(&mut self, now: SystemTime) {
+    /// Ends a lock and clears the id of a pending registration, if they have expired by `now`.
+    pub(super) fn expire(&mut self, now: SystemTime) {
         if self.locked_until.is_some_and(|end| end <= now) {
             self.locked_until = None;
             self.set([
@@ -51,26 +67,26 @@ impl Member {
                 ("lock_expires_at", Value::Null),
             ]);
         }
-        if self.totp.as_ref().is_some_and(|totp| totp.has_lapsed(now)) {
+        if self.totp.as_ref().is_some_and(|totp| totp.has_expired(now)) {
             self.set([("totp_registration_id", json!(""))]);
         }
     }
 
-    /// Registers a TOTP in place of a pending one.
+    /// Registers a TOTP, which replaces an earlier one. It is active at once, unless it is pending.
     pub(super) fn register(
         &mut self,
         registration_id: &str,
-        key: Secret,
+        secret: Secret,
         recovery_codes: Vec<String>,
         pending_until: Option<SystemTime>,
     ) {
         self.totp = Some(Totp {
             registration_id: registration_id.to_owned(),
-            // SHA-1, six digits, 30 seconds and one step either side. Migrated keys may be shorter than
-            // RFC 4226 asks for.
-            generator: Builder::new().with_secret(key).build_noncompliant(),
+            // SHA-1, six digits, 30 seconds, and one step of tolerance either side. "Noncompliant"
+            // because migrated secrets may be shorter than RFC 4226 requires.
+            generator: Builder::new().with_secret(secret).build_noncompliant(),
             pending_until,
-            spent: Vec::new(),
+            used_steps: Vec::new(),
             recovery_codes,
             recovery_codes_id: mint::recovery_codes_id(),
         });
@@ -80,12 +96,12 @@ impl Member {
     /// Removes the TOTP and its recovery codes.
     pub(super) fn unregister(&mut self, now: SystemTime) -> Result<(), ApiError> {
         match self.totp.take() {
-            Some(totp) if !totp.has_lapsed(now) => {}
+            Some(totp) if !totp.has_expired(now) => {}
             _ => return Err(ApiError::TOTP_NOT_FOUND),
         }
         self.set([("totp_registration_id", json!(""))]);
         if self.object["default_mfa_method"] == "totp" {
-            let other = if self.has_phone() { "sms_otp" } else { "" };
+            let other = if self.has_verified_phone() { "sms_otp" } else { "" };
             self.set([("default_mfa_method", json!(other))]);
         }
         Ok(())
@@ -95,22 +111,30 @@ impl Member {
         self.totp.as_ref().is_some_and(|totp| totp.pending_until.is_none())
     }
 
-    /// Whether the member has an active factor other than TOTP.
-    pub(super) fn has_phone(&self) -> bool {
+    /// Whether the member has an MFA factor other than TOTP.
+    pub(super) fn has_verified_phone(&self) -> bool {
         self.object["mfa_phone_number_verified"] == true
     }
 
-    pub(super) fn is_locked(&self) -> bool {
-        self.object["is_locked"] == true
+    /// Checks that the member is neither locked nor inactive.
+    pub(super) fn check_may_authenticate(&self) -> Result<(), ApiError> {
+        if self.object["is_locked"] == true {
+            Err(ApiError::LOCKED)
+        } else if self.object["status"] != "active" {
+            Err(ApiError::MEMBER_NOT_ACTIVE)
+        } else {
+            Ok(())
+        }
     }
 
-    /// Spends a code. The first one makes a pending registration active. Returns the factor it proves.
-    pub(super) fn spend_code(&mut self, code: &str, now: SystemTime) -> Result<Value, ApiError> {
+    /// Uses a code, which cannot be used again, and returns the factor that it authenticates. The
+    /// first code makes a pending registration active.
+    pub(super) fn use_code(&mut self, code: &str, now: SystemTime) -> Result<Value, ApiError> {
         let totp = self.totp.as_mut().ok_or(ApiError::TOTP_NOT_FOUND)?;
-        if totp.has_lapsed(now) {
+        if totp.has_expired(now) {
             return Err(ApiError::EXPIRED_TOTP);
         }
-        if code.len() != 6 || !code.bytes().all(|byte| byte.is_ascii_digit()) {
+        if !looks_like_a_totp_code(code) {
             return Err(match looks_like_a_recovery_code(code) {
                 true => ApiError::RECOVERY_CODE_USED_AS_TOTP_CODE,
                 false => ApiError::INVALID_TOTP_CODE,
@@ -119,11 +143,11 @@ impl Member {
         let Some(step) = totp.generator.check(code, seconds(now)) else {
             return Err(self.fail(now, ApiError::UNABLE_TO_AUTHENTICATE_TOTP));
         };
-        if totp.spent.contains(&step) {
+        if totp.used_steps.contains(&step) {
             return Err(ApiError::TOTP_CODE_ALREADY_AUTHENTICATED);
         }
-        totp.spent.retain(|spent| spent.abs_diff(step) <= 2);
-        totp.spent.push(step);
+        totp.used_steps.retain(|used| used.abs_diff(step) <= 2);
+        totp.used_steps.push(step);
         totp.pending_until = None;
         let factor = json!({
             "type": "totp",
@@ -134,20 +158,21 @@ impl Member {
         Ok(factor)
     }
 
-    /// Spends a recovery code. Returns the factor it proves, and how many codes are left.
-    pub(super) fn spend_recovery_code(
+    /// Uses a recovery code, which cannot be used again. Returns the factor that it authenticates,
+    /// and how many codes are left.
+    pub(super) fn use_recovery_code(
         &mut self,
         code: &str,
         now: SystemTime,
     ) -> Result<(Value, usize), ApiError> {
         let codes = self.recovery_codes_mut().ok_or(ApiError::NO_RECOVERY_CODES)?;
-        if code.len() == 6 && code.bytes().all(|byte| byte.is_ascii_digit()) {
+        if looks_like_a_totp_code(code) {
             return Err(ApiError::TOTP_CODE_USED_AS_RECOVERY_CODE);
         }
-        let Some(index) = codes.iter().position(|good| good == code) else {
+        let Some(position) = codes.iter().position(|valid| valid == code) else {
             return Err(self.fail(now, ApiError::UNABLE_TO_AUTHENTICATE_RECOVERY_CODE));
         };
-        codes.remove(index);
+        codes.remove(position);
         let left = codes.len();
         self.failures = 0;
         let id = self.totp.as_ref().map(|totp| totp.recovery_codes_id.as_str());
@@ -159,22 +184,22 @@ impl Member {
         Ok((factor, left))
     }
 
-    /// The codes that are still good; none without an active TOTP.
+    /// Returns the unused recovery codes, or `None` without an active TOTP.
     pub(super) fn recovery_codes_mut(&mut self) -> Option<&mut Vec<String>> {
         let totp = self.totp.as_mut().filter(|totp| totp.pending_until.is_none())?;
         Some(&mut totp.recovery_codes)
     }
 
-    /// Changes fields of the object.
+    /// Sets fields of the object.
     pub(super) fn set<const N: usize>(&mut self, fields: [(&str, Value); N]) {
         self.object.extend(fields.map(|(key, value)| (key.to_owned(), value)));
     }
 
-    /// Counts a wrong code, and locks the member after too many.
+    /// Counts a wrong code, locks the member if there have been too many, and returns `error`.
     fn fail(&mut self, now: SystemTime, error: ApiError) -> ApiError {
         self.failures += 1;
         if self.failures >= FAILURES_TO_LOCK {
-            let end = now + LOCK;
+            let end = now + LOCK_DURATION;
             self.failures = 0;
             self.locked_until = Some(end);
             self.set([
@@ -188,16 +213,22 @@ impl Member {
 }
 
 impl Totp {
-    fn has_lapsed(&self, now: SystemTime) -> bool {
+    fn has_expired(&self, now: SystemTime) -> bool {
         self.pending_until.is_some_and(|end| end <= now)
     }
+}
+
+fn looks_like_a_totp_code(code: &str) -> bool {
+    code.len() == 6 && code.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn looks_like_a_recovery_code(code: &str) -> bool {
     code.len() == 14 && code.split('-').map(str::len).eq([4, 4, 4])
 }
 
-/// A time as Stytch writes it.
-pub(super) fn rfc3339(time: SystemTime) -> Value {
-    humantime::format_rfc3339_seconds(time).to_string().into()
+/// Decodes a TOTP's secret from base32, as people write it: in either case, with spaces, and with
+/// or without padding.
+pub(super) fn decode_secret(secret: &str) -> Option<Secret> {
+    let secret = secret.to_uppercase().replace(' ', "");
+    Secret::try_from_base32(secret.trim_end_matches('=')).ok().filter(|_| !secret.is_empty())
 }

@@ -1,4 +1,4 @@
-//! What Stytch mints: ids, secrets, recovery codes and QR codes.
+//! Mints what Stytch mints: ids, tokens, secrets, recovery codes and QR codes.
 
 use data_encoding::{BASE32_NOPAD, BASE64, BASE64URL};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -18,7 +18,7 @@ pub(super) fn registration_id() -> String {
     format!("member-totp-test-{}", Uuid::new_v4())
 }
 
-/// Identifies a set of recovery codes.
+/// Mints the id of a set of recovery codes.
 pub(super) fn recovery_codes_id() -> String {
     format!("member-totp-recovery-code-test-{}", Uuid::new_v4())
 }
@@ -27,17 +27,17 @@ pub(super) fn session_id() -> String {
     format!("session-test-{}", Uuid::new_v4())
 }
 
-/// 32 random bytes as 44 characters.
+/// Mints a session token: 32 random bytes as 44 characters of base64.
 pub(super) fn session_token() -> String {
     BASE64URL.encode(&rand::rng().random::<[u8; 32]>())
 }
 
-/// 20 random bytes as 32 base32 characters.
+/// Mints a TOTP's secret: 20 random bytes as 32 characters of base32.
 pub(super) fn secret() -> String {
     BASE32_NOPAD.encode(&rand::rng().random::<[u8; 20]>())
 }
 
-/// Ten codes like `vqjx-xvbo-thd0`.
+/// Mints ten recovery codes such as `vqjx-xvbo-thd0`.
 pub(super) fn recovery_codes() -> Vec<String> {
     const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
     let mut rng = rand::rng();
@@ -47,7 +47,7 @@ pub(super) fn recovery_codes() -> Vec<String> {
     (0..RECOVERY_CODES).map(|_| [group(), group(), group()].join("-")).collect()
 }
 
-/// The URI that authenticator apps read, in Stytch's form.
+/// Returns the URI that authenticator apps read, in Stytch's format.
 pub(super) fn uri(project: &str, organization: &str, email: &str, secret: &str) -> String {
     let issuer = format!("{project} ({organization})");
     let issuer = utf8_percent_encode(&issuer, COMPONENT);
@@ -57,7 +57,8 @@ pub(super) fn uri(project: &str, organization: &str, email: &str, secret: &str) 
     )
 }
 
-/// `uri` as a QR code: a PNG of 16-bit grey, as a data URI. None when it is too long for one.
+/// Draws `uri` as a QR code, and returns it as the data URI of a PNG with 16-bit greyscale pixels.
+/// Returns `None` if `uri` is too long for a QR code.
 pub(super) fn qr_code(uri: &str) -> Option<String> {
     let code = QrCode::with_error_correction_level(uri, EcLevel::L).ok()?;
     let (dark, light) = ('#', ' ');

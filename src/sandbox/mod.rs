@@ -1,9 +1,17 @@
 //! A stand-in for Stytch's B2B API: an HTTP server that any official SDK can talk to.
 //!
-//! It answers as Stytch's documentation says, never as our client expects: it imports nothing from
-//! [`crate::stytch`] or [`crate::proto`], so that the two cannot agree on a mistake. What it leaves
-//! out, and where it had to choose, is listed in `docs/sandbox.md`.
+//! It responds as Stytch's documentation says, not as our client expects. It imports nothing from
+//! [`crate::stytch`] or [`crate::proto`], so that the two cannot agree on a mistake.
+//! `docs/sandbox.md` lists what it leaves out and what it had to guess.
+//!
+//! # Layout
+//!
+//! A call passes `serve` (connections), `routes` (credentials, body, faults) and one operation of
+//! `totp`, `recovery_codes` or `authentication` on `store`, the state behind its one lock. The
+//! state is made of `member` and `session`; `seed` fills it, and `control` changes faults and time.
 
+mod authentication;
+mod clock;
 mod control;
 mod error;
 mod fault;
@@ -11,6 +19,7 @@ mod fields;
 mod jwt;
 mod member;
 mod mint;
+mod object;
 mod recovery_codes;
 mod routes;
 mod seed;
@@ -19,19 +28,18 @@ mod session;
 mod store;
 mod totp;
 
-use std::{fmt, io, sync::Arc, time::SystemTime};
+use std::{fmt, io, time::SystemTime};
 
 use tokio::net::TcpListener;
 
 pub use seed::{Project, Seed, SeedError};
 
-/// A JSON object.
-type Object = serde_json::Map<String, serde_json::Value>;
+use self::{
+    clock::Clock,
+    store::{Shared, Store},
+};
 
-/// Tells the sandbox's time.
-type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
-
-/// A sandbox to be served.
+/// A sandbox, ready to run.
 #[derive(Clone)]
 pub struct Sandbox {
     seed: Seed,
@@ -40,26 +48,26 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Starts with what is in `seed`, at the system's time.
+    /// Creates a sandbox that starts with the contents of `seed` and uses the system's clock.
     pub fn new(seed: Seed) -> Self {
-        Self { seed, clock: Arc::new(SystemTime::now), control: false }
+        Self { seed, clock: Clock::new(SystemTime::now), control: false }
     }
 
-    /// Lives by another clock.
+    /// Replaces the system's clock with `clock`.
     #[must_use]
     pub fn with_clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        self.clock = Arc::new(clock);
+        self.clock = Clock::new(clock);
         self
     }
 
-    /// Opens `/sandbox/`, where anybody who reaches the port can inject faults and advance the time.
+    /// Opens `/sandbox/`, where whoever reaches the port can inject faults and advance the clock.
     #[must_use]
     pub fn with_control(mut self) -> Self {
         self.control = true;
         self
     }
 
-    /// Serves until `stop`.
+    /// Serves until `stop` completes.
     ///
     /// # Errors
     ///
@@ -69,9 +77,13 @@ impl Sandbox {
         listener: TcpListener,
         stop: impl Future<Output = ()>,
     ) -> io::Result<()> {
-        let router = routes::router(self);
+        let shared = Shared::new(Store::new(self.seed, self.clock));
+        let mut router = routes::router(&shared);
+        if self.control {
+            router = router.merge(control::router());
+        }
         tokio::select! {
-            result = serve::serve(listener, router) => result,
+            result = serve::serve(listener, router.with_state(shared)) => result,
             () = stop => Ok(()),
         }
     }

@@ -1,9 +1,5 @@
-//! The HTTP side: credentials, content type, route, body, faults.
-
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+//! The routes of Stytch's API, and what they have in common: credentials, content type, the fields
+//! of a request, and faults.
 
 use axum::{
     Json, Router,
@@ -21,65 +17,58 @@ use data_encoding::BASE64;
 use serde_json::Value;
 
 use super::{
-    Object, Sandbox, control, error::ApiError, fault::Rules, fields::Fields, jwt, mint,
-    store::Store,
+    authentication,
+    error::ApiError,
+    fields::Fields,
+    jwt, mint,
+    object::Object,
+    recovery_codes,
+    store::{Shared, Store},
+    totp,
 };
 
-/// Headers that say on whose behalf a call is made, and the fields they stand for.
+/// The headers that carry a session, and the request fields that they stand for.
 const SESSION_HEADERS: [(&str, &str); 2] =
     [("x-stytch-member-session", "session_token"), ("x-stytch-member-sessionjwt", "session_jwt")];
 
-pub(super) type Shared = Arc<Inner>;
-
-pub(super) struct Inner {
-    pub(super) store: Mutex<Store>,
-    pub(super) rules: Mutex<Rules>,
-    /// How far the sandbox's time is ahead of its clock.
-    pub(super) ahead: Arc<Mutex<Duration>>,
-}
-
-pub(super) fn router(sandbox: Sandbox) -> Router {
-    let Sandbox { seed, clock, control } = sandbox;
-    let ahead = Arc::new(Mutex::new(Duration::ZERO));
-    let offset = Arc::clone(&ahead);
-    let store = Store::new(seed, Arc::new(move || clock() + *lock(&offset)));
-    let shared = Arc::new(Inner { store: Mutex::new(store), rules: Mutex::default(), ahead });
+/// The routes of the API.
+pub(super) fn router(shared: &Shared) -> Router<Shared> {
     let api = Router::new()
-        .route("/v1/b2b/totp", on(MethodFilter::POST, Store::create_totp))
-        .route("/v1/b2b/totp/authenticate", on(MethodFilter::POST, Store::authenticate_totp))
-        .route("/v1/b2b/totp/migrate", on(MethodFilter::POST, Store::migrate_totp))
+        .route("/v1/b2b/totp", on(MethodFilter::POST, totp::create))
+        .route("/v1/b2b/totp/authenticate", on(MethodFilter::POST, totp::authenticate))
+        .route("/v1/b2b/totp/migrate", on(MethodFilter::POST, totp::migrate))
         .route(
             "/v1/b2b/organizations/{organization_id}/members/{member_id}/totp",
-            on(MethodFilter::DELETE, Store::delete_totp),
+            on(MethodFilter::DELETE, totp::delete),
         )
         .route(
             "/v1/b2b/recovery_codes/{organization_id}/{member_id}",
-            on(MethodFilter::GET, Store::get_recovery_codes),
+            on(MethodFilter::GET, recovery_codes::get),
         )
+        .route("/v1/b2b/recovery_codes/rotate", on(MethodFilter::POST, recovery_codes::rotate))
+        .route("/v1/b2b/recovery_codes/recover", on(MethodFilter::POST, recovery_codes::recover))
         .route(
-            "/v1/b2b/recovery_codes/rotate",
-            on(MethodFilter::POST, Store::rotate_recovery_codes),
+            "/v1/b2b/sessions/authenticate",
+            on(MethodFilter::POST, authentication::authenticate_session),
         )
-        .route("/v1/b2b/recovery_codes/recover", on(MethodFilter::POST, Store::recover))
-        .route("/v1/b2b/sessions/authenticate", on(MethodFilter::POST, Store::authenticate_session))
         .fallback(async || ApiError::ROUTE_NOT_FOUND)
         .method_not_allowed_fallback(async || ApiError::ROUTE_NOT_FOUND)
-        .layer(from_fn_with_state(Arc::clone(&shared), authenticated));
-    // SDKs fetch the keys without credentials.
+        .layer(from_fn_with_state(shared.clone(), check_request));
+    // SDKs fetch the JWKS without credentials.
     let open = Router::new()
-        .route("/v1/b2b/sessions/jwks/{project_id}", routing::get(async || Json(jwt::key_set())));
-    let control = if control { control::router() } else { Router::new() };
-    api.merge(open).merge(control).with_state(shared)
+        .route("/v1/b2b/sessions/jwks/{project_id}", routing::get(async || Json(jwt::jwks())));
+    api.merge(open)
 }
 
-async fn authenticated(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    let known = credentials(request.headers())
+/// Checks the credentials and the content type of a request.
+async fn check_request(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    let authenticated = credentials(request.headers())
         .ok_or(ApiError::UNAUTHORIZED)
-        .and_then(|(project_id, secret)| lock(&shared.store).authenticate(&project_id, &secret));
+        .and_then(|(project_id, secret)| shared.lock().authenticate(&project_id, &secret));
     let content_type = request.headers().get(CONTENT_TYPE);
-    match known {
+    match authenticated {
         Err(error) => error.into_response(),
-        // Exactly this: the API refuses `application/json; charset=utf-8`. What has no body may do without.
+        // Stytch accepts exactly `application/json`, without a charset. A GET or DELETE needs none.
         Ok(()) => match content_type {
             None if request.method() != Method::POST => next.run(request).await,
             Some(json) if json == "application/json" => next.run(request).await,
@@ -98,35 +87,34 @@ fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
 /// An operation of the API.
 type Operation = fn(&mut Store, &Fields) -> Result<Value, ApiError>;
 
-/// The route of an operation: reads the request, lets faults happen, and finishes the answer.
+/// Routes `method` to an operation.
 fn on(method: MethodFilter, operation: Operation) -> MethodRouter<Shared> {
     routing::on(
         method,
         async move |State(shared): State<Shared>, path: MatchedPath, ids, headers, body: Bytes| {
             match fields(ids, &headers, &body) {
                 Err(error) => error.into_response(),
-                Ok(fields) => answer(&shared, operation, path.as_str(), &fields).await,
+                Ok(fields) => respond(&shared, operation, path.as_str(), &fields).await,
             }
         },
     )
 }
 
-async fn answer(shared: &Shared, operation: Operation, path: &str, fields: &Fields) -> Response {
-    let carried_out = || {
-        let answer = operation(&mut lock(&shared.store), fields);
-        answer.and_then(finished).map(Json).into_response()
+/// Executes an operation, with the fault that affects it, if any.
+async fn respond(shared: &Shared, operation: Operation, path: &str, fields: &Fields) -> Response {
+    let execute = || {
+        let body = operation(&mut shared.lock(), fields);
+        body.and_then(finish).map(Json).into_response()
     };
-    let member_id = fields.text("member_id").ok().flatten().unwrap_or_default();
-    let rule = lock(&shared.rules).meet(path, member_id);
-    let Some(fault) = rule.or_else(|| lock(&shared.store).seeded_fault(fields)) else {
-        return carried_out();
-    };
+    let fault = shared.lock().fault_for(path, fields);
+    let Some(fault) = fault else { return execute() };
     tokio::time::sleep(fault.latency()).await;
-    let answer = fault.lets_through().then(carried_out);
-    fault.applied(answer).await
+    let response = fault.executes().then(execute);
+    fault.apply(response).await
 }
 
-/// What the request says in its path, or else in its body, and in the headers of a call without one.
+/// Returns the fields of a request: those of its path and headers if the path has parameters, else
+/// those of its body.
 fn fields(ids: RawPathParams, headers: &HeaderMap, body: &[u8]) -> Result<Fields, ApiError> {
     let text = |value: &str| Value::from(value);
     let mut fields: Object = ids.iter().map(|(key, id)| (key.to_owned(), text(id))).collect();
@@ -142,18 +130,14 @@ fn fields(ids: RawPathParams, headers: &HeaderMap, body: &[u8]) -> Result<Fields
     Ok(Fields(fields))
 }
 
-/// Does what takes long, now that the store is free: draws the picture and signs the token.
-fn finished(mut answer: Value) -> Result<Value, ApiError> {
-    if let Some(uri) = answer.get("qr_code").and_then(Value::as_str) {
-        answer["qr_code"] = mint::qr_code(uri).ok_or(ApiError::INTERNAL)?.into();
+/// Completes a response's body: draws the QR code and signs the JWT. Both take long, so the store
+/// is not locked meanwhile.
+fn finish(mut body: Value) -> Result<Value, ApiError> {
+    if let Some(uri) = body.get("qr_code").and_then(Value::as_str) {
+        body["qr_code"] = mint::qr_code(uri).ok_or(ApiError::INTERNAL)?.into();
     }
-    if let Some(Value::Object(claims)) = answer.get("session_jwt") {
-        answer["session_jwt"] = jwt::sign(claims).map_err(|_| ApiError::INTERNAL)?.into();
+    if let Some(Value::Object(claims)) = body.get("session_jwt") {
+        body["session_jwt"] = jwt::sign(claims).map_err(|_| ApiError::INTERNAL)?.into();
     }
-    Ok(answer)
-}
-
-/// A panic under a lock is a bug already reported; the sandbox goes on with what it has.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    Ok(body)
 }

@@ -1,10 +1,14 @@
-//! What a sandbox starts with: a project, its organizations and its members.
+//! The data that a sandbox starts with: a project, its organizations and its members.
 
 use std::{fmt, path::Path};
 
 use serde::Deserialize;
 
-use super::{Object, fault::Fault, totp};
+use super::{
+    fault::Fault,
+    member::decode_secret,
+    object::{Object, text},
+};
 use crate::files;
 
 const EMBEDDED: &str = include_str!("seed.json");
@@ -19,39 +23,39 @@ pub struct Seed {
     pub(super) members: Vec<SeedMember>,
 }
 
-/// A member as Stytch has it, and what the sandbox makes of it.
+/// A member as Stytch shows it, and the sandbox's settings for it.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct SeedMember {
-    #[serde(default, rename = "sandbox")]
-    pub(super) behaviour: Behaviour,
+    #[serde(default)]
+    pub(super) sandbox: MemberSettings,
     #[serde(flatten)]
     pub(super) object: Object,
 }
 
-/// A project of the sandbox. Its credentials are made up and open to all.
+/// The sandbox's project. Its credentials are made up and need no protection.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Project {
-    /// User name of the API.
+    /// The user name for HTTP Basic authentication.
     pub project_id: String,
-    /// Password of the API.
+    /// The password for HTTP Basic authentication.
     pub secret: String,
     pub(super) name: String,
 }
 
-/// What the sandbox knows of a member beside Stytch's object.
+/// The settings of a member that are not part of Stytch's object.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Behaviour {
-    /// What every call for the member meets with.
+pub(super) struct MemberSettings {
+    /// The fault that affects every call for the member.
     pub(super) fault: Option<Fault>,
-    /// The key of the active TOTP.
+    /// The secret of the active TOTP, in base32.
     pub(super) secret: Option<String>,
     /// The recovery codes of the active TOTP.
     pub(super) recovery_codes: Option<Vec<String>>,
 }
 
-/// A seed file that cannot be used.
+/// Why a seed file cannot be used.
 #[derive(Debug)]
 pub struct SeedError(String);
 
@@ -64,23 +68,23 @@ impl fmt::Display for SeedError {
 impl std::error::Error for SeedError {}
 
 impl Seed {
-    /// The one that comes with the program.
+    /// Returns the seed that is built into the program.
     pub fn embedded() -> Self {
-        Self::parse(EMBEDDED).expect("the embedded seed is tested")
+        Self::parse(EMBEDDED).expect("the embedded seed is valid")
     }
 
-    /// Reads a file of your own.
+    /// Reads a seed file.
     ///
     /// # Errors
     ///
-    /// When it cannot be read, is no JSON of the right form, or contradicts itself.
+    /// When the file cannot be read, is not a seed in JSON, or is inconsistent.
     pub fn read(path: &Path) -> Result<Self, SeedError> {
-        let fail = |error: &dyn fmt::Display| SeedError(format!("{}: {error}", path.display()));
         let text = files::read(path).map_err(SeedError)?;
-        Self::parse(&text).map_err(|error| fail(&error))
+        Self::parse(&text).map_err(|error| SeedError(format!("{}: {error}", path.display())))
     }
 
-    /// What a developer may call: each member's external id (or id), with what it is for.
+    /// Returns the external id of each member (its id, if it has none) and its name, which says
+    /// what the member is for.
     pub fn members(&self) -> impl Iterator<Item = (&str, &str)> {
         self.members.iter().map(|SeedMember { object, .. }| {
             let id = text(object, "external_id").or_else(|| text(object, "member_id"));
@@ -88,7 +92,7 @@ impl Seed {
         })
     }
 
-    /// The slug of the first organization.
+    /// Returns the slug of the first organization.
     pub fn organization(&self) -> &str {
         text(&self.organizations[0], "organization_slug").unwrap_or_default()
     }
@@ -100,11 +104,12 @@ impl Seed {
         Ok(seed)
     }
 
-    /// Fills in what can be left out and refuses what would make a sandbox that cannot answer.
+    /// Fills in the organization of members that leave it out, and refuses a seed that the sandbox
+    /// could not serve.
     fn check(&mut self) -> Result<(), SeedError> {
         let organizations = &self.organizations;
         let only = match &organizations[..] {
-            [] => return Err(SeedError("there is no organization".into())),
+            [] => return Err(SeedError("the seed has no organization".into())),
             [only] => text(only, "organization_id").map(ToOwned::to_owned),
             _ => None,
         };
@@ -115,14 +120,14 @@ impl Seed {
                 }
             }
         }
-        for SeedMember { object: member, behaviour } in &mut self.members {
+        for SeedMember { object: member, sandbox } in &mut self.members {
             let Some(id) = text(member, "member_id").map(ToOwned::to_owned) else {
                 return Err(SeedError("a member has no member_id".into()));
             };
-            if let Some(fault) = &behaviour.fault {
-                fault.check().map_err(|what| SeedError(format!("the fault of {id}: {what}")))?;
+            if let Some(fault) = &sandbox.fault {
+                fault.check().map_err(|error| SeedError(format!("the fault of {id}: {error}")))?;
             }
-            if behaviour.secret.as_deref().is_some_and(|secret| totp::key(secret).is_none()) {
+            if sandbox.secret.as_deref().is_some_and(|secret| decode_secret(secret).is_none()) {
                 return Err(SeedError(format!("the secret of {id} is not base32")));
             }
             if let (None, Some(only)) = (text(member, "organization_id"), &only) {
@@ -131,14 +136,9 @@ impl Seed {
             let organization = text(member, "organization_id");
             let known = |one: &Object| text(one, "organization_id") == organization;
             if !organizations.iter().any(known) {
-                return Err(SeedError(format!("{id} is in no organization")));
+                return Err(SeedError(format!("{id} is in no organization of the seed")));
             }
         }
         Ok(())
     }
-}
-
-/// The text at `key`, unless it is empty.
-pub(super) fn text<'a>(object: &'a Object, key: &str) -> Option<&'a str> {
-    object.get(key)?.as_str().filter(|text| !text.is_empty())
 }

@@ -1,4 +1,4 @@
-//! The HTTP server. It differs from axum's own in one thing: a handler can have the connection cut.
+//! The HTTP server. Unlike axum's own, it lets a handler cut the connection.
 
 use std::{io, time::Duration};
 
@@ -8,19 +8,20 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt as _;
 
-/// In the extensions of a response: close the connection instead of sending it.
+/// An extension of a response that makes the server close the connection instead of sending it; as
+/// an error of a response's body, it makes the server close the connection at that point.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the connection is to be cut")]
+#[error("a fault cuts the connection")]
 pub(super) struct Cut;
 
-/// Serves `router` until it is dropped.
+/// Serves `router` until the future is dropped.
 pub(super) async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => drop(tokio::spawn(connection(stream, router.clone()))),
-            // Out of file descriptors, most likely: not a reason to spin.
+            // Most likely the process is out of file descriptors: wait rather than spin.
             Err(error) => {
-                tracing::warn!(%error, "the sandbox cannot accept");
+                tracing::warn!(%error, "the sandbox cannot accept a connection");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
@@ -42,6 +43,6 @@ async fn connection(stream: TcpStream, router: Router) {
             }
         }
     });
-    // A connection that breaks is the caller's business.
+    // A broken connection is for the caller to handle.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }

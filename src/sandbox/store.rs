@@ -1,75 +1,82 @@
-//! The sandbox's memory: who is in it, and where to find them. What changes it stands with the operations.
+//! The sandbox's whole state, behind one lock. The operations on it are functions in `totp`,
+//! `recovery_codes` and `authentication`.
 //!
-//! Bounded by the seed, and by what `session` says of sessions.
+//! Its size is bounded by the seed, and by the limits in `session` and `fault`.
 
-use std::{collections::HashMap, time::SystemTime};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
-    Clock, Object,
+    clock::{Clock, rfc3339},
     error::ApiError,
-    fault::Fault,
+    fault::{Fault, Rules},
     fields::Fields,
-    member::{Member, rfc3339},
+    member::{Member, MemberIndex, decode_secret},
     mint,
-    seed::{Project, Seed, SeedMember, text},
+    object::{Object, object, text},
+    seed::{MemberSettings, Project, Seed, SeedMember},
     session::Sessions,
-    totp,
 };
 
 const DEFAULTS: &str = include_str!("defaults.json");
+
+/// The store, as all calls share it.
+#[derive(Clone)]
+pub(super) struct Shared(Arc<Mutex<Store>>);
+
+impl Shared {
+    pub(super) fn new(store: Store) -> Self {
+        Self(Arc::new(Mutex::new(store)))
+    }
+
+    /// Locks the store. A panic under the lock has been reported, so later calls ignore it.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Store> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 pub(super) struct Store {
     pub(super) project: Project,
     pub(super) organizations: Vec<Object>,
     pub(super) members: Vec<Member>,
     pub(super) sessions: Sessions,
+    pub(super) rules: Rules,
     pub(super) clock: Clock,
-}
-
-/// Where an organization and one of its members are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) organization: usize,
-    pub(super) member: usize,
 }
 
 impl Store {
     pub(super) fn new(seed: Seed, clock: Clock) -> Self {
         let defaults: HashMap<String, Object> =
             serde_json::from_str(DEFAULTS).expect("the embedded defaults are tested");
-        let filled = |kind: &str, object: Object| {
+        let with_defaults = |kind: &str, object: Object| {
             let mut full = defaults[kind].clone();
             full.extend(object);
             full
         };
         let organizations = seed.organizations.into_iter();
-        let members = seed.members.into_iter().map(|SeedMember { behaviour, object }| {
-            let mut member = Member::new(filled("member", object), behaviour.fault);
-            let registration_id = text(&member.object, "totp_registration_id").map(str::to_owned);
-            if let Some(registration_id) = registration_id {
-                let secret = behaviour.secret.unwrap_or_else(mint::secret);
-                let key = totp::key(&secret).expect("checked with the seed");
-                let codes = behaviour.recovery_codes.unwrap_or_else(mint::recovery_codes);
-                member.register(&registration_id, key, codes, None);
-            }
-            member
+        let members = seed.members.into_iter().map(|SeedMember { object, sandbox }| {
+            seeded_member(with_defaults("member", object), sandbox)
         });
         Self {
             project: seed.project,
-            organizations: organizations.map(|object| filled("organization", object)).collect(),
+            organizations: organizations.map(|it| with_defaults("organization", it)).collect(),
             members: members.collect(),
             sessions: Sessions::default(),
+            rules: Rules::default(),
             clock,
         }
     }
 
     pub(super) fn now(&self) -> SystemTime {
-        (self.clock)()
+        self.clock.now()
     }
 
-    /// Whether these are the project's credentials.
+    /// Checks the project's credentials.
     pub(super) fn authenticate(&self, project_id: &str, secret: &str) -> Result<(), ApiError> {
         if !project_id.starts_with("project-") {
             Err(ApiError::INVALID_PROJECT)
@@ -80,65 +87,81 @@ impl Store {
         }
     }
 
-    /// The fault that every call for this member meets with.
-    pub(super) fn seeded_fault(&mut self, fields: &Fields) -> Option<Fault> {
-        let place = self.find(fields).ok()?;
-        self.members[place.member].fault.clone()
+    /// Returns the fault for a call: that of the first rule that matches, or else the member's own.
+    pub(super) fn fault_for(&mut self, path: &str, fields: &Fields) -> Option<Fault> {
+        let member_id = fields.text("member_id").ok().flatten().unwrap_or_default();
+        if let Some(fault) = self.rules.fault_for(path, member_id) {
+            return Some(fault);
+        }
+        let index = self.find(fields).ok()?;
+        self.members[index.member].fault.clone()
     }
 
-    /// Where the organization and the member are, by any of their names. The member is brought up to date.
-    pub(super) fn find(&mut self, fields: &Fields) -> Result<Place, ApiError> {
+    /// Finds the organization and the member of a request, by any of their names, and expires what
+    /// has expired of the member.
+    pub(super) fn find(&mut self, fields: &Fields) -> Result<MemberIndex, ApiError> {
+        const KEYS: &[&str] = &["organization_id", "organization_slug", "organization_external_id"];
         let name = fields.required("organization_id")?;
         let member_name = fields.required("member_id")?;
-        let keys = ["organization_id", "organization_slug", "organization_external_id"];
         let organization = self
             .organizations
             .iter()
-            .position(|organization| is_named(organization, &keys, name))
+            .position(|organization| is_named(organization, KEYS, name))
             .ok_or(ApiError::ORGANIZATION_NOT_FOUND)?;
-        let place = self.member(member_name, organization).ok_or(ApiError::MEMBER_NOT_FOUND)?;
+        let index = self.find_in(organization, member_name).ok_or(ApiError::MEMBER_NOT_FOUND)?;
         let now = self.now();
-        self.members[place.member].settle(now);
-        Ok(place)
+        self.members[index.member].expire(now);
+        Ok(index)
     }
 
-    /// A member of this organization, by either name.
-    fn member(&self, name: &str, organization: usize) -> Option<Place> {
+    /// Finds a member by name: in the preferred organization if it is there, else in any.
+    pub(super) fn find_anywhere(&self, name: &str, preferred: usize) -> Option<MemberIndex> {
+        let others = (0..self.organizations.len()).filter(|other| *other != preferred);
+        std::iter::once(preferred).chain(others).find_map(|it| self.find_in(it, name))
+    }
+
+    fn find_in(&self, organization: usize, name: &str) -> Option<MemberIndex> {
         let id = &self.organizations[organization]["organization_id"];
         let member = self.members.iter().position(|Member { object, .. }| {
             object["organization_id"] == *id
                 && is_named(object, &["member_id", "external_id"], name)
         })?;
-        Some(Place { organization, member })
+        Some(MemberIndex { organization, member })
     }
 
-    /// A member of this organization by either name, or else one of another.
-    pub(super) fn member_anywhere(&self, name: &str, organization: usize) -> Option<Place> {
-        let others = (0..self.organizations.len()).filter(|other| *other != organization);
-        std::iter::once(organization).chain(others).find_map(|it| self.member(name, it))
+    /// Returns the body of a successful response: `fields`, and those that every response has.
+    pub(super) fn response(&self, index: MemberIndex, fields: Value) -> Value {
+        let member = &self.members[index.member].object;
+        let mut body = object(json!({
+            "status_code": 200,
+            "request_id": mint::request_id(),
+            "member_id": member["member_id"],
+            "member": member,
+            "organization": self.organizations[index.organization],
+        }));
+        body.extend(object(fields));
+        body.into()
     }
 
-    /// An answer to a call that changed the member.
-    pub(super) fn changed(&mut self, place: Place, fields: Value) -> Value {
+    /// Like [`Self::response`], for a call that changed the member: sets its `updated_at` first.
+    pub(super) fn changed_response(&mut self, index: MemberIndex, fields: Value) -> Value {
         let now = rfc3339(self.now());
-        self.members[place.member].set([("updated_at", now)]);
-        let Value::Object(fields) = fields else { unreachable!("written as an object") };
-        self.answer_about(place, fields)
+        self.members[index.member].set([("updated_at", now)]);
+        self.response(index, fields)
     }
+}
 
-    /// An answer with what every answer has.
-    pub(super) fn answer_about(&self, place: Place, fields: Object) -> Value {
-        let member = &self.members[place.member].object;
-        let mut answer = Object::from_iter([
-            ("status_code".to_owned(), 200.into()),
-            ("request_id".to_owned(), mint::request_id().into()),
-            ("member_id".to_owned(), member["member_id"].clone()),
-            ("member".to_owned(), member.clone().into()),
-            ("organization".to_owned(), self.organizations[place.organization].clone().into()),
-        ]);
-        answer.extend(fields);
-        answer.into()
+/// Creates a member, with an active TOTP if its object names one.
+fn seeded_member(object: Object, settings: MemberSettings) -> Member {
+    let registration_id = text(&object, "totp_registration_id").map(str::to_owned);
+    let mut member = Member::new(object, settings.fault);
+    if let Some(registration_id) = registration_id {
+        let secret = settings.secret.unwrap_or_else(mint::secret);
+        let secret = decode_secret(&secret).expect("the seed has been checked");
+        let codes = settings.recovery_codes.unwrap_or_else(mint::recovery_codes);
+        member.register(&registration_id, secret, codes, None);
     }
+    member
 }
 
 fn is_named(object: &Object, keys: &[&str], name: &str) -> bool {

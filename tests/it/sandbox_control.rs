@@ -1,4 +1,4 @@
-//! Faults and time in the sandbox, at run time, as a team's own tests would use them.
+//! Injects faults and advances the clock at run time, as a team's own tests would.
 
 use std::time::{Duration, Instant};
 
