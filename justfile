@@ -1,8 +1,8 @@
-# What CI runs; .ci/run installs what it takes.
+# What CI runs; .ci/run installs the tools.
 
 default: format buf lint doc test
 
-# The formatting is rustfmt's.
+# Formatting, by rustfmt.
 format:
     cargo fmt --check
 
@@ -10,11 +10,11 @@ format:
 lint:
     cargo clippy --locked --all-targets -- -D warnings
 
-# The README's own command.
+# The test command of the README.
 test:
     bash -c "$(python3 .ci/readme.py --test)"
 
-# Documentation builds, and its links lead somewhere.
+# The API documentation, without broken links.
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 
@@ -23,23 +23,23 @@ buf:
     buf lint
     buf format --diff --exit-code
 
-# Licences, sources and doubled versions of the dependencies; needs cargo-deny.
+# Licences, sources and duplicate versions of dependencies; needs cargo-deny.
 deny:
     cargo deny --locked check bans licenses sources
 
-# Known vulnerabilities of the dependencies; needs cargo-deny and the internet.
+# Known vulnerabilities of dependencies; needs cargo-deny and the internet.
 advisories:
     cargo deny --locked check advisories
 
-# Prints the tables of docs/errors.md and docs/retries.md anew.
+# Prints the tables of the documents from the code.
 docs:
     UPDATE_DOCS=1 cargo test --locked --test it the_published_tables
 
-# The README's commands, as a newcomer types them.
+# The commands of the README, docs/settings.md and docs/operations.md, as a newcomer types them.
 readme:
     python3 .ci/readme.py
 
-# The examples that run without more than Python and Node.js.
+# The examples in Python and TypeScript.
 examples:
     python3 .ci/examples.py
 
@@ -47,11 +47,11 @@ examples:
 mesh:
     python3 .ci/mesh.py
 
-# Who is let in by docs/callers.md: grpcurl, gRPC's C core, and through Envoy.
+# The callers of docs/callers.md: grpcurl, gRPC's C core, and through Envoy.
 callers:
     python3 .ci/callers.py
 
-# What is decided by the order of events, in every order: the send gate and the circuit breaker.
+# The models: code that depends on the order of events, in every order.
 models:
     CARGO_TARGET_DIR=target cargo test --locked --quiet --manifest-path models/Cargo.toml
 
@@ -59,7 +59,8 @@ models:
 fuzz-check:
     CARGO_TARGET_DIR=target cargo check --locked --manifest-path fuzz/Cargo.toml
 
-# Ten minutes of one of fuzz/fuzz_targets, ten seconds for an input that hangs; needs cargo-fuzz and a nightly toolchain, or RUSTC_BOOTSTRAP=1.
+# One of fuzz/fuzz_targets for ten minutes, ten seconds per input; needs cargo-fuzz and a nightly toolchain,
+# or RUSTC_BOOTSTRAP=1.
 fuzz TARGET:
     mkdir -p fuzz/corpus/{{TARGET}} fuzz/seeds/{{TARGET}}
     cargo fuzz run {{TARGET}} fuzz/corpus/{{TARGET}} fuzz/seeds/{{TARGET}} tests/it/fixtures/stytch -- \

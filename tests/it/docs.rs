@@ -10,6 +10,7 @@ use clap::CommandFactory as _;
 use totp_facade::{
     cli::{Cli, TOKEN},
     config::{IDEMPOTENCY_URL, SECRET},
+    metrics::Metrics,
     sandbox::Seed,
     status,
 };
@@ -65,7 +66,7 @@ fn the_table_has_every_case_once() {
 }
 
 #[test]
-fn the_readme_lists_every_variable_with_its_default() {
+fn the_settings_page_lists_every_variable_with_its_default() {
     let mut settings = BTreeMap::from(
         [SECRET, IDEMPOTENCY_URL, TOKEN].map(|no_flag| (no_flag.to_owned(), String::new())),
     );
@@ -74,13 +75,13 @@ fn the_readme_lists_every_variable_with_its_default() {
             let Some(name) = argument.get_env() else { continue };
             let default = argument.get_default_values().first();
             let default = default.map(|it| it.to_str().unwrap().to_owned()).unwrap_or_default();
-            // The sandbox's address has a default by subcommand; the README says both.
+            // The default of the sandbox's address depends on the subcommand; the page has both.
             settings.insert(name.to_str().unwrap().to_owned(), default);
         }
     }
-    let readme = read("README.md");
+    let page = read("docs/settings.md");
     let mut listed = BTreeSet::new();
-    for row in readme.lines().filter(|line| line.starts_with("| `")) {
+    for row in page.lines().filter(|line| line.starts_with("| `")) {
         let cells: Vec<_> = row.split('|').map(str::trim).collect();
         for name in cells[1].split(", ").map(|name| name.trim_matches('`').to_owned()) {
             let Some(default) = settings.get(&name) else { continue };
@@ -93,15 +94,39 @@ fn the_readme_lists_every_variable_with_its_default() {
 }
 
 #[test]
+fn the_operations_page_lists_every_metric_with_its_type() {
+    let metrics = Metrics::default();
+    // Both appear on the page only once they are in use.
+    metrics.certificate_ends.set(1);
+    metrics.reloads("tls").succeeded();
+    let exposed = metrics.page();
+    let page = read("docs/operations.md");
+    let is_listed = |name: &str, kind: &str| page.contains(&format!("| `{name}` | {kind} |"));
+
+    let types: Vec<_> = exposed.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+    for metric in &types {
+        match metric.split_once(' ').expect("a name and a type") {
+            (name, "counter") => assert!(is_listed(&format!("{name}_total"), "counter"), "{name}"),
+            (name, kind) => assert!(is_listed(name, kind), "{name}"),
+        }
+    }
+
+    let rows = page.lines().filter(|line| line.starts_with("| `totp_facade_"));
+    let rows = rows.filter(|row| row.contains("` | counter |") || row.contains("` | gauge |"));
+    assert_eq!(rows.count(), types.len(), "{types:?}");
+}
+
+#[test]
 fn the_first_screen_of_the_readme_has_the_commands_to_enrol_and_log_in() {
     let readme = read("README.md");
-    let screen: Vec<_> = readme.lines().take(24).collect();
+    let screen: Vec<_> = readme.lines().take(50).collect();
 
     for command in [
-        "$ cargo run --release -- dev",
+        "$ cargo run -- dev",
+        "$ cargo run -- create ",
+        "$ cargo run -- code ",
+        "$ cargo run -- authenticate ",
         "$ cargo test",
-        "$ cargo run --release -- create ",
-        "$ cargo run --release -- authenticate ",
     ] {
         assert!(screen.iter().any(|line| line.starts_with(command)), "{command}");
     }
@@ -116,9 +141,26 @@ fn every_member_of_the_sandbox_is_documented() {
     }
 }
 
-#[test]
-fn every_test_that_a_document_names_exists() {
-    let mut sources = String::new();
+/// The pages that end with a table of promises, and the tests that hold them.
+const PROMISING: [&str; 10] = [
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "docs/audit.md",
+    "docs/callers.md",
+    "docs/errors.md",
+    "docs/flows.md",
+    "docs/operations.md",
+    "docs/retries.md",
+    "docs/sandbox.md",
+    "docs/settings.md",
+];
+
+/// The page that names its tests in its sentences.
+const INLINE: &str = "docs/design.md";
+
+/// The names of all tests, from the sources.
+fn tests() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
     let mut folders = vec![root().join("src"), root().join("tests")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
@@ -126,35 +168,118 @@ fn every_test_that_a_document_names_exists() {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|it| it == "rs") {
-                sources += &fs::read_to_string(path).unwrap();
+                names.extend(tests_of(&fs::read_to_string(path).unwrap()));
             }
         }
     }
-    let mut named = 0;
+    names
+}
+
+fn tests_of(source: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut is_test = false;
+    for line in source.lines().map(str::trim) {
+        is_test |= line == "#[test]" || line.starts_with("#[tokio::test");
+        let function = line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ");
+        let function = function.and_then(|rest| rest.split('(').next());
+        if let Some(name) = function
+            && std::mem::take(&mut is_test)
+        {
+            names.push(name.to_owned());
+        }
+        // A macro that makes a test of its first argument.
+        let made = line.strip_prefix("reflection_works!(").and_then(|rest| rest.split(',').next());
+        names.extend(made.map(str::to_owned));
+    }
+    names
+}
+
+/// Splits a page into the rows of its table of promises, and the rest.
+fn promises(page: &str) -> (Vec<&str>, String) {
+    let Some((before, rest)) = page.split_once("\n| promise | test |\n|---|---|\n") else {
+        return (Vec::new(), page.to_owned());
+    };
+    let rows: Vec<_> = rest.lines().take_while(|line| line.starts_with("| ")).collect();
+    let after: Vec<_> = rest.lines().skip(rows.len()).collect();
+    (rows, format!("{before}\n{}", after.join("\n")))
+}
+
+/// Every identifier in a text.
+fn identifiers(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|char: char| !char.is_ascii_alphanumeric() && char != '_')
+}
+
+#[test]
+fn every_test_that_a_document_names_exists() {
+    let tests = tests();
+    let mut named = BTreeSet::new();
     for (path, page) in documents() {
-        // A name may begin a line.
-        let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
-        for after in page.split("test `").skip(1) {
-            let name = after.split('`').next().unwrap();
-            let exists = sources.contains(&format!("fn {name}("))
-                || sources.contains(&format!("reflection_works!({name},"));
-            assert!(exists, "{}: {name}", path.display());
-            named += 1;
+        let path = path.display().to_string();
+        let (rows, rest) = promises(&page);
+        assert_eq!(!rows.is_empty(), PROMISING.contains(&path.as_str()), "{path}: table of tests");
+        for row in rows {
+            let cells: Vec<_> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+            let [promise, names] = cells[..] else { panic!("{path}: two cells in {row}") };
+            let names: Vec<_> = names.split(", ").map(|name| name.trim_matches('`')).collect();
+            assert!(!promise.is_empty(), "{path}: {row}");
+            for name in names {
+                assert!(tests.contains(name), "{path}: no test is called {name}");
+                named.insert(name.to_owned());
+            }
+        }
+        if path == INLINE {
+            for after in rest.split("test `").skip(1) {
+                let name = after.split('`').next().unwrap();
+                assert!(tests.contains(name), "{path}: no test is called {name}");
+                named.insert(name.to_owned());
+            }
+            continue;
+        }
+        for name in identifiers(&rest).filter(|name| name.contains('_')) {
+            assert!(!tests.contains(name), "{path}: {name} belongs in the table of tests");
         }
     }
-    assert!(named >= 20, "the documents name {named} tests");
+    assert!(named.len() >= 200, "the documents name {} tests", named.len());
+}
+
+#[test]
+fn the_tests_of_a_source_are_found_however_they_are_written() {
+    let source = "#[test]\nfn plain() {}\n#[tokio::test(flavor = \"multi_thread\")]\nasync fn runs() {}\n\
+                  fn helper() {}\n#[test]\n#[cfg(unix)]\nfn guarded() {}\n\
+                  reflection_works!(made, v1);\n";
+
+    assert_eq!(tests_of(source), ["plain", "runs", "guarded", "made"]);
+}
+
+/// The anchors of a page's headings, as a code host makes them.
+fn anchors(page: &str) -> BTreeSet<String> {
+    let headings = page.lines().filter(|line| line.starts_with('#'));
+    let headings = headings.map(|line| line.trim_start_matches('#').trim().to_lowercase());
+    let anchor = |heading: String| {
+        let kept = heading.replace(' ', "-");
+        kept.chars().filter(|char| char.is_alphanumeric() || matches!(char, '-' | '_')).collect()
+    };
+    headings.map(anchor).collect()
 }
 
 #[test]
 fn every_link_between_documents_leads_somewhere() {
     for (path, page) in documents() {
         for after in page.split("](").skip(1) {
-            let target = after.split([')', '#']).next().unwrap();
-            if target.is_empty() || target.contains("://") {
+            let link = after.split(')').next().unwrap();
+            if link.contains("://") {
                 continue;
             }
-            let file = root().join(&path).parent().unwrap().join(target);
-            assert!(file.exists(), "{}: {target}", path.display());
+            let (target, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let file = match target {
+                "" => root().join(&path),
+                _ => root().join(&path).parent().unwrap().join(target),
+            };
+            assert!(file.exists(), "{}: {link}", path.display());
+            if !anchor.is_empty() {
+                let page = fs::read_to_string(file).unwrap();
+                assert!(anchors(&page).contains(anchor), "{}: {link}", path.display());
+            }
         }
     }
 }
