@@ -1,4 +1,4 @@
-//! The table as it is published: for those who read errors, and for those who repeat calls.
+//! The published form of the table: `docs/errors.md` for errors, `docs/retries.md` for retries.
 
 use std::fmt::Write as _;
 
@@ -14,7 +14,7 @@ use crate::stytch::Upstream;
 /// The tables of `docs/errors.md`, in Markdown. A test compares.
 pub fn page() -> String {
     let mut page = String::from(
-        "| when | code | reason | `upstream` | may it be sent again? | further details |\n\
+        "| cause | code | reason | `upstream` | retry? | further details |\n\
          |---|---|---|---|---|---|\n",
     );
     for case in Case::ALL.iter().copied() {
@@ -26,7 +26,7 @@ pub fn page() -> String {
             code_name(row.code),
             reason(row),
             row.upstream.as_str(),
-            again(row),
+            retry(row),
             detail(row),
         );
     }
@@ -49,13 +49,13 @@ pub fn page() -> String {
     page
 }
 
-/// The table of `docs/retries.md`: may a client repeat the call? A test compares.
+/// The table of `docs/retries.md`: may a client retry the call? A test compares.
 pub fn retries_page() -> String {
     let mut page = String::from(
-        "| status | reason | when | `Get` | the others, without a key | the others, with the same key |\n\
+        "| status | reason | cause | `Get` | other calls without a key | other calls with the same key |\n\
          |---|---|---|---|---|---|\n\
-         | any | none: no `ErrorInfo` | The client library or a proxy made it, as when a connection breaks \
-         | yes: it only reads | no: it may have taken effect | yes |\n",
+         | any | none: no `ErrorInfo` | The client library or a proxy made the status, for example after a broken connection \
+         | yes: the call only reads | no: it may have taken effect | yes |\n",
     );
     for case in Case::ALL.iter().copied() {
         let row = case.row();
@@ -73,31 +73,31 @@ pub fn retries_page() -> String {
     page
 }
 
-/// Stands where a status cannot come.
+/// Stands where a status cannot occur.
 const NEVER: &str = "";
 
 fn of_get(case: Case, row: &Row) -> &'static str {
     match case {
         Case::OutcomeUnknown | Case::KeyReused | Case::NoIdempotencyStore => NEVER,
-        _ if row.upstream == Upstream::Unknown => "yes: it only reads",
-        _ => again(row),
+        _ if row.upstream == Upstream::Unknown => "yes: the call only reads",
+        _ => retry(row),
     }
 }
 
 fn without_key(case: Case, row: &Row) -> &'static str {
     match case {
         Case::ReadFailed | Case::KeyReused | Case::NoIdempotencyStore => NEVER,
-        _ => again(row),
+        _ => retry(row),
     }
 }
 
 fn with_key(case: Case, row: &Row) -> &'static str {
     match case {
         Case::ReadFailed => NEVER,
-        Case::DeadlineUnknown => "yes: it waits for the outcome, and is told that",
-        _ if !row.is_remembered() => again(row),
-        _ if row.upstream == Upstream::Unknown => "harmless: it is told the same",
-        _ => "no: it is told the same",
+        Case::DeadlineUnknown => "yes: the retry waits for the outcome",
+        _ if !row.is_remembered() => retry(row),
+        _ if row.upstream == Upstream::Unknown => "harmless: it gets the same status",
+        _ => "no: it gets the same status",
     }
 }
 
@@ -108,18 +108,19 @@ fn reason(row: &Row) -> String {
     }
 }
 
-fn again(row: &Row) -> &'static str {
+fn retry(row: &Row) -> &'static str {
     match (row.upstream, row.pushback) {
         (Upstream::NotSent | Upstream::Rejected, Pushback::After(_)) => {
             "yes, after the delay in `RetryInfo`"
         }
-        (Upstream::Unknown, Pushback::After(_)) => "yes, for it only reads",
-        (_, Pushback::RetryAfter) => "yes, after the delay in `RetryInfo` when there is one",
+        (Upstream::Unknown, Pushback::After(_)) => "yes: the call only reads",
+        (_, Pushback::RetryAfter) => "yes, after the delay in `RetryInfo` if present",
         (Upstream::Unknown, _) => "no: it may have taken effect",
-        (Upstream::NotSent | Upstream::Rejected, Pushback::Never) => "no: not until it is fixed",
+        (_, Pushback::Never) if row.detail == Detail::QuotaFailure => "no: not until the lock ends",
+        (_, Pushback::Never) => "no: the operator must fix the settings",
         (Upstream::NotSent | Upstream::Rejected, Pushback::Unset) => match row.code {
             Code::DeadlineExceeded | Code::Aborted => "yes; nothing was done",
-            _ => "no, not as it is; nothing was done",
+            _ => "no: change the request first; nothing was done",
         },
     }
 }

@@ -112,15 +112,15 @@ macro_rules! rows {
 }
 
 rows! {
-    /// The caller is not known: it presented no valid client certificate or token
+    /// The caller is not authenticated: no valid client certificate or token
     CallerUnknown: Unauthenticated, Ours("CALLER_UNKNOWN"), NotSent, Unset, Nothing,
-        "the caller is not known";
+        "the caller is not authenticated";
     /// The call carries a JWT, and the issuer's JWKS has not been fetched yet; nothing was sent
     CallerKeysUnavailable: Unavailable, Ours("CALLER_KEYS_UNAVAILABLE"), NotSent, After(UNREACHABLE_WAIT), Nothing,
         "the issuer's JWKS is not available; nothing was sent";
-    /// The caller may not call this method, or not for this organization
+    /// The policy does not allow the caller this method or this organization
     CallerNotAllowed: PermissionDenied, Ours("CALLER_NOT_ALLOWED"), NotSent, Unset, Nothing,
-        "the caller may not do this";
+        "the policy does not allow this call";
     /// The caller exceeds the rate that the policy gives it
     CallerRateLimited: ResourceExhausted, Ours("CALLER_RATE_LIMITED"), NotSent, After(OVERLOADED_WAIT), Nothing,
         "the caller exceeds its rate";
@@ -130,30 +130,30 @@ rows! {
     /// The idempotency key was used for another request
     KeyReused: InvalidArgument, Ours("IDEMPOTENCY_KEY_REUSED"), NotSent, Unset, BadRequest,
         "the idempotency key was used for another request";
-    /// Stytch finds a value invalid
+    /// Stytch refuses a value as invalid
     InvalidArgument: InvalidArgument, ErrorType, Rejected, Unset, BadRequest,
-        "Stytch finds the request invalid";
+        "Stytch refuses the request as invalid";
     /// A passcode or recovery code is wrong or already used
     WrongCode: InvalidArgument, ErrorType, Rejected, Unset, BadRequest,
         "the code is not accepted";
-    /// The object to create exists already
+    /// The object exists already
     AlreadyExists: AlreadyExists, ErrorType, Rejected, Unset, ResourceInfo,
         "it exists already";
     /// A member, organization, session, TOTP or set of recovery codes does not exist
     NotFound: NotFound, ErrorType, Rejected, Unset, ResourceInfo,
         "not found";
-    /// The member or organization is in a state that does not allow the call
+    /// The state of the member or organization does not allow the call
     FailedPrecondition: FailedPrecondition, ErrorType, Rejected, Unset, PreconditionFailure,
-        "not possible in the current state";
+        "not allowed in the current state";
     /// The end user's session does not allow it, or the organization is suspended
     PermissionDenied: PermissionDenied, ErrorType, Rejected, Unset, Nothing,
         "not permitted";
-    /// Another change interfered (HTTP 409)
+    /// A concurrent change was made (HTTP 409)
     Conflict: Aborted, ErrorType, Rejected, Unset, Nothing,
-        "another change interfered";
-    /// Stytch's rate limit is reached
+        "a concurrent change was made";
+    /// Stytch's rate limit is exceeded
     RateLimited: ResourceExhausted, ErrorType, Rejected, RetryAfter, QuotaFailure,
-        "Stytch's rate limit is reached";
+        "Stytch's rate limit is exceeded";
     /// The member is locked after too many failed attempts
     LockedOut: ResourceExhausted, ErrorType, Rejected, Never, QuotaFailure,
         "the member is locked";
@@ -163,46 +163,47 @@ rows! {
     /// Stytch does not know the route: this service has a wrong base URL
     WrongRoute: Internal, ErrorType, Rejected, Never, Nothing,
         "the base URL of this service is wrong";
-    /// A 429 that is not Stytch's: a rate limit in front of Stytch, which forwarded nothing
+    /// A 429 that is not Stytch's: a rate limit in front of Stytch, which did not forward the
+    /// request
     Throttled: ResourceExhausted, Ours("UPSTREAM_RATE_LIMITED"), Rejected, RetryAfter, Nothing,
-        "a rate limit in front of Stytch is reached; nothing was done";
-    /// A 407, 413, 414, 421, 425, 431 or 511 that is not Stytch's: a proxy in front of Stytch, which
-    /// forwarded nothing
+        "a rate limit in front of Stytch is exceeded; nothing was done";
+    /// A 407, 413, 414, 421, 425, 431 or 511 that is not Stytch's: something in front of Stytch did
+    /// not forward the request
     Intercepted: Internal, Ours("UPSTREAM_REQUEST_INTERCEPTED"), Rejected, Never, Nothing,
-        "a proxy in front of Stytch refuses the requests of this service; nothing was done";
-    /// A redirect, or another 4xx that is not Stytch's: likely a wrong base URL or a proxy
+        "something in front of Stytch refuses the requests of this service; nothing was done";
+    /// A redirect, or another 4xx that is not Stytch's: probably a wrong base URL or a proxy
     ForeignResponse: Internal, UNREADABLE, Unknown, Never, Nothing,
-        "something other than Stytch's API answered; is the base URL of this service right?";
-    /// A success that is cut short, too long, not JSON, or without its essential field
+        "the response is not from Stytch's API; check the base URL of this service";
+    /// A success that is truncated, too long, not JSON, or lacks its essential field
     UnreadableResponse: Internal, UNREADABLE, Unknown, Never, Nothing,
         "Stytch's response cannot be read; the outcome is unknown";
-    /// A success without a body (204, 205, or nothing), which Stytch never sends: most likely the call
-    /// has taken effect
+    /// A success without a body (204, 205, empty): the call most likely took effect, but Stytch never
+    /// answers like this
     EmptyResponse: Internal, UNREADABLE, Unknown, Never, Nothing,
-        "a success without a body, which Stytch never sends; most likely the call has taken effect";
+        "a success without a body, which Stytch never sends; the call most likely took effect";
     /// Stytch failed (5xx, 499), or the connection broke after the request was sent
     OutcomeUnknown: Unknown, OUTCOME, Unknown, Never, Nothing,
         "the outcome is unknown; the call may have taken effect";
-    /// The same for a call that only reads, when retries did not help
+    /// The same for a call that only reads, after the retries of this service
     ReadFailed: Unavailable, OUTCOME, Unknown, After(UNREACHABLE_WAIT), Nothing,
-        "Stytch did not answer; reading again is safe";
-    /// Stytch cannot be reached (refused, no such host, TLS) in three attempts; nothing was sent
+        "Stytch did not respond; a retry is safe";
+    /// Stytch cannot be reached (connection refused, DNS, TLS) in three attempts; nothing was sent
     Unreachable: Unavailable, Ours("UPSTREAM_UNREACHABLE"), NotSent, After(UNREACHABLE_WAIT), Nothing,
         "Stytch cannot be reached; nothing was sent";
-    /// Stytch has not been answering, so the circuit breaker is open for some seconds; nothing was sent
+    /// Stytch has not been responding, and the circuit breaker is open; nothing was sent
     CircuitOpen: Unavailable, Ours("CIRCUIT_OPEN"), NotSent, After(OPEN_FOR), Nothing,
-        "Stytch has not been answering; nothing was sent";
-    /// The call carries an idempotency key, and Redis cannot be reached; nothing was sent
+        "the circuit breaker is open: Stytch has not been responding; nothing was sent";
+    /// The call carries an idempotency key, and Redis is unavailable; nothing was sent
     NoIdempotencyStore: Unavailable, Ours("IDEMPOTENCY_STORE_UNAVAILABLE"), NotSent, After(UNREACHABLE_WAIT), Nothing,
-        "the idempotency store cannot be reached; nothing was sent";
-    /// Time ran out before the request was sent (your deadline, or the ten seconds for your message
-    /// to arrive)
+        "the idempotency store is unavailable; nothing was sent";
+    /// Time ran out before the request was sent (the caller's deadline, or the ten seconds in which a
+    /// message must arrive)
     DeadlineNotSent: DeadlineExceeded, DEADLINE, NotSent, Unset, Nothing,
         "time ran out; nothing was sent";
-    /// Time ran out after the request was sent (your deadline, the upstream timeout, HTTP 408)
+    /// Time ran out after the request was sent (the caller's deadline, the upstream timeout, HTTP 408)
     DeadlineUnknown: DeadlineExceeded, DEADLINE, Unknown, Never, Nothing,
         "time ran out; the outcome is unknown";
-    /// Too many calls are in flight in this process, or on your connection; nothing was sent
+    /// Too many calls are in flight in this process, or on this connection; nothing was sent
     Overloaded: ResourceExhausted, Ours("OVERLOADED"), NotSent, After(OVERLOADED_WAIT), Nothing,
         "too many calls in flight; nothing was sent";
     /// A bug in this service
@@ -211,16 +212,16 @@ rows! {
     /// The message or its metadata is larger than 16 KiB
     TooLarge: OutOfRange, Ours("REQUEST_TOO_LARGE"), NotSent, Unset, Nothing,
         "";
-    /// The request is not a valid gRPC or protobuf message, or more than one
+    /// The request is not a valid gRPC or protobuf message, or has more than one
     Malformed: Internal, Ours("MALFORMED_REQUEST"), NotSent, Unset, Nothing,
         "";
     /// No such service or method, or an unknown compression
     Unimplemented: Unimplemented, Ours("UNIMPLEMENTED"), NotSent, Unset, Nothing,
         "";
-    /// A health check of a service that this server does not have
+    /// A health check of a service that does not exist here
     ServiceUnknown: NotFound, Ours("SERVICE_UNKNOWN"), NotSent, Unset, Nothing,
         "";
-    /// The stream (a watch of health, reflection) ends with its connection; connect again
+    /// The connection of the stream (health watch, reflection) is closing; reconnect
     ServerClosing: Unavailable, Ours("SERVER_CLOSING"), NotSent, After(OVERLOADED_WAIT), Nothing,
         "the connection is closing";
 }

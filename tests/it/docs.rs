@@ -10,9 +10,9 @@ use clap::CommandFactory as _;
 use totp_facade::{
     cli::{Cli, TOKEN},
     config::{IDEMPOTENCY_URL, SECRET},
-    metrics::Metrics,
     sandbox::Seed,
     status,
+    telemetry::metrics::Metrics,
 };
 
 fn root() -> PathBuf {
