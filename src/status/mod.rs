@@ -508,9 +508,9 @@ pub fn refused(refusal: &Refusal) -> Status {
             draft.add(why);
             draft.finish()
         }
-        Refusal::Untold => Draft::new(Case::CallerUntold).finish(),
+        Refusal::KeysUnavailable => Draft::new(Case::CallerUntold).finish(),
         Refusal::NotAllowed => Draft::new(Case::CallerNotAllowed).finish(),
-        Refusal::TooFast(wait) => {
+        Refusal::RateLimited(wait) => {
             let mut draft = Draft::new(Case::CallerTooFast);
             draft.wait(*wait);
             draft.finish()
