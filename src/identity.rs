@@ -1,27 +1,89 @@
-//! The names by which callers are known: `spiffe://…`, `dns:NAME`, `token:NAME` and `jwt:SUBJECT`.
+//! The names by which callers are known. Their prefixes are spelled in this file alone.
 
-/// Where an identity comes from is how it begins.
-const KINDS: [&str; 4] = ["spiffe://", "dns:", "token:", JWT];
-pub(crate) const JWT: &str = "jwt:";
+use std::{fmt, str::FromStr};
 
-/// As long as a SPIFFE id may be; a subject of OpenID Connect has 255 bytes at most, one of Kubernetes 340.
-const LONGEST: usize = 2048;
+const SPIFFE: &str = "spiffe://";
+const DNS: &str = "dns:";
+const TOKEN: &str = "token:";
+const JWT: &str = "jwt:";
 
-/// Whether this may name a caller. What is empty names nobody, and what cannot be printed, or only looks like another
-/// name, has no place in a policy or an audit trail: so it is visible ASCII, with blanks only inside a JWT's subject.
-pub(crate) fn is_identity(text: &str) -> bool {
-    let Some((kind, name)) = KINDS.iter().find_map(|kind| Some((*kind, text.strip_prefix(kind)?)))
-    else {
-        return false;
-    };
-    let blanks = kind == JWT && name.trim_ascii() == name;
-    let visible = |byte: u8| byte.is_ascii_graphic() || (blanks && byte == b' ');
-    !name.is_empty() && text.len() <= LONGEST && name.bytes().all(visible)
+/// The maximum length of a SPIFFE id. A subject of OpenID Connect has at most 255 bytes, one of
+/// Kubernetes 340.
+const MAX_BYTES: usize = 2048;
+
+/// A name by which a caller is known: `spiffe://…`, `dns:NAME`, `token:NAME` or `jwt:SUBJECT`.
+///
+/// It consists of visible ASCII characters, so that it cannot pass for another name in a policy or
+/// in the audit trail. Only the subject of a JWT may contain blanks, and not at its ends. An
+/// identity has at most 2,048 bytes.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Identity(String);
+
+/// The error for a text that is not an identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is not {SPIFFE}…, {DNS}NAME, {TOKEN}NAME or {JWT}SUBJECT in visible ASCII")]
+pub struct InvalidIdentity;
+
+impl Identity {
+    /// Returns the identity in a URI of a certificate, or `None` unless the URI is a SPIFFE id.
+    /// Other URIs identify nobody: `dns:x` and `token:x` are URIs too.
+    pub(crate) fn spiffe(uri: impl AsRef<str> + Into<String>) -> Option<Self> {
+        uri.as_ref().starts_with(SPIFFE).then(|| Self::new(uri.into())).flatten()
+    }
+
+    /// Returns the identity of a DNS name in a certificate, or `None` if the name is invalid.
+    pub(crate) fn dns(name: &str) -> Option<Self> {
+        Self::new(format!("{DNS}{name}"))
+    }
+
+    /// Returns the identity of the owner of a bearer token, or `None` if the name is invalid.
+    pub(crate) fn token(name: &str) -> Option<Self> {
+        Self::new(format!("{TOKEN}{name}"))
+    }
+
+    /// Returns the identity of the subject of a JWT, or `None` if the subject is invalid.
+    pub(crate) fn jwt(subject: &str) -> Option<Self> {
+        Self::new(format!("{JWT}{subject}"))
+    }
+
+    fn new(text: String) -> Option<Self> {
+        let prefix = [SPIFFE, DNS, TOKEN, JWT].into_iter().find(|it| text.starts_with(it))?;
+        let name = &text[prefix.len()..];
+        let may_have_blanks = prefix == JWT && name.trim_ascii() == name;
+        let is_valid = |byte: u8| byte.is_ascii_graphic() || (may_have_blanks && byte == b' ');
+        let is_name = !name.is_empty() && name.bytes().all(is_valid) && text.len() <= MAX_BYTES;
+        is_name.then_some(Self(text))
+    }
+
+    /// Returns the name with its prefix.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns the name of the bearer token, or `None` if this is an identity of another kind.
+    pub fn token_name(&self) -> Option<&str> {
+        self.0.strip_prefix(TOKEN)
+    }
 }
 
-/// Whether a URI names a workload. Others are no identities: `dns:x` and `token:x` are URIs too.
-pub(crate) fn is_spiffe_id(uri: &str) -> bool {
-    uri.starts_with("spiffe://") && is_identity(uri)
+impl FromStr for Identity {
+    type Err = InvalidIdentity;
+
+    fn from_str(text: &str) -> Result<Self, InvalidIdentity> {
+        Self::new(text.to_owned()).ok_or(InvalidIdentity)
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
 }
 
 #[cfg(test)]
@@ -37,9 +99,9 @@ mod tests {
             "token:login",
             "jwt:system:serviceaccount:web:login",
             "jwt:CN=a b",
-            &long(LONGEST),
+            &long(MAX_BYTES),
         ] {
-            assert!(is_identity(good), "{good}");
+            assert_eq!(good.parse::<Identity>().map(|it| it.to_string()), Ok(good.to_owned()));
         }
         for bad in [
             "",
@@ -60,17 +122,29 @@ mod tests {
             "jwt:\u{200b}",
             "dns:a b",
             "token:\u{feff}login",
-            &long(LONGEST + 1),
+            &long(MAX_BYTES + 1),
         ] {
-            assert!(!is_identity(bad), "{bad:?}");
+            assert_eq!(bad.parse::<Identity>(), Err(InvalidIdentity), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn each_kind_is_made_from_its_name_alone_and_has_its_own_prefix() {
+        let kinds = [Identity::dns("a"), Identity::token("a"), Identity::jwt("a")];
+
+        assert_eq!(kinds.map(|it| it.unwrap().to_string()), ["dns:a", "token:a", "jwt:a"]);
+        assert_eq!(Identity::token("a").unwrap().token_name(), Some("a"));
+        assert_eq!(Identity::dns("a").unwrap().token_name(), None);
+        for make in [Identity::dns, Identity::token, Identity::jwt] {
+            assert_eq!(make(""), None);
         }
     }
 
     #[test]
     fn only_a_spiffe_id_with_something_in_it_names_a_workload() {
-        assert!(is_spiffe_id("spiffe://a"));
+        assert!(Identity::spiffe("spiffe://a").is_some());
         for uri in ["spiffe://", "spiffe:/a", "dns:a", "token:a", "https://a", "spiffe://a b"] {
-            assert!(!is_spiffe_id(uri), "{uri}");
+            assert!(Identity::spiffe(uri).is_none(), "{uri}");
         }
     }
 }

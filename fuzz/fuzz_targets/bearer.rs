@@ -3,7 +3,7 @@
 
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use libfuzzer_sys::fuzz_target;
-use totp_facade::access::{Tokens, bearer, jwt::Keys};
+use totp_facade::access::{Tokens, bearer_token, jwt::Keys};
 
 fuzz_target!(|input: (&[u8], &str)| {
     let (header, file) = input;
@@ -11,7 +11,7 @@ fuzz_target!(|input: (&[u8], &str)| {
     let tokens = Tokens::parse(file);
     let Ok(value) = HeaderValue::from_bytes(header) else { return };
     let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
-    if let (Ok(Some(token)), Ok(tokens)) = (bearer(&headers), tokens) {
-        assert_eq!(tokens.bearer_of(token), None, "nobody finds a token by its hash");
+    if let (Ok(Some(token)), Ok(tokens)) = (bearer_token(&headers), tokens) {
+        assert_eq!(tokens.identities(token), None, "nobody finds a token by its hash");
     }
 });

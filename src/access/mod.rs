@@ -1,133 +1,132 @@
-//! Who calls, and what they may do.
+//! Who calls, and what callers may do.
 //!
-//! A caller is known by its client certificate, or else by a bearer token, which may be a JWT. Of those behind a
-//! listed proxy, which share its connection, it is known by what the proxy says of them in place of a certificate.
-//! What a caller may do is in `callers.toml`; without that file, whoever is known may call everything. Where no way
-//! to know callers is set up, everybody is `anonymous`: `serve` allows that on loopback only, unless it is told
-//! otherwise.
+//! A caller is known by the credentials that a call presents, and may do what `callers.toml` says.
+//! Without that file, every known caller may call everything. Where no kind of credential is set up,
+//! everybody is the caller `anonymous`; `serve` allows that on loopback only, unless
+//! `--allow-unauthenticated` is set.
 //!
-//! A credential that is presented and not good is refused, whatever else is presented.
+//! Every credential that a call presents must be accepted: a bad one is refused, whatever else the
+//! call presents.
 
-mod fetch;
-mod jwks;
+mod certificate;
+mod credential;
 pub mod jwt;
 mod policy;
 mod proxies;
+mod refusal;
 mod tokens;
 pub mod xfcc;
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc};
 
-use http::{HeaderMap, header::AUTHORIZATION};
+use http::HeaderMap;
 use ipnet::IpNet;
 
-use crate::{
-    connection::Peer,
-    files::{self, Reloaded, what_is_wrong},
-    telemetry::metrics::Metrics,
-};
-pub use policy::{Caller, Policy};
-use proxies::Proxies;
+pub use crate::identity::Identity;
+use crate::{connection::Peer, files::Reloaded, telemetry::metrics::Metrics};
+use certificate::Certificates;
+pub use credential::bearer_token;
+use credential::{Credential, Identities, Presented};
+use jwt::Jwts;
+pub use policy::{Caller, Policy, REFLECTION};
 pub use proxies::network;
+use proxies::{Proxies, Sender};
+pub use refusal::Refusal;
+use tokens::FileTokens;
 pub use tokens::{Tokens, line as token_line};
+use xfcc::ForwardedCertificates;
 
-/// The method by which reflection is called in a policy.
-pub const REFLECTION: &str = "reflection";
-
-/// Where callers are described.
+/// How callers are identified, and what they may do.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// Names and hashes of bearer tokens.
+    /// The file with the names and hashes of bearer tokens.
     pub tokens: Option<PathBuf>,
-    /// What callers may do.
+    /// The file that says what callers may do.
     pub policy: Option<PathBuf>,
-    /// Whether client certificates are asked for.
+    /// Whether client certificates are requested.
     pub certificates: bool,
-    /// Whose JWTs are taken.
+    /// Which JWTs are accepted.
     pub jwt: Option<jwt::Settings>,
-    /// The proxies whose word on certificates is taken.
+    /// The proxies whose `x-forwarded-client-cert` is trusted.
     pub proxies: Vec<IpNet>,
 }
 
 impl Settings {
-    /// Whether callers are told apart.
+    /// Whether callers are identified at all.
     pub fn authenticates(&self) -> bool {
         self.certificates || self.tokens.is_some() || self.jwt.is_some() || !self.proxies.is_empty()
     }
 }
 
-/// Why a call is not served.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// Nobody knows who calls.
-    Unknown(&'static str),
-    /// Who calls cannot be told yet: the keys of JWTs have not been fetched.
-    KeysUnavailable,
-    /// The caller may not do this.
-    NotAllowed,
-    /// The caller may do this, but less often.
-    RateLimited(Duration),
+/// Kinds of credentials that a call carries in the same place. The first kind that accepts the
+/// credential identifies the caller; if none does, the refusal of the last kind counts.
+type Alternatives = Vec<Box<dyn Credential>>;
+
+/// Sets up the kinds of credentials, one line each. A row holds alternatives; a caller who presents
+/// credentials of several rows is identified by the first of these.
+fn credentials(settings: &Settings, metrics: &Metrics) -> Result<Vec<Alternatives>, String> {
+    let Settings { tokens, policy: _, certificates, jwt, proxies } = settings;
+    let rows = [
+        vec![boxed(certificates.then_some(Certificates))],
+        vec![boxed((!proxies.is_empty()).then_some(ForwardedCertificates))],
+        vec![
+            boxed(tokens.as_ref().map(|path| FileTokens::new(path, metrics)).transpose()?),
+            boxed(jwt.as_ref().map(|jwt| Jwts::new(jwt, metrics)).transpose()?),
+        ],
+    ];
+    Ok(rows.map(|row| row.into_iter().flatten().collect()).into())
 }
 
-/// Decides who may call. Clones share it.
+fn boxed(kind: Option<impl Credential + 'static>) -> Option<Box<dyn Credential>> {
+    kind.map(|kind| Box::new(kind) as Box<dyn Credential>)
+}
+
+/// Decides who may call. Clones share its state.
 #[derive(Clone, Debug)]
 pub struct Access {
     authenticates: bool,
-    tokens: Option<Reloaded<Tokens>>,
-    jwt: Option<Arc<jwt::Verifier>>,
+    credentials: Arc<[Alternatives]>,
     proxies: Proxies,
     policy: Option<Reloaded<Policy>>,
     anonymous: Arc<Caller>,
 }
 
 impl Access {
-    /// Everybody may call everything.
+    /// Lets everybody call everything.
     pub fn open() -> Self {
-        let anonymous = Arc::new(Caller::unbounded("anonymous"));
         Self {
             authenticates: false,
-            tokens: None,
-            jwt: None,
+            credentials: Arc::new([]),
             proxies: Proxies::default(),
             policy: None,
-            anonymous,
+            anonymous: Arc::new(Caller::unbounded("anonymous")),
         }
     }
 
-    /// As `settings` say; files are read now, and again when they change. Needs a runtime.
+    /// Loads the files in `settings`, now and when they change. Needs a runtime.
     ///
     /// # Errors
     ///
     /// What is wrong with a setting or a file.
     pub fn new(settings: &Settings, metrics: &Metrics) -> Result<Self, String> {
-        let tokens = settings.tokens.clone().map(|path| {
-            let paths = vec![path.clone()];
-            Reloaded::from_files(metrics, "tokens", paths, move || Tokens::load(&path))
-        });
         let policy = settings.policy.clone().map(|path| {
             let paths = vec![path.clone()];
             Reloaded::from_files(metrics, "policy", paths, move || Policy::load(&path))
         });
-        let jwt = settings.jwt.as_ref().map(|jwt| jwt::Verifier::new(jwt, metrics));
         Ok(Self {
             authenticates: settings.authenticates(),
-            jwt: jwt.transpose()?.map(Arc::new),
+            credentials: credentials(settings, metrics)?.into(),
             proxies: Proxies::new(&settings.proxies)?,
-            tokens: tokens.transpose()?,
             policy: policy.transpose()?,
             ..Self::open()
         })
     }
 
-    /// Who makes the call, if they may call `method`.
+    /// Returns the caller, if it may call `method`.
     ///
     /// # Errors
     ///
-    /// Why they may not.
+    /// Why the call is refused.
     pub fn caller(
         &self,
         method: &str,
@@ -140,7 +139,7 @@ impl Access {
         let identities = self.identities(headers, peer)?;
         let caller = match &self.policy {
             Some(policy) => policy.get().caller(&identities),
-            None => identities.first().map(|name| Arc::new(Caller::unbounded(name))),
+            None => identities.first().map(|it| Arc::new(Caller::unbounded(it.as_str()))),
         };
         let caller = caller.ok_or(Refusal::Unknown("no caller has this identity"))?;
         if !caller.may_call(method) {
@@ -150,71 +149,39 @@ impl Access {
         Ok(caller)
     }
 
-    /// Every name by which the caller is known. Each credential is looked at, so that a bad one is refused.
-    fn identities(&self, headers: &HeaderMap, peer: &Peer) -> Result<Arc<[String]>, Refusal> {
-        let certified = self.certified(peer)?;
-        let own = match peer.addr {
-            // Several callers share a proxy's connection, whose certificate is of none of them.
-            Some(_) if self.is_proxy(peer) => {
-                xfcc::identities(headers).map_err(Refusal::Unknown)?.map(Arc::from)
-            }
-            // It may be a proxy's.
-            None if !self.proxies.are_none() => None,
-            _ => certified,
-        };
-        let token = match (self.tokens.is_some() || self.jwt.is_some(), bearer(headers)?) {
-            (true, Some(token)) => Some(self.bearer_of(token)?),
-            _ => None,
-        };
-        own.or(token).ok_or(Refusal::Unknown("neither a client certificate nor a token"))
+    /// Returns the names by which the caller is known, once every presented credential is accepted.
+    fn identities(&self, headers: &HeaderMap, peer: &Peer) -> Result<Identities, Refusal> {
+        let presented = Presented::new(headers, peer, self.proxies.sender(peer.addr));
+        let mut identities = None;
+        for alternatives in &*self.credentials {
+            let accepted = first_accepted(alternatives, &presented)?;
+            identities = identities.or(accepted);
+        }
+        // A malformed header is refused even where no kind of bearer token is set up.
+        presented.bearer?;
+        identities.ok_or(Refusal::Unknown("neither a client certificate nor a token"))
     }
 
-    /// Whether the peer is a listed proxy, behind which there are many callers.
+    /// Whether the peer is a trusted proxy, on whose connection there are many callers.
     pub fn is_proxy(&self, peer: &Peer) -> bool {
-        peer.addr.is_some_and(|addr| self.proxies.contain(addr.ip()))
-    }
-
-    /// The names in the certificate of the connection.
-    fn certified(&self, peer: &Peer) -> Result<Option<Arc<[String]>>, Refusal> {
-        let Some(certificate) = &peer.certificate else { return Ok(None) };
-        match certificate.is_trusted() {
-            true => Ok(Some(Arc::clone(certificate.names()))),
-            false => Err(Refusal::Unknown("the client certificate is no longer trusted")),
-        }
-    }
-
-    /// Who bears a token, which is one of the file's or else a JWT.
-    fn bearer_of(&self, token: &str) -> Result<Arc<[String]>, Refusal> {
-        if let Some(bearer) = self.tokens.as_ref().and_then(|tokens| tokens.get().bearer_of(token))
-        {
-            return Ok(bearer);
-        }
-        let jwt = self.jwt.as_ref().ok_or(Refusal::Unknown("the token is not known"))?;
-        jwt.bearer_of(token)
+        self.proxies.sender(peer.addr) == Sender::Proxy
     }
 }
 
-/// What `parse` makes of a file, or what is wrong with it.
-fn from_file<T>(path: &Path, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, String> {
-    parse(&files::read(path)?).map_err(|error| what_is_wrong(path, &error))
-}
-
-/// The bearer token of a call.
-///
-/// # Errors
-///
-/// When there is an authorization that is none.
-pub fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    if values.next().is_some() {
-        return Err(Refusal::Unknown("more than one authorization"));
+/// Returns the identities that the first kind accepts, `None` if no such credential is presented,
+/// or the refusal of the last kind.
+fn first_accepted(
+    kinds: &[Box<dyn Credential>],
+    presented: &Presented<'_>,
+) -> Result<Option<Identities>, Refusal> {
+    let mut outcome = Ok(None);
+    for kind in kinds {
+        outcome = kind.identities(presented);
+        if let Ok(Some(_)) = outcome {
+            break;
+        }
     }
-    let token = value.to_str().ok().and_then(|value| {
-        let (scheme, token) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then_some(token)
-    });
-    token.map(Some).ok_or(Refusal::Unknown("the authorization is no bearer token"))
+    outcome
 }
 
 #[cfg(test)]
@@ -222,23 +189,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bearer_token_is_read_as_it_is_and_anything_else_is_refused() {
-        for (values, expected, reason) in [
-            (&[][..], Ok(None), "none"),
-            (&["Bearer abc"][..], Ok(Some("abc")), "a token"),
-            (&["bearer abc"], Ok(Some("abc")), "schemes have no case"),
-            (&["Bearer  abc"], Ok(Some(" abc")), "a blank is part of it"),
-            (&["Basic abc"], Err(()), "another scheme"),
-            (&["abc"], Err(()), "no scheme"),
-            (&["Bearer"], Err(()), "no token"),
-            (&["Bearer a", "Bearer a"], Err(()), "twice"),
+    fn every_credential_must_be_accepted_and_a_token_counts_only_where_tokens_are_set_up() {
+        let proxies = vec!["10.0.0.1/32".parse().unwrap()];
+        let settings = Settings { proxies, ..Default::default() };
+        let access = Access::new(&settings, &Metrics::default()).unwrap();
+        let forwarded = Some("URI=spiffe://a");
+        for (addr, forwarded, authorization, expected) in [
+            (Some("10.0.0.1:1"), forwarded, None, Ok("spiffe://a")),
+            (Some("10.0.0.1:1"), forwarded, Some("Bearer any"), Ok("spiffe://a")),
+            (Some("10.0.0.1:1"), forwarded, Some("Basic any"), Err("holds no bearer token")),
+            (Some("10.0.0.1:1"), Some("URI"), Some("Basic any"), Err("is malformed")),
+            (Some("10.0.0.1:1"), None, Some("Bearer any"), Err("neither a client certificate")),
+            (Some("10.0.0.2:1"), forwarded, None, Err("neither a client certificate")),
+            (None, forwarded, None, Err("neither a client certificate")),
         ] {
+            let peer = Peer { addr: addr.map(|it| it.parse().unwrap()), certificate: None };
             let mut headers = HeaderMap::new();
-            for value in values {
-                headers.append(AUTHORIZATION, value.parse().unwrap());
+            for (name, value) in
+                [("x-forwarded-client-cert", forwarded), ("authorization", authorization)]
+            {
+                if let Some(value) = value {
+                    headers.insert(name, value.parse().unwrap());
+                }
             }
 
-            assert_eq!(bearer(&headers).map_err(drop), expected, "{reason}");
+            let caller = access.caller("TotpService/Create", &headers, &peer);
+
+            match (caller, expected) {
+                (Ok(caller), Ok(name)) => assert_eq!(caller.name(), name),
+                (Err(Refusal::Unknown(why)), Err(part)) => assert!(why.contains(part), "{why}"),
+                (caller, expected) => panic!("{caller:?} is not {expected:?}"),
+            }
         }
     }
 }

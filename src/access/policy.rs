@@ -15,28 +15,30 @@ use governor::{
 };
 use serde::Deserialize;
 
-use super::{REFLECTION, from_file};
 use crate::{
-    files::{Content, complete},
-    identity::is_identity,
+    files::{self, Content, complete},
+    identity::Identity,
     proto,
 };
 
-/// A file of callers, checked.
+/// The name of reflection among the methods of a caller.
+pub const REFLECTION: &str = "reflection";
+
+/// The callers of a file.
 #[derive(Debug)]
 pub struct Policy {
     callers: Vec<Arc<Caller>>,
-    by_identity: HashMap<String, Arc<Caller>>,
+    by_identity: HashMap<Identity, Arc<Caller>>,
 }
 
-/// Somebody who is known.
+/// A caller, and what it may do.
 #[derive(Debug)]
 pub struct Caller {
     name: String,
-    identities: Vec<String>,
-    /// All, where there is none.
+    identities: Vec<Identity>,
+    /// `None` allows all.
     methods: Option<BTreeSet<String>>,
-    /// All, where there is none.
+    /// `None` allows all.
     organizations: Option<BTreeSet<String>>,
     rate: Option<Rate>,
     limiter: Option<DefaultDirectRateLimiter>,
@@ -73,29 +75,29 @@ impl Content for Policy {
 }
 
 impl Policy {
-    /// Reads and checks a file, for a start.
+    /// Reads a file, as at start: it must hold a caller.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with it; or that there is nobody in it.
+    /// Everything that is wrong with the file.
     pub fn read(path: &Path) -> Result<Self, String> {
-        from_file(path, |text| Self::parse(text).and_then(complete))
+        files::parse(path, |text| Self::parse(text).and_then(complete))
     }
 
-    /// Reads and checks a file, in which there may be nobody.
+    /// Reads a file, as when it has changed: it may hold no caller.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with it.
+    /// Everything that is wrong with the file.
     pub(super) fn load(path: &Path) -> Result<Self, String> {
-        from_file(path, Self::parse)
+        files::parse(path, Self::parse)
     }
 
-    /// Reads and checks the text of a file, in which there may be nobody.
+    /// Parses the text of a file, which may hold no caller.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with it.
+    /// Everything that is wrong with the text.
     pub fn parse(text: &str) -> Result<Self, String> {
         let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
         let known = proto::methods();
@@ -108,13 +110,14 @@ impl Policy {
         let (mut names, mut by_identity) = (BTreeSet::new(), HashMap::new());
         for caller in &callers {
             if !names.insert(&caller.name) {
-                problems.push(format!("caller {:?} is there twice", caller.name));
+                problems.push(format!("caller {:?} appears twice", caller.name));
             }
             for identity in &caller.identities {
                 let other = by_identity.insert(identity.clone(), Arc::clone(caller));
                 if let Some(other) = other {
                     let (one, two) = (&other.name, &caller.name);
-                    problems.push(format!("identity {identity:?} is of {one:?} and of {two:?}"));
+                    problems
+                        .push(format!("identity {identity:?} belongs to both {one:?} and {two:?}"));
                 }
             }
         }
@@ -124,17 +127,17 @@ impl Policy {
         }
     }
 
-    /// The caller that one of these is an identity of.
-    pub(super) fn caller(&self, identities: &[String]) -> Option<Arc<Caller>> {
+    /// Returns the caller that owns one of these identities; the first match counts.
+    pub(super) fn caller(&self, identities: &[Identity]) -> Option<Arc<Caller>> {
         identities.iter().find_map(|identity| self.by_identity.get(identity)).cloned()
     }
 
-    /// Every identity of every caller.
-    pub fn identities(&self) -> impl Iterator<Item = &str> {
-        self.callers.iter().flat_map(|caller| &caller.identities).map(String::as_str)
+    /// Returns the identities of all callers.
+    pub fn identities(&self) -> impl Iterator<Item = &Identity> {
+        self.callers.iter().flat_map(|caller| &caller.identities)
     }
 
-    /// Who may call what, a line or two each, for people.
+    /// Describes what each caller may do, in a line or two, for people.
     pub fn summary(&self) -> String {
         let mut text = String::new();
         for caller in &self.callers {
@@ -149,7 +152,7 @@ impl Policy {
                 text,
                 "{} ({})\n  may call {}\n  for organizations: {}; {rate}",
                 caller.name,
-                caller.identities.join(", "),
+                caller.identities.iter().map(Identity::as_str).collect::<Vec<_>>().join(", "),
                 all(&caller.methods),
                 all(&caller.organizations),
             );
@@ -165,7 +168,7 @@ impl Rate {
 }
 
 impl Entry {
-    /// The caller, and what is wrong with it.
+    /// Returns the caller, and everything that is wrong with it.
     fn checked(self, known: &[String]) -> (Caller, Vec<String>) {
         let mut problems = Vec::new();
         let name = self.name;
@@ -175,12 +178,11 @@ impl Entry {
         if self.identities.is_empty() {
             problems.push(format!("caller {name:?} has no identity"));
         }
-        for identity in &self.identities {
-            if !is_identity(identity) {
-                problems.push(format!(
-                    "identity {identity:?} is none of spiffe://…, dns:NAME, token:NAME and jwt:SUBJECT \
-                     in visible ASCII"
-                ));
+        let mut identities = Vec::new();
+        for text in &self.identities {
+            match text.parse() {
+                Ok(identity) => identities.push(identity),
+                Err(error) => problems.push(format!("identity {text:?} {error}")),
             }
         }
         let mut methods = BTreeSet::new();
@@ -200,7 +202,7 @@ impl Entry {
         });
         let caller = Caller {
             name,
-            identities: self.identities,
+            identities,
             methods: Some(methods),
             organizations: self.organizations,
             rate: self.rate,
@@ -210,7 +212,8 @@ impl Entry {
     }
 }
 
-/// Whether `pattern` stands for `method`, both as in `TotpService/Create`, with or without the package.
+/// Whether `pattern` matches the full name of a method. The pattern is `TotpService/Create`,
+/// `TotpService/*`, each with or without its package, or `*`.
 fn matches(pattern: &str, method: &str) -> bool {
     let service_of = |name: &str| name.split('/').next().unwrap_or_default().to_owned();
     match pattern {
@@ -223,14 +226,14 @@ fn matches(pattern: &str, method: &str) -> bool {
     }
 }
 
-/// Without the package.
+/// Returns the name of a method or service without its package.
 fn short(name: &str) -> &str {
     let service = name.split('/').next().unwrap_or_default();
     service.rfind('.').map_or(name, |dot| &name[dot + 1..])
 }
 
 impl Caller {
-    /// Somebody who may do everything.
+    /// Returns a caller who may do everything.
     pub fn unbounded(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -242,22 +245,26 @@ impl Caller {
         }
     }
 
-    /// Its name.
+    /// Returns the name of the caller.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether it may call this method.
+    /// Whether the caller may call this method.
     pub(super) fn may_call(&self, method: &str) -> bool {
         self.methods.as_ref().is_none_or(|methods| methods.contains(method))
     }
 
-    /// Whether it may call for this organization, as the request spells it.
+    /// Whether the caller may act for this organization, as the request spells it.
     pub fn may_act_for(&self, organization_id: &str) -> bool {
         self.organizations.as_ref().is_none_or(|ids| ids.contains(organization_id))
     }
 
-    /// Counts a call, or says how long to wait before the next.
+    /// Counts a call against the rate of the caller.
+    ///
+    /// # Errors
+    ///
+    /// The rate is exceeded; the next call is allowed after this time.
     pub(super) fn admit(&self) -> Result<(), Duration> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
         limiter.check().map_err(|until| until.wait_time_from(DefaultClock::default().now()))
@@ -288,13 +295,15 @@ mod tests {
             ("'RecoveryCodesService/Get', 'TotpService/Delete'", false, true),
             ("", false, false),
         ] {
-            let caller = policy(methods).unwrap().caller(&["token:login".into()]).unwrap();
+            let caller =
+                policy(methods).unwrap().caller(&["token:login".parse().unwrap()]).unwrap();
 
             assert_eq!(caller.may_call(CREATE), create, "{methods}");
             assert_eq!(caller.may_call(GET), get, "{methods}");
             assert!(!caller.may_call(REFLECTION), "{methods}");
         }
-        let caller = policy("'reflection'").unwrap().caller(&["token:login".into()]).unwrap();
+        let caller =
+            policy("'reflection'").unwrap().caller(&["token:login".parse().unwrap()]).unwrap();
         assert!(caller.may_call(REFLECTION) && !caller.may_call(CREATE));
     }
 
@@ -312,10 +321,10 @@ mod tests {
             "name \"a b\"",
             "\"a b\" has no identity",
             "no method \"TotpService/Craete\"",
-            "identity \"login\" is none of",
+            "identity \"login\" is not spiffe://",
             "no method \"Nothing/*\"",
-            "caller \"b\" is there twice",
-            "identity \"token:x\" is of \"b\" and of \"c\"",
+            "caller \"b\" appears twice",
+            "identity \"token:x\" belongs to both \"b\" and \"c\"",
         ] {
             assert!(error.contains(part), "{part} in {error}");
         }
@@ -342,7 +351,7 @@ mod tests {
         for text in ["", "# nobody", "caller = []", "\r\n"] {
             let policy = Policy::parse(text).unwrap();
 
-            assert!(policy.caller(&["token:login".into()]).is_none(), "{text:?}");
+            assert!(policy.caller(&["token:login".parse().unwrap()]).is_none(), "{text:?}");
             assert_eq!(complete(policy).unwrap_err(), "holds no [[caller]]", "{text:?}");
         }
     }
@@ -351,7 +360,7 @@ mod tests {
     fn a_rate_lets_a_burst_through_and_then_says_how_long_to_wait() {
         let text = "[[caller]]\nname = 'a'\nidentities = ['token:a']\nmethods = ['*']\n\
                     rate = { per_second = 1, burst = 3 }";
-        let caller = Policy::parse(text).unwrap().caller(&["token:a".into()]).unwrap();
+        let caller = Policy::parse(text).unwrap().caller(&["token:a".parse().unwrap()]).unwrap();
 
         for _ in 0..3 {
             caller.admit().expect("within the burst");
@@ -365,7 +374,7 @@ mod tests {
     fn organizations_are_those_named_or_any() {
         let text = "[[caller]]\nname = 'a'\nidentities = ['token:a']\nmethods = ['*']\n\
                     organizations = ['works', 'example-works']";
-        let caller = Policy::parse(text).unwrap().caller(&["token:a".into()]).unwrap();
+        let caller = Policy::parse(text).unwrap().caller(&["token:a".parse().unwrap()]).unwrap();
 
         assert!(caller.may_act_for("works") && !caller.may_act_for("Works"));
         assert!(Caller::unbounded("b").may_act_for("anything"));

@@ -1,47 +1,64 @@
-//! The proxies whose word on their callers is taken, by the addresses that they connect from.
+//! The proxies whose `x-forwarded-client-cert` is trusted, by the addresses that they connect from.
 //!
-//! A network covers addresses of its own family alone: `0.0.0.0/0` every IPv4 address, `::/0` every IPv6 address. An
-//! IPv4 address is one however it is spelled: a peer that a socket of both families shows as `::ffff:10.0.0.1` is
-//! `10.0.0.1`, and so is that spelling in the list.
+//! A network covers only addresses of its own family: `0.0.0.0/0` every IPv4 address, `::/0` every
+//! IPv6 address. An IPv4 address is the same in either spelling, in the list and of a peer: a
+//! dual-stack socket shows `10.0.0.1` as `::ffff:10.0.0.1`.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use ipnet::{IpNet, Ipv4Net};
 
-/// The bits of `::ffff:0:0/96`, in which IPv4 addresses are mapped.
-const MAPPED: u8 = 96;
+/// The prefix length of `::ffff:0:0/96`, into which IPv4 addresses are mapped.
+const MAPPED_PREFIX: u8 = 96;
 
-/// Addresses and networks of proxies. Clones share it.
+/// The addresses and networks of trusted proxies. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Proxies(Arc<[IpNet]>);
 
+/// Who sends the calls of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sender {
+    /// One caller, who owns the client certificate of the connection.
+    Caller,
+    /// A trusted proxy, on behalf of many callers.
+    Proxy,
+    /// Either of them: the address of the peer is unknown.
+    Unknown,
+}
+
 impl Proxies {
-    /// These, in whatever spelling.
+    /// Trusts these networks; IPv4 networks may be spelled as mapped into IPv6.
     ///
     /// # Errors
     ///
-    /// Which of them is no network of one family.
+    /// A network covers addresses of both families.
     pub(super) fn new(networks: &[IpNet]) -> Result<Self, String> {
         networks.iter().map(|network| unmapped(*network)).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether this is the address of one.
-    pub(super) fn contain(&self, address: IpAddr) -> bool {
+    /// Returns who sends the calls of a connection from this address.
+    pub(super) fn sender(&self, addr: Option<SocketAddr>) -> Sender {
+        match addr {
+            Some(addr) if self.contains(addr.ip()) => Sender::Proxy,
+            None if !self.0.is_empty() => Sender::Unknown,
+            _ => Sender::Caller,
+        }
+    }
+
+    fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
-
-    /// Whether none is listed.
-    pub(super) fn are_none(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
-/// An address, or a network as in `10.0.0.0/8`.
+/// Parses an address, or a network such as `10.0.0.0/8`.
 ///
 /// # Errors
 ///
-/// When it is neither.
+/// The text is neither, or the network covers addresses of both families.
 pub fn network(text: &str) -> Result<IpNet, String> {
     let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
     let network = network
@@ -49,15 +66,15 @@ pub fn network(text: &str) -> Result<IpNet, String> {
     unmapped(network)
 }
 
-/// The network of IPv4 addresses that is spelled as one of IPv6; any other as it is.
+/// Returns the IPv4 network that is spelled as an IPv6 network, and any other network as it is.
 fn unmapped(network: IpNet) -> Result<IpNet, String> {
     let IpNet::V6(v6) = network else { return Ok(network) };
     let Some(address) = v6.addr().to_ipv4_mapped() else { return Ok(network) };
-    let mapped = v6.prefix_len().checked_sub(MAPPED);
+    let mapped = v6.prefix_len().checked_sub(MAPPED_PREFIX);
     match mapped.and_then(|length| Ipv4Net::new(address, length).ok()) {
         Some(v4) => Ok(v4.into()),
         None => Err(format!(
-            "{v6} has IPv4 addresses and others; write {address} with the prefix of an IPv4 network"
+            "{v6} covers IPv4 and other addresses; write {address} with the prefix of an IPv4 network"
         )),
     }
 }
@@ -91,7 +108,7 @@ mod tests {
             ("2001:db8::/32", "2001:db8::1", true),
             ("::1", "::1", true),
             ("::1", "127.0.0.1", false),
-            // What was IPv4-compatible is deprecated, and another address.
+            // IPv4-compatible addresses are deprecated and do not count as IPv4.
             ("::10.0.0.1", "10.0.0.1", false),
         ] {
             let given = listed.parse().or_else(|_| listed.parse::<IpAddr>().map(IpNet::from));
@@ -99,7 +116,7 @@ mod tests {
                 let proxies = Proxies::new(&[network]).unwrap();
 
                 assert_eq!(
-                    proxies.contain(address.parse().unwrap()),
+                    proxies.contains(address.parse().unwrap()),
                     expected,
                     "{listed}, {address}"
                 );

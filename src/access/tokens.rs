@@ -1,7 +1,8 @@
-//! Bearer tokens, known by their SHA-256 alone.
+//! Bearer tokens from a file, of which only the SHA-256 hashes are known.
 //!
-//! A file has a line for each: the name of whom it is for, and the hash in hexadecimal. A name may have several
-//! lines, which is how a token is rotated. Tokens are random, so that a plain hash cannot be reversed.
+//! Each line of the file holds a name and the hash of a token, in hexadecimal. A name may have
+//! several lines, so that tokens can be rotated. Tokens are random, so a plain hash cannot be
+//! reversed.
 
 use std::{path::Path, sync::Arc};
 
@@ -12,21 +13,45 @@ use aws_lc_rs::{
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER_PERMISSIVE};
 use zeroize::Zeroizing;
 
-use super::from_file;
+use super::{
+    credential::{Credential, Identities, Presented},
+    refusal::Refusal,
+};
 use crate::{
-    files::{Content, complete},
-    identity::is_identity,
+    files::{self, Content, Reloaded, complete},
+    identity::Identity,
+    telemetry::metrics::Metrics,
 };
 
-/// The tokens of a file.
+/// Identifies callers by the bearer tokens in a file.
+#[derive(Debug)]
+pub(super) struct FileTokens(Reloaded<Tokens>);
+
+impl FileTokens {
+    /// Loads a file, now and when it changes. Needs a runtime.
+    pub(super) fn new(path: &Path, metrics: &Metrics) -> Result<Self, String> {
+        let path = path.to_owned();
+        let paths = vec![path.clone()];
+        Reloaded::from_files(metrics, "tokens", paths, move || Tokens::load(&path)).map(Self)
+    }
+}
+
+impl Credential for FileTokens {
+    fn identities(&self, presented: &Presented<'_>) -> Result<Option<Identities>, Refusal> {
+        let Some(token) = presented.bearer? else { return Ok(None) };
+        let identities = self.0.get().identities(token);
+        identities.map(Some).ok_or(Refusal::Unknown("the token is unknown"))
+    }
+}
+
+/// The tokens in a file.
 #[derive(Debug)]
 pub struct Tokens(Vec<Token>);
 
 #[derive(Debug)]
 struct Token {
     name: String,
-    /// `token:NAME`, by which a policy knows it.
-    bearer: Arc<[String]>,
+    identities: Identities,
     hash: Vec<u8>,
 }
 
@@ -37,29 +62,25 @@ impl Content for Tokens {
 }
 
 impl Tokens {
-    /// Reads a file of tokens, for a start.
+    /// Reads a file, as at start: it must hold a token.
     ///
     /// # Errors
     ///
-    /// What is wrong, and in which line; or that there is none.
+    /// What is wrong with the file, and in which line.
     pub fn read(path: &Path) -> Result<Self, String> {
-        from_file(path, |text| Self::parse(text).and_then(complete))
+        files::parse(path, |text| Self::parse(text).and_then(complete))
     }
 
-    /// Reads a file of tokens, of which there may be none.
+    /// Reads a file, as when it has changed: it may be empty.
+    fn load(path: &Path) -> Result<Self, String> {
+        files::parse(path, Self::parse)
+    }
+
+    /// Parses the text of a file, which may be empty.
     ///
     /// # Errors
     ///
-    /// What is wrong, and in which line.
-    pub(super) fn load(path: &Path) -> Result<Self, String> {
-        from_file(path, Self::parse)
-    }
-
-    /// Reads the text of a file of tokens, of which there may be none.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong, and in which line.
+    /// What is wrong with the text, and in which line.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut tokens: Vec<Token> = Vec::new();
         for (number, line) in text.lines().enumerate() {
@@ -68,50 +89,55 @@ impl Tokens {
                 continue;
             }
             let token = token(line).ok_or_else(|| {
-                // The line may be a token by mistake, so it is not quoted.
+                // Does not quote the line, which may be a token by mistake.
                 format!("line {} is not NAME and the SHA-256 of a token in hexadecimal", number + 1)
             })?;
             let same = tokens.iter().find(|other| other.hash == token.hash);
             if let Some(other) = same.filter(|other| other.name != token.name) {
                 let (one, two) = (&other.name, &token.name);
-                return Err(format!("line {} has a token of {one:?} for {two:?} too", number + 1));
+                return Err(format!(
+                    "line {} gives the token of {one:?} to {two:?} too",
+                    number + 1
+                ));
             }
             tokens.push(token);
         }
         Ok(Self(tokens))
     }
 
-    /// The identity of whom `token` is for.
+    /// Returns the identities of the caller with this token, or `None` if the token is unknown.
     ///
-    /// Hashes are compared, each in constant time and all of them always: what time it takes says neither
-    /// which byte of the token is wrong nor whose it is.
-    pub fn bearer_of(&self, token: &str) -> Option<Arc<[String]>> {
+    /// The hash is compared with every line, each time in constant time: the time that this takes
+    /// reveals neither which byte of the token is wrong nor whose token it is.
+    pub fn identities(&self, token: &str) -> Option<Arc<[Identity]>> {
         let hash = digest(&SHA256, token.as_bytes());
         let found = self.0.iter().fold(None, |found, token| {
             match verify_slices_are_equal(&token.hash, hash.as_ref()) {
-                Ok(()) => Some(&token.bearer),
+                Ok(()) => Some(&token.identities),
                 Err(_) => found,
             }
         });
         found.cloned()
     }
 
-    /// The names that have a token.
+    /// Returns the name of each token.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|token| token.name.as_str())
     }
 }
 
+/// Parses a line of the file.
 fn token(line: &str) -> Option<Token> {
     let mut words = line.split_whitespace();
     let (name, hash) = (words.next()?, words.next()?);
     let hash = HEXLOWER_PERMISSIVE.decode(hash.as_bytes()).ok().filter(|hash| hash.len() == 32)?;
-    let bearer = format!("token:{name}");
-    let good = words.next().is_none() && is_identity(&bearer);
-    good.then(|| Token { name: name.to_owned(), bearer: Arc::new([bearer]), hash })
+    if words.next().is_some() {
+        return None;
+    }
+    Some(Token { name: name.to_owned(), identities: Arc::new([Identity::token(name)?]), hash })
 }
 
-/// A new token, and the line for it.
+/// Generates a token with 256 random bits, and its line for the file.
 pub fn line(name: &str) -> (Zeroizing<String>, String) {
     let mut random = Zeroizing::new([0; 32]);
     aws_lc_rs::rand::fill(random.as_mut_slice()).expect("the system has random bytes");
@@ -127,11 +153,11 @@ mod tests {
     use super::*;
 
     fn name(tokens: &Tokens, token: &str) -> Option<String> {
-        tokens.bearer_of(token).map(|bearer| bearer.concat())
+        Some(tokens.identities(token)?[0].token_name()?.to_owned())
     }
 
     fn named(name: &str) -> Option<String> {
-        Some(format!("token:{name}"))
+        Some(name.to_owned())
     }
 
     #[test]
@@ -182,7 +208,7 @@ mod tests {
 
         let error = Tokens::parse(&format!("{line}\n{other}")).unwrap_err();
 
-        assert_eq!(error, "line 2 has a token of \"login\" for \"reader\" too");
+        assert_eq!(error, "line 2 gives the token of \"login\" to \"reader\" too");
         assert!(Tokens::parse(&format!("{line}\n{line}")).is_ok(), "the same line twice");
     }
 
@@ -191,7 +217,7 @@ mod tests {
         for text in ["", "# nothing\n", " \r\n\t", "# login abc"] {
             let tokens = Tokens::parse(text).unwrap();
 
-            assert_eq!(tokens.bearer_of(""), None, "{text:?}");
+            assert_eq!(tokens.identities(""), None, "{text:?}");
             assert_eq!(complete(tokens).unwrap_err(), "holds no token", "{text:?}");
         }
         let (token, line) = line("login");
@@ -199,7 +225,7 @@ mod tests {
         assert_eq!(name(&tokens, &token), named("login"));
     }
 
-    /// The shortest of many times that `tokens` takes for each of these tokens, taken in turns.
+    /// The shortest of many times that the lookup of each of these tokens takes, measured in turns.
     fn times<const N: usize>(tokens: &Tokens, given: [&str; N]) -> [f64; N] {
         const CALLS: u32 = 20;
         let mut shortest = [f64::INFINITY; N];
@@ -207,7 +233,7 @@ mod tests {
             for (shortest, token) in shortest.iter_mut().zip(given) {
                 let start = Instant::now();
                 for _ in 0..CALLS {
-                    black_box(tokens.bearer_of(black_box(token)));
+                    black_box(tokens.identities(black_box(token)));
                 }
                 *shortest = shortest.min(start.elapsed().as_secs_f64());
             }
@@ -217,7 +243,8 @@ mod tests {
 
     #[test]
     fn the_time_it_takes_says_neither_where_a_token_is_wrong_nor_whose_it_is() {
-        // Long, so that a comparison that ends at the first wrong byte takes many times less.
+        // Long tokens, so that a comparison that stops at the first wrong byte is many times
+        // faster.
         let good = "t".repeat(16 * 1024);
         let wrong = |at: usize| format!("{}x{}", &good[..at], &good[at + 1..]);
         let others =

@@ -1,46 +1,67 @@
-//! `x-forwarded-client-cert`: what a mesh's proxy says of the certificate that it was called with.
+//! `x-forwarded-client-cert`: the certificate that a trusted proxy was called with.
 //!
-//! Anybody can send the header, so it is read only from peers that are listed. A proxy that adds to what it was
-//! sent, rather than to set it anew, would let callers choose who they are: so exactly one header with exactly one
-//! element is taken.
+//! Anybody can send this header, so it is read from trusted proxies only. A proxy that appends to
+//! the header instead of replacing it would let callers choose their identities; therefore exactly
+//! one header with exactly one element is accepted.
 
 use http::HeaderMap;
 
-use crate::identity::{is_identity, is_spiffe_id};
+use super::{
+    credential::{Credential, Identities, Presented},
+    proxies::Sender,
+    refusal::Refusal,
+};
+use crate::identity::Identity;
 
-/// The header, as Envoy and Istio spell it.
-pub(super) const HEADER: &str = "x-forwarded-client-cert";
+const HEADER: &str = "x-forwarded-client-cert";
 
-/// The identities of the one certificate in the headers: SPIFFE ids, then `dns:` names. None without the
-/// header.
+const MALFORMED: Refusal = Refusal::Unknown("x-forwarded-client-cert is malformed");
+
+/// Identifies callers behind trusted proxies by the certificates that the proxies forward.
+#[derive(Debug)]
+pub(super) struct ForwardedCertificates;
+
+impl Credential for ForwardedCertificates {
+    fn identities(&self, presented: &Presented<'_>) -> Result<Option<Identities>, Refusal> {
+        match presented.sender {
+            Sender::Proxy => Ok(identities(presented.headers)?.map(Identities::from)),
+            Sender::Caller | Sender::Unknown => Ok(None),
+        }
+    }
+}
+
+/// Returns the identities of the certificate in the header, SPIFFE ids before DNS names, or `None`
+/// without the header.
 ///
 /// # Errors
 ///
-/// When there is more than one, or it cannot be read.
-pub fn identities(headers: &HeaderMap) -> Result<Option<Vec<String>>, &'static str> {
+/// There is more than one certificate, it holds no identity, or the header is malformed.
+pub fn identities(headers: &HeaderMap) -> Result<Option<Vec<Identity>>, Refusal> {
     let mut values = headers.get_all(HEADER).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err("more than one x-forwarded-client-cert");
+        return Err(Refusal::Unknown("more than one x-forwarded-client-cert"));
     }
     let text = value.to_str().map_err(|_| MALFORMED)?;
-    let (mut uris, mut dns) = (Vec::new(), Vec::new());
+    let (mut identities, mut dns_names) = (Vec::new(), Vec::new());
     for (key, value) in pairs(text)? {
-        match key.to_ascii_lowercase().as_str() {
-            "uri" if is_spiffe_id(&value) => uris.push(value),
-            "dns" => dns.push(format!("dns:{value}")),
-            _ => {}
+        if key.eq_ignore_ascii_case("uri") {
+            identities.extend(Identity::spiffe(value));
+        } else if key.eq_ignore_ascii_case("dns") {
+            dns_names.extend(Identity::dns(&value));
         }
     }
-    uris.extend(dns.into_iter().filter(|name| is_identity(name)));
-    if uris.is_empty() { Err("x-forwarded-client-cert names nobody") } else { Ok(Some(uris)) }
+    identities.extend(dns_names);
+    match identities.is_empty() {
+        true => Err(Refusal::Unknown("x-forwarded-client-cert holds no identity")),
+        false => Ok(Some(identities)),
+    }
 }
 
-const MALFORMED: &str = "x-forwarded-client-cert cannot be read";
-
-/// `key=value` pairs between semicolons. A value with a comma, a semicolon or an equals sign is in quotes, in
-/// which a backslash escapes a quote.
-fn pairs(text: &str) -> Result<Vec<(String, String)>, &'static str> {
+/// Splits an element into its `key=value` pairs, which are separated by semicolons. A value with a
+/// comma, a semicolon or an equals sign is quoted; in quotes, a backslash escapes the next
+/// character.
+fn pairs(text: &str) -> Result<Vec<(&str, String)>, Refusal> {
     let (mut pairs, mut rest) = (Vec::new(), text);
     loop {
         let (key, after) = rest.split_once('=').ok_or(MALFORMED)?;
@@ -58,18 +79,20 @@ fn pairs(text: &str) -> Result<Vec<(String, String)>, &'static str> {
                 (value.to_owned(), after)
             }
         };
-        pairs.push((key.to_owned(), value));
+        pairs.push((key, value));
         match after.chars().next() {
             None => return Ok(pairs),
             Some(';') => rest = &after[1..],
-            Some(',') => return Err("x-forwarded-client-cert has more than one element"),
+            Some(',') => {
+                return Err(Refusal::Unknown("x-forwarded-client-cert has more than one element"));
+            }
             Some(_) => return Err(MALFORMED),
         }
     }
 }
 
-/// The value up to its closing quote, and what follows.
-fn quoted_value(text: &str) -> Result<(String, &str), &'static str> {
+/// Returns the value up to its closing quote, and the text after it.
+fn quoted_value(text: &str) -> Result<(String, &str), Refusal> {
     let mut value = String::new();
     let mut characters = text.char_indices();
     while let Some((at, character)) = characters.next() {
@@ -86,7 +109,7 @@ fn quoted_value(text: &str) -> Result<(String, &str), &'static str> {
 mod tests {
     use super::*;
 
-    fn read(values: &[&str]) -> Result<Option<Vec<String>>, &'static str> {
+    fn read(values: &[&str]) -> Result<Option<Vec<Identity>>, Refusal> {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(HEADER, value.parse().unwrap());
@@ -107,7 +130,7 @@ mod tests {
             ),
             ("URI=\"spiffe://a\"", &["spiffe://a"]),
         ] {
-            let expected: Vec<_> = expected.iter().map(|it| (*it).to_owned()).collect();
+            let expected: Vec<_> = expected.iter().map(|it| it.parse().unwrap()).collect();
             assert_eq!(read(&[value]), Ok(Some(expected)), "{value}");
         }
         assert_eq!(read(&[]), Ok(None));

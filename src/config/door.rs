@@ -173,7 +173,7 @@ impl Check {
         let policy = self.file(CALLERS, args.callers_file.as_deref(), Policy::read);
         if let (Some(policy), Some(tokens)) = (&policy, &tokens) {
             for identity in policy.identities() {
-                let name = identity.strip_prefix("token:");
+                let name = identity.token_name();
                 if name.is_some_and(|name| tokens.names().all(|known| known != name)) {
                     let _: Option<()> = self.problem(CALLERS, format!("{identity:?} has no token"));
                 }

@@ -21,7 +21,7 @@ use x509_parser::{extensions::GeneralName, prelude::X509Certificate};
 
 use crate::{
     files::{Content, Reloaded, complete, pem, what_is_wrong},
-    identity::{is_identity, is_spiffe_id},
+    identity::Identity,
     telemetry::metrics::Metrics,
 };
 
@@ -158,7 +158,7 @@ fn clients(path: &Path) -> Result<Clients, String> {
 #[derive(Debug)]
 pub struct ClientCertificate {
     chain: Vec<CertificateDer<'static>>,
-    names: Arc<[String]>,
+    identities: Arc<[Identity]>,
     not_after: SystemTime,
     tls: Reloaded<Tls>,
     /// The last load of the authorities by which it was found good.
@@ -174,7 +174,7 @@ impl ClientCertificate {
     ) -> Option<Self> {
         let leaf = chain.first()?;
         Some(Self {
-            names: names(leaf).into(),
+            identities: identities(leaf).into(),
             not_after: validity_end(leaf)?,
             chain: chain.iter().map(|it| it.clone().into_owned()).collect(),
             tls: tls.clone(),
@@ -182,9 +182,9 @@ impl ClientCertificate {
         })
     }
 
-    /// Its identities: SPIFFE ids, then `dns:` names.
-    pub fn names(&self) -> &Arc<[String]> {
-        &self.names
+    /// Returns its identities, SPIFFE ids before DNS names.
+    pub fn identities(&self) -> &Arc<[Identity]> {
+        &self.identities
     }
 
     /// Whether it is still good, by the authorities as they are now.
@@ -212,21 +212,21 @@ fn validity_end(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
-fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
+fn identities(certificate: &CertificateDer<'_>) -> Vec<Identity> {
     let Some((_, parsed)) = parse(certificate) else { return Vec::new() };
     let Ok(Some(alternatives)) = parsed.subject_alternative_name() else { return Vec::new() };
-    let of = |pick: fn(&GeneralName<'_>) -> Option<String>| {
+    let of = |pick: fn(&GeneralName<'_>) -> Option<Identity>| {
         alternatives.value.general_names.iter().filter_map(pick)
     };
     let uris = of(|name| match name {
-        GeneralName::URI(uri) if is_spiffe_id(uri) => Some((*uri).to_owned()),
+        GeneralName::URI(uri) => Identity::spiffe(*uri),
         _ => None,
     });
     let dns = of(|name| match name {
-        GeneralName::DNSName(dns) => Some(format!("dns:{dns}")),
+        GeneralName::DNSName(name) => Identity::dns(name),
         _ => None,
     });
-    uris.chain(dns).filter(|name| is_identity(name)).collect()
+    uris.chain(dns).collect()
 }
 
 fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Option<(&'a [u8], X509Certificate<'a>)> {

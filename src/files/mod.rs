@@ -6,4 +6,4 @@ mod text;
 
 pub(crate) use reload::complete;
 pub use reload::{Content, Reloaded};
-pub(crate) use text::{is_blank, read, read_bytes, what_is_wrong};
+pub(crate) use text::{is_blank, parse, read, read_bytes, what_is_wrong};

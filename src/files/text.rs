@@ -40,6 +40,18 @@ pub(crate) fn read_bytes(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     })
 }
 
+/// Parses the text of a file. The error names the file.
+///
+/// # Errors
+///
+/// When it cannot be read, or what `parse` finds wrong with it.
+pub(crate) fn parse<T>(
+    path: &Path,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<T, String> {
+    parse(&read(path)?).map_err(|error| what_is_wrong(path, &error))
+}
+
 /// Whether a file says nothing: it has nothing but blank lines and comments. So a file is emptied on purpose, where
 /// one that cannot be read is a mistake.
 pub(crate) fn is_blank(text: &[u8]) -> bool {

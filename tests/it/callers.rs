@@ -1,4 +1,4 @@
-//! Who is let in, over real TLS: every kind of credential, good and bad, and what changes while calls are made.
+//! Which callers are accepted over real TLS, by every kind of credential, and while files change.
 
 use std::{
     sync::{
@@ -53,7 +53,12 @@ async fn each_kind_of_credential_good_and_bad_is_told_apart() {
         (certificate(&["spiffe://example.org/x"]), None, Code::Unauthenticated, "another SAN"),
         (certificate(&["dns:login.internal.x"]), None, Code::Unauthenticated, "a longer name"),
         (certificate(&[]), None, Code::Unauthenticated, "no SAN"),
-        (certificate(&["token:login"]), None, Code::Unauthenticated, "a URI like a token's name"),
+        (
+            certificate(&["token:login"]),
+            None,
+            Code::Unauthenticated,
+            "a URI that looks like a token's identity",
+        ),
         (
             certificate(&["spiffe://example.org/ns/web/sa/reader"]),
             None,
@@ -61,12 +66,22 @@ async fn each_kind_of_credential_good_and_bad_is_told_apart() {
             "a caller who may only read",
         ),
         (None, Some(token.as_str()), Code::Ok, "a token"),
-        (None, Some(other.as_str()), Code::PermissionDenied, "a token of one who may only read"),
+        (
+            None,
+            Some(other.as_str()),
+            Code::PermissionDenied,
+            "the token of a caller who may only read",
+        ),
         (None, Some("unknown"), Code::Unauthenticated, "an unknown token"),
         (None, Some(&token[1..]), Code::Unauthenticated, "a part of a token"),
         (None, Some(""), Code::Unauthenticated, "an empty token"),
         (None, None, Code::Unauthenticated, "nothing"),
-        (certificate(&[LOGIN]), Some("unknown"), Code::Unauthenticated, "a bad token beside"),
+        (
+            certificate(&[LOGIN]),
+            Some("unknown"),
+            Code::Unauthenticated,
+            "a good certificate and a bad token",
+        ),
     ] {
         let channel = files.channel(&facade, identity).await;
 
@@ -82,7 +97,7 @@ async fn each_kind_of_credential_good_and_bad_is_told_apart() {
             "expired",
         ),
     ] {
-        // With TLS 1.3 a client learns only afterwards that it was refused.
+        // With TLS 1.3 a client learns of the refusal after the handshake only.
         let refused = match files.try_channel(&facade, Some(identity)).await {
             Err(_) => true,
             Ok(channel) => {
@@ -211,7 +226,7 @@ async fn a_file_that_cannot_be_used_leaves_the_old_one_in_force() {
     ] {
         files.write(name, text);
     }
-    // Each has been looked at once this good one is in force.
+    // Once this good file is in force, the bad ones have been read too.
     let (second, line) = token_line("login");
     for _ in 0..20 {
         is(create(&channel, Some(&token)).await, Code::Ok, "the old files");
@@ -237,7 +252,7 @@ async fn certificate_authority_tokens_and_policy_are_rotated_under_load_with_no_
     let facade = Arc::new(files.facade(sandbox().await).await);
     let stop = Arc::new(AtomicBool::new(false));
     let calls = Arc::new(AtomicUsize::new(0));
-    // Two on connections that stay, by token and by certificate, and one that connects anew each time.
+    // Two workers keep their connections, with a token and a certificate; one reconnects for each call.
     let stays = [
         (files.channel(&facade, None).await, Some(first.to_string())),
         (files.channel(&facade, Some(old.identity(&[LOGIN]))).await, None),
@@ -293,7 +308,7 @@ async fn certificate_authority_tokens_and_policy_are_rotated_under_load_with_no_
         if answer {
             break;
         }
-        assert!(start.elapsed() < PATIENCE, "the new authority is not taken");
+        assert!(start.elapsed() < PATIENCE, "the new authority is not trusted");
     }
     progress().await;
 
@@ -343,19 +358,19 @@ async fn a_metric_says_when_the_certificate_ends_also_after_a_reload() {
 
     let start = Instant::now();
     while ends().await != 1_580_515_200 {
-        assert!(start.elapsed() < PATIENCE, "it does not follow the file");
+        assert!(start.elapsed() < PATIENCE, "the metric does not follow the file");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
-/// A façade on a plain port that takes JWTs, with a policy for one subject.
+/// Starts a façade without TLS that accepts JWTs, with a policy for one subject.
 async fn taking_jwts(folder: &DoorFiles, keys: jwt::Source) -> Facade {
     let (issuer, audience) = (ISSUER.into(), AUDIENCE.into());
     let settings = jwt::Settings { issuer, audience, keys, ca_file: None, token_file: None };
     taking_jwts_by(folder, settings).await
 }
 
-/// The same with other settings.
+/// Starts the same façade with these settings.
 pub async fn taking_jwts_by(folder: &DoorFiles, jwt: jwt::Settings) -> Facade {
     folder.write(
         "callers.toml",
@@ -390,7 +405,7 @@ async fn a_jwt_is_taken_from_its_issuer_for_this_service_and_while_it_lasts() {
     let symmetric = {
         let mut header = Header::new(Algorithm::HS256);
         header.kid = Some("one".into());
-        // The classic attack: the public key as a secret.
+        // The classic attack: the public key serves as a symmetric secret.
         let secret = ours.jwk()["x"].as_str().unwrap().to_owned();
         let claims = json!({"iss": ISSUER, "aud": AUDIENCE, "sub": "x", "exp": 9_999_999_999_u64});
         jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(secret.as_bytes()))
@@ -398,21 +413,21 @@ async fn a_jwt_is_taken_from_its_issuer_for_this_service_and_while_it_lasts() {
     };
 
     for (token, code, why) in [
-        (ours.sign(&json!({})), Code::Ok, "as it should be"),
+        (ours.sign(&json!({})), Code::Ok, "a valid token"),
         (ours.sign(&json!({"aud": AUDIENCE})), Code::Ok, "one audience"),
         (ours.sign(&json!({"exp": past})), Code::Unauthenticated, "expired"),
-        (ours.sign(&json!({"exp": null})), Code::Unauthenticated, "without an end"),
-        (ours.sign(&json!({"nbf": 9_999_999_999_u64})), Code::Unauthenticated, "not yet good"),
+        (ours.sign(&json!({"exp": null})), Code::Unauthenticated, "without an expiry"),
+        (ours.sign(&json!({"nbf": 9_999_999_999_u64})), Code::Unauthenticated, "not yet valid"),
         (ours.sign(&json!({"aud": "others"})), Code::Unauthenticated, "for others"),
-        (ours.sign(&json!({"aud": null})), Code::Unauthenticated, "for nobody"),
+        (ours.sign(&json!({"aud": null})), Code::Unauthenticated, "without an audience"),
         (ours.sign(&json!({"iss": "https://else"})), Code::Unauthenticated, "of another issuer"),
-        (ours.sign(&json!({"iss": null})), Code::Unauthenticated, "of no issuer"),
-        (ours.sign(&json!({"sub": null})), Code::Unauthenticated, "of nobody"),
-        (ours.sign(&json!({"sub": ""})), Code::Unauthenticated, "of an empty name"),
+        (ours.sign(&json!({"iss": null})), Code::Unauthenticated, "without an issuer"),
+        (ours.sign(&json!({"sub": null})), Code::Unauthenticated, "without a subject"),
+        (ours.sign(&json!({"sub": ""})), Code::Unauthenticated, "with an empty subject"),
         (ours.sign_with(&json!({"crit": ["exp"]})), Code::Unauthenticated, "with an extension"),
-        (ours.sign(&json!({"sub": "system:x"})), Code::Unauthenticated, "of somebody unknown"),
-        (theirs.sign(&json!({})), Code::Unauthenticated, "signed by another key of that name"),
-        (unknown.sign(&json!({})), Code::Unauthenticated, "signed by a key that is not known"),
+        (ours.sign(&json!({"sub": "system:x"})), Code::Unauthenticated, "of an unknown subject"),
+        (theirs.sign(&json!({})), Code::Unauthenticated, "signed by another key with the same id"),
+        (unknown.sign(&json!({})), Code::Unauthenticated, "signed by an unknown key"),
         (unsigned, Code::Unauthenticated, "unsigned"),
         (symmetric, Code::Unauthenticated, "signed with a public key as a secret"),
         ("no.jwt.atall".into(), Code::Unauthenticated, "no JWT"),
@@ -420,7 +435,7 @@ async fn a_jwt_is_taken_from_its_issuer_for_this_service_and_while_it_lasts() {
         is(create(&channel, Some(&token)).await, code, why);
     }
 
-    // Revoked by a reload, also when it was good before.
+    // A reload revokes tokens that were accepted before, too.
     let used = ours.sign(&json!({}));
     for _ in 0..2 {
         is(create(&channel, Some(&used)).await, Code::Ok, "before");
@@ -439,10 +454,14 @@ async fn the_keys_of_jwts_may_be_behind_a_url() {
     let facade = taking_jwts(&folder, jwt::Source::Url(url)).await;
     let (channel, token) = (facade.channel().await, key.sign(&json!({})));
 
-    let status = create(&channel, Some(&token)).await.expect_err("nobody has the keys");
+    let status = create(&channel, Some(&token)).await.expect_err("the JWKS cannot be fetched");
     assert_eq!(status.code(), Code::Unavailable);
     assert_eq!(info(&status).reason, "CALLER_KEYS_UNAVAILABLE");
-    is(create(&channel, None).await, Code::Unauthenticated, "without a JWT that is no matter");
+    is(
+        create(&channel, None).await,
+        Code::Unauthenticated,
+        "a call without a JWT does not need the keys",
+    );
 
     let answer = peer::json(200, &jwks(&[&key]));
     let peer = peer::Peer::on(closed.open(), move |mut connection| {
@@ -454,7 +473,7 @@ async fn the_keys_of_jwts_may_be_behind_a_url() {
         }
     });
     becomes(&channel, Some(&token), Code::Ok).await;
-    assert_eq!(peer.pending(), 1, "asked once, and not for each call");
+    assert_eq!(peer.pending(), 1, "one fetch, not one for each call");
 }
 
 #[tokio::test]
@@ -469,7 +488,7 @@ async fn what_a_proxy_says_of_a_certificate_is_believed_of_listed_proxies_only()
         (&["127.0.0.0/8"][..], named(&[&good]), None, Code::Ok, "a listed proxy"),
         (&["127.0.0.1/32"], named(&["DNS=login.internal"]), None, Code::Ok, "by its DNS name"),
         (&["10.0.0.0/8"], named(&[&good]), None, Code::Unauthenticated, "spoofed by a stranger"),
-        (&["10.0.0.0/8"], named(&[&good]), Some(&token), Code::Ok, "ignored, and a token beside"),
+        (&["10.0.0.0/8"], named(&[&good]), Some(&token), Code::Ok, "ignored, with a good token"),
         (&["127.0.0.0/8"], named(&["URI=spiffe://x"]), None, Code::Unauthenticated, "unknown"),
         (
             &["127.0.0.0/8"],
@@ -487,7 +506,7 @@ async fn what_a_proxy_says_of_a_certificate_is_believed_of_listed_proxies_only()
             "two elements: a proxy that appends",
         ),
         (&["127.0.0.0/8"], named(&["URI"]), Some(&token), Code::Unauthenticated, "malformed"),
-        (&["127.0.0.0/8"], named(&[]), Some(&token), Code::Ok, "none, and a token"),
+        (&["127.0.0.0/8"], named(&[]), Some(&token), Code::Ok, "no header, and a token"),
         (&["127.0.0.0/8"], named(&[]), None, Code::Unauthenticated, "nothing"),
         (&["::ffff:127.0.0.1"], named(&[&good]), None, Code::Ok, "mapped into IPv6"),
         (&["::ffff:127.0.0.0/104"], named(&[&good]), None, Code::Ok, "mapped into IPv6"),
@@ -519,7 +538,7 @@ async fn what_a_proxy_says_of_a_certificate_is_believed_of_listed_proxies_only()
     }
 }
 
-/// The headers of a call.
+/// Returns the headers of a call.
 fn headers(forwarded: Option<&str>, token: Option<&str>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     if let Some(forwarded) = forwarded {
@@ -568,7 +587,7 @@ async fn the_certificate_of_a_listed_proxy_is_of_none_of_its_callers() {
     files.write("tokens", &format!("{line}\n{other}\n"));
     files.write("callers.toml", POLICY);
     let facade = files.facade(sandbox().await).await;
-    // It could call itself, from elsewhere.
+    // The certificate would identify a caller if it came from another address.
     let proxy = files.channel(&facade, Some(ours.identity(&[LOGIN]))).await;
     let call = async |forwarded: Option<&str>, token: Option<&str>| {
         let mut request = Request::new((Rpc::CREATE.request)("fresh"));
@@ -577,21 +596,37 @@ async fn the_certificate_of_a_listed_proxy_is_of_none_of_its_callers() {
     };
     let its = format!("URI={LOGIN}");
 
-    is(call(None, None).await, Code::Unauthenticated, "it says nothing");
-    is(call(Some(&its), None).await, Code::Ok, "what it says");
-    is(call(Some(READER), None).await, Code::PermissionDenied, "what it says, of somebody else");
-    is(call(Some("URI="), None).await, Code::Unauthenticated, "what it says, of nobody");
+    is(call(None, None).await, Code::Unauthenticated, "no header");
+    is(call(Some(&its), None).await, Code::Ok, "a forwarded certificate");
+    is(
+        call(Some(READER), None).await,
+        Code::PermissionDenied,
+        "the forwarded certificate of another caller",
+    );
+    is(
+        call(Some("URI="), None).await,
+        Code::Unauthenticated,
+        "a forwarded certificate without an identity",
+    );
     is(call(None, Some(&login)).await, Code::Ok, "a token");
-    is(call(None, Some(&reader)).await, Code::PermissionDenied, "a token of somebody else");
+    is(call(None, Some(&reader)).await, Code::PermissionDenied, "the token of another caller");
     is(call(None, Some("unknown")).await, Code::Unauthenticated, "an unknown token");
-    is(call(Some(READER), Some(&login)).await, Code::PermissionDenied, "its word before a token");
+    is(
+        call(Some(READER), Some(&login)).await,
+        Code::PermissionDenied,
+        "the forwarded certificate takes precedence",
+    );
 
-    // What is presented and not good is refused, whoever presents it.
+    // A bad credential is refused, even if the call presents good ones too.
     files.trust(&[&next]);
     let start = Instant::now();
     while call(Some(&its), Some(&login)).await.is_ok() {
-        assert!(start.elapsed() < PATIENCE, "the proxy's certificate stays good");
+        assert!(start.elapsed() < PATIENCE, "the proxy's certificate stays trusted");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    is(call(Some(&its), Some(&login)).await, Code::Unauthenticated, "a proxy that is revoked");
+    is(
+        call(Some(&its), Some(&login)).await,
+        Code::Unauthenticated,
+        "a proxy whose certificate is revoked",
+    );
 }

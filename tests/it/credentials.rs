@@ -1,4 +1,4 @@
-//! Each kind of credential in each condition, over real TLS, from one table.
+//! Every kind of credential in every condition, over real TLS, as one table.
 
 use std::sync::Arc;
 
@@ -34,11 +34,11 @@ enum Kind {
 enum Condition {
     Valid,
     Expired,
-    /// Of an authority, a file or a key that is not ours.
+    /// Issued by an authority or a key that is not trusted, or not in the file.
     OfAnotherIssuer,
-    /// Good in itself, of somebody who is no caller.
+    /// Valid, but with an identity that is not in the policy.
     OfAnotherName,
-    /// Good until files are read again.
+    /// Valid until the files are read again.
     Revoked,
     Absent,
 }
@@ -99,7 +99,7 @@ impl Issuers {
         self.files.write("callers.toml", &caller);
     }
 
-    /// Takes away what is to be revoked.
+    /// Removes the credentials to revoke from the files.
     fn revoke(&self) {
         self.files.trust(&[&self.ours]);
         self.files.write("jwks.json", &jwks(&[&self.key]));
@@ -110,7 +110,7 @@ impl Issuers {
         self.tokens.iter().find(|(its, ..)| *its == name).unwrap().1.clone()
     }
 
-    /// None where there is no such thing.
+    /// Returns `None` for a condition that this kind of credential cannot have.
     fn present(&self, kind: Kind, condition: Condition) -> Option<Presented> {
         use Condition::{Absent, Expired, OfAnotherIssuer, OfAnotherName, Revoked, Valid};
         if condition == Absent {
@@ -131,7 +131,7 @@ impl Issuers {
             }
             Kind::Token => {
                 let name = match condition {
-                    // A token is good until it is taken out of the file.
+                    // A token is valid until it is removed from the file.
                     Expired => return None,
                     OfAnotherIssuer => "unknown",
                     OfAnotherName => "nobody",
@@ -152,7 +152,7 @@ impl Issuers {
             }
             Kind::Forwarded => {
                 let name = match condition {
-                    // The proxy has seen to that. A stranger's word is in a test of its own.
+                    // The proxy verifies that. Another test covers headers from other peers.
                     Expired | OfAnotherIssuer => return None,
                     OfAnotherName => "spiffe://example.org/nobody",
                     Revoked => LEAVING,
@@ -163,7 +163,7 @@ impl Issuers {
         })
     }
 
-    /// How a call with it ends; none when the handshake is refused.
+    /// Returns the outcome of a call, or `None` if the handshake is refused.
     async fn call(&self, facade: &Facade, presented: Presented) -> Option<Code> {
         let certified = presented.identity.is_some();
         let channel = match self.files.try_channel(facade, presented.identity).await {
@@ -182,7 +182,7 @@ impl Issuers {
         }
         match (Rpc::CREATE.call)(channel, request).await {
             Ok(_) => Some(Code::Ok),
-            // With TLS 1.3 a client learns of a refusal only afterwards.
+            // With TLS 1.3 a client learns of the refusal after the handshake only.
             Err(status) if status.get_error_details().error_info().is_none() => None,
             Err(status) => Some(status.code()),
         }
@@ -211,7 +211,7 @@ async fn each_kind_of_credential_in_each_condition_is_taken_or_refused() {
             for kind in [Kind::Certificate, Kind::Forwarded] {
                 let present = || issuers.present(kind, Revoked).unwrap();
                 while issuers.call(facade_of(kind), present()).await == good {
-                    assert!(start.elapsed() < crate::support::PATIENCE, "{kind:?} stays good");
+                    assert!(start.elapsed() < crate::support::PATIENCE, "{kind:?} stays valid");
                 }
             }
         }
@@ -221,7 +221,7 @@ async fn each_kind_of_credential_in_each_condition_is_taken_or_refused() {
                 let expected = match (condition, kind) {
                     (Valid, _) => good,
                     (Revoked, _) if !revoked => good,
-                    // Such certificates do not pass the handshake.
+                    // The handshake refuses such certificates.
                     (Expired | OfAnotherIssuer | Revoked, Kind::Certificate) => None,
                     _ => bad,
                 };
@@ -236,7 +236,7 @@ async fn each_kind_of_credential_in_each_condition_is_taken_or_refused() {
     assert_eq!(seen, 2 * (6 + 5 + 6 + 4));
 }
 
-/// A handshake with these versions and protocols.
+/// Connects with this version of TLS and this protocol.
 async fn handshake(
     files: &DoorFiles,
     facade: &Facade,

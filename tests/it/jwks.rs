@@ -1,4 +1,4 @@
-//! A JWKS behind a URL that asks for a token and has a private authority, as a Kubernetes API server does.
+//! A JWKS behind a URL that requires a token and a private authority, as on a Kubernetes API server.
 
 use std::{
     path::Path,
@@ -29,14 +29,14 @@ use crate::{
     },
 };
 
-/// What the server has, at present.
+/// What the server serves at present.
 struct Serving {
     acceptor: TlsAcceptor,
     token: String,
     keys: String,
 }
 
-/// An HTTPS server at `/openid/v1/jwks`.
+/// An HTTPS server with a JWKS at `/openid/v1/jwks`.
 struct Issuer {
     url: String,
     serving: Arc<Mutex<Serving>>,
@@ -95,7 +95,7 @@ impl Issuer {
     }
 }
 
-/// TLS with a certificate of this authority.
+/// Returns an acceptor with a certificate of this authority.
 fn acceptor(authority: &Authority) -> TlsAcceptor {
     let (certificate, key) = authority.certify(&["dns:localhost"], false);
     let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
@@ -118,12 +118,12 @@ async fn a_jwks_is_fetched_with_a_private_authority_and_a_token_and_both_are_rel
     command.arg("--jwt-ca-file").arg(&ca_file).arg("--jwt-token-file").arg(&token_file);
     let (server, url) = start(command);
     let channel = crate::support::channel(&url).await;
-    // Stytch is not there: UNAVAILABLE too, but of another reason than that the JWT is not known.
+    // Stytch is unreachable, which is UNAVAILABLE too, but for another reason than missing keys.
     let is_known = async |key: &Issuing| {
         let token = key.sign(&json!({}));
         let start = std::time::Instant::now();
         loop {
-            let status = create(&channel, Some(&token)).await.expect_err("nobody is there");
+            let status = create(&channel, Some(&token)).await.expect_err("Stytch is unreachable");
             if !info(&status).reason.starts_with("CALLER_") {
                 return;
             }
@@ -148,7 +148,7 @@ async fn a_jwks_is_fetched_with_a_private_authority_and_a_token_and_both_are_rel
     folder.write("ca.pem", &second.certificate.pem());
     is_known(&three).await;
 
-    // Both at once, and one of them broken in between.
+    // Both change at once, and one of the files is broken for a while.
     folder.write("ca.pem", "not a certificate");
     issuer.change(|serving| {
         serving.acceptor = acceptor(&first);
@@ -193,7 +193,7 @@ async fn without_the_right_authority_and_token_there_are_no_keys_and_failures_ar
         assert_eq!(info(&status).reason, "CALLER_KEYS_UNAVAILABLE", "{why}");
         facade.shows("totp_facade_reload_last_success_timestamp_seconds{file=\"jwks\"} 0").await;
     }
-    // An authority that is taken back, and a token that is emptied, while the keys of before stay in force.
+    // The authority is removed and the token emptied, while the last JWKS stays in force.
     let files = DoorFiles::new(&[]);
     let facade = taking_jwts_by(&files, issuer.settings(Some(&right_ca), Some(&right))).await;
     let channel = facade.channel().await;
@@ -204,7 +204,7 @@ async fn without_the_right_authority_and_token_there_are_no_keys_and_failures_ar
     folder.write("right.pem", "");
     facade.shows("totp_facade_reload_failures_total{file=\"jwks\"} 1").await;
     facade.shows("totp_facade_reload_failures_total{file=\"jwt_ca\"} 0").await;
-    is(create(&channel, Some(&token)).await, Code::Ok, "the keys of before");
+    is(create(&channel, Some(&token)).await, Code::Ok, "the last JWKS stays in force");
     folder.write("right.pem", &ours.certificate.pem());
     facade.shows("totp_facade_reload_last_failed{file=\"jwks\"} 0").await;
 }

@@ -1,4 +1,4 @@
-//! What a JWT must be, and which keys of a JWKS it may be signed with.
+//! Which JWTs are accepted, and which keys of a JWKS may have signed them.
 
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::Algorithm;
@@ -7,14 +7,14 @@ use totp_facade::access::{Refusal, jwt::Keys};
 
 use crate::support::credentials::{AUDIENCE, ISSUER, Issuing, claims};
 
-/// A JWKS of these entries.
+/// Parses a JWKS with these entries.
 fn set(entries: &[Value]) -> Keys {
     Keys::parse(json!({"keys": entries}).to_string().as_bytes()).unwrap()
 }
 
-/// Whom a token is for, by a set of keys.
+/// Verifies a token, and returns the identity of its subject.
 fn subject(keys: &Keys, token: &str) -> Result<String, Refusal> {
-    keys.verify(token, ISSUER, AUDIENCE).map(|verified| verified.identity)
+    keys.verify(token, ISSUER, AUDIENCE).map(|verified| verified.identity.to_string())
 }
 
 #[track_caller]
@@ -23,7 +23,7 @@ fn is(keys: &Keys, token: &str, good: bool, why: &str) {
     assert_eq!(subject.is_ok(), good, "{why}: {subject:?}");
 }
 
-/// `jwk` with these members; null takes one away.
+/// Returns `jwk` with these members changed; null removes one.
 fn with(jwk: &Value, changes: &Value) -> Value {
     let mut jwk = jwk.clone();
     for (name, value) in changes.as_object().unwrap() {
@@ -54,7 +54,7 @@ fn every_algorithm_that_is_taken_verifies_and_no_other_with_the_same_key() {
         let token = issuing.sign(&json!({}));
 
         is(&set(std::slice::from_ref(&jwk)), &token, true, "its algorithm");
-        is(&set(&[with(&jwk, &json!({"alg": null}))]), &token, true, "any that fits its type");
+        is(&set(&[with(&jwk, &json!({"alg": null}))]), &token, true, "any algorithm of its type");
         for other in TAKEN.iter().filter(|other| **other != algorithm) {
             let keys = set(&[with(&jwk, &json!({"alg": other}))]);
             is(&keys, &token, false, &format!("{algorithm:?} with a key for {other:?}"));
@@ -156,7 +156,7 @@ fn an_odd_entry_of_a_jwks_costs_none_of_the_others() {
         }
     }
     let string_chain = with(&issuing.jwk(), &json!({"x5c": "AAAA", "x5u": 7, "x5t": null}));
-    is(&set(&[string_chain]), &token, true, "only what counts of a key has to be right");
+    is(&set(&[string_chain]), &token, true, "other members may have any value");
     let mut bytes = format!("{{\"keys\":[{{\"kty\":\"?\"}},{good}],\"more\":1}}").into_bytes();
     let at = bytes.iter().position(|byte| *byte == b'?').unwrap();
     bytes[at] = 0xff;
@@ -186,7 +186,7 @@ fn what_is_no_jwks_is_refused_and_an_empty_one_has_nobody() {
     }
     let token = Issuing::new("one").sign(&json!({}));
     for entries in [&[][..], &[Value::Null], &[json!({"kty": "oct", "k": "AAAA"})]] {
-        is(&set(entries), &token, false, "nobody");
+        is(&set(entries), &token, false, "no usable key");
     }
 }
 
@@ -207,7 +207,7 @@ fn two_keys_of_one_id_do_not_hide_each_other() {
     is(&same, &three.sign(&json!({})), false, "no key of that id");
 
     let four_of_one = set(&[&one, &two, &three, &four].map(Issuing::jwk));
-    is(&four_of_one, &four.sign(&json!({})), true, "the last that is tried");
+    is(&four_of_one, &four.sign(&json!({})), true, "the last key that is tried");
     let five_of_one = set(&[&one, &two, &three, &four, &five].map(Issuing::jwk));
     for issuing in [&one, &five] {
         let refusal = subject(&five_of_one, &issuing.sign(&json!({}))).unwrap_err();
@@ -215,7 +215,7 @@ fn two_keys_of_one_id_do_not_hide_each_other() {
     }
     let many = [set(&[one.jwk(); 1]), set(&vec![one.jwk(); 200])];
     for keys in many {
-        is(&keys, &one.sign(&json!({})), true, "the same key over and over is one");
+        is(&keys, &one.sign(&json!({})), true, "duplicates count as one key");
     }
 }
 
@@ -229,9 +229,9 @@ fn a_key_or_a_token_without_an_id_is_taken_where_only_one_can_be_meant() {
 
     let one = set(&[unnamed.jwk()]);
     is(&one, &unnamed.sign(&json!({})), true, "the only key, and no id");
-    is(&one, &by(&unnamed, json!("any")), true, "the only key has no id, the token has");
+    is(&one, &by(&unnamed, json!("any")), true, "an id, and the only key has none");
     is(&one, &by(&unnamed, Value::Null), true, "null is no id");
-    is(&one, &by(&unnamed, json!(5)), false, "an id that is none");
+    is(&one, &by(&unnamed, json!(5)), false, "an id that is not a text");
     is(&one, &other.sign(&json!({})), false, "another key");
 
     let by_type = set(&[unnamed.jwk(), rsa.jwk()]);
@@ -246,18 +246,28 @@ fn a_key_or_a_token_without_an_id_is_taken_where_only_one_can_be_meant() {
     }
     let mixed = set(&[named.jwk(), unnamed.jwk()]);
     is(&mixed, &named.sign(&json!({})), true, "by its id");
-    is(&mixed, &by(&named, Value::Null), false, "it may be the one without an id");
-    is(&mixed, &by(&unnamed, json!("two")), true, "an id that no key has: the one without");
+    is(&mixed, &by(&named, Value::Null), false, "the key without an id fits too");
+    is(
+        &mixed,
+        &by(&unnamed, json!("two")),
+        true,
+        "an id that no key has selects the key without one",
+    );
     is(&mixed, &by(&unnamed, json!("one")), false, "the id of another");
     is(&set(&[named.jwk()]), &by(&named, Value::Null), true, "the only key has an id");
-    is(&set(&[named.jwk()]), &by(&named, json!("two")), false, "but not that one");
+    is(&set(&[named.jwk()]), &by(&named, json!("two")), false, "the only key has another id");
 }
 
 #[test]
 fn an_extension_that_has_to_be_understood_is_refused_in_whatever_form() {
     let issuing = Issuing::new("one");
     let keys = set(&[issuing.jwk()]);
-    is(&keys, &issuing.sign_with(&json!({"b64": true, "x": [1]})), true, "one that need not be");
+    is(
+        &keys,
+        &issuing.sign_with(&json!({"b64": true, "x": [1]})),
+        true,
+        "extensions that are not critical",
+    );
 
     for crit in [
         json!(["exp"]),
@@ -347,7 +357,7 @@ fn the_claims_of_a_jwt_are_what_they_must_be() {
     let exp = claims()["exp"].as_u64().unwrap();
     let now = exp - 600;
     for (changes, good) in [
-        // How it ends.
+        // Expiry.
         (json!({"exp": exp}), true),
         (json!({"exp": 9.9e9}), true),
         (json!({"exp": u64::MAX}), true),
@@ -361,7 +371,7 @@ fn the_claims_of_a_jwt_are_what_they_must_be() {
         (json!({"exp": "NaN"}), false),
         (json!({"exp": true}), false),
         (json!({"exp": [exp]}), false),
-        // When it begins.
+        // Start of validity.
         (json!({"nbf": null}), true),
         (json!({"nbf": now + 10}), true),
         (json!({"nbf": now + 60}), false),
@@ -369,10 +379,10 @@ fn the_claims_of_a_jwt_are_what_they_must_be() {
         (json!({"nbf": -1}), false),
         (json!({"nbf": "0"}), false),
         (json!({"nbf": 1e300}), false),
-        // When it was made says nothing of how long it is good.
+        // Time of issue, which is ignored.
         (json!({"iat": now + 3600}), true),
         (json!({"iat": null}), true),
-        // For whom.
+        // Audience.
         (json!({"aud": AUDIENCE}), true),
         (json!({"aud": [AUDIENCE]}), true),
         (json!({"aud": []}), false),
@@ -381,7 +391,7 @@ fn the_claims_of_a_jwt_are_what_they_must_be() {
         (json!({"aud": [[AUDIENCE]]}), false),
         (json!({"aud": {AUDIENCE: true}}), false),
         (json!({"aud": format!("{AUDIENCE} others")}), false),
-        // By whom.
+        // Issuer.
         (json!({"iss": [ISSUER]}), false),
         (json!({"iss": [ISSUER, "https://else"]}), false),
         (json!({"iss": format!("{ISSUER}/")}), false),
@@ -392,10 +402,10 @@ fn the_claims_of_a_jwt_are_what_they_must_be() {
     let text = claims().to_string();
     let header = issuing.header().to_string();
     let replaced = |from: &str, to: &str| issuing.sign_text(&header, &text.replace(from, to));
-    is(&keys, &replaced("}", "}"), true, "as it is");
-    is(&keys, &replaced("\"exp\":", "\"exp\":1e400,\"x\":"), false, "an end beyond any number");
-    is(&keys, &replaced("\"exp\":", "\"exp\":NaN,\"x\":"), false, "an end that is not JSON");
-    is(&keys, &replaced("\"exp\":", "\"exp\":0,\"exp\":"), false, "two ends");
+    is(&keys, &replaced("}", "}"), true, "unchanged");
+    is(&keys, &replaced("\"exp\":", "\"exp\":1e400,\"x\":"), false, "an expiry beyond all numbers");
+    is(&keys, &replaced("\"exp\":", "\"exp\":NaN,\"x\":"), false, "an expiry that is not JSON");
+    is(&keys, &replaced("\"exp\":", "\"exp\":0,\"exp\":"), false, "two expiries");
     is(&keys, &replaced("\"sub\":", "\"sub\":\"x\",\"sub\":"), false, "two subjects");
     is(&keys, &replaced("}", "}}"), false, "more than an object");
     is(&keys, &replaced("{", "[{"), false, "no object");
@@ -415,7 +425,7 @@ fn what_is_no_token_is_refused_whatever_it_is() {
         (format!("{header}.{claims}"), "no signature"),
         (format!("{header}.{claims}."), "an empty one"),
         (format!("{none}.{claims}."), "unsigned"),
-        (format!("{none}.{claims}.{signature}"), "said to be unsigned"),
+        (format!("{none}.{claims}.{signature}"), "unsigned by its header"),
         (format!("{token}."), "four parts"),
         (format!("{token}="), "padding"),
         (format!("{token} "), "a blank"),
@@ -433,7 +443,7 @@ fn a_token_and_a_jwks_have_a_size_beyond_which_they_are_not_read() {
     let padded = |length: usize| issuing.sign(&json!({"groups": "x".repeat(length)}));
     let just = padded(8 * 1024);
     assert!(just.len() < 12 * 1024);
-    is(&keys, &just, true, "a large one");
+    is(&keys, &just, true, "a large token");
     let refusal = subject(&keys, &padded(9 * 1024)).unwrap_err();
     assert_eq!(refusal, Refusal::Unknown("the token is too large"));
 

@@ -1,4 +1,4 @@
-//! What happens to callers when a file that lets them in is emptied, broken or taken away.
+//! What happens to callers when a file that lets them in is emptied, broken or removed.
 
 use std::{fs, time::Instant};
 
@@ -19,14 +19,15 @@ const POLICY: &str = "[[caller]]\nname = 'login'\nmethods = ['TotpService/*']\n\
     identities = ['spiffe://example.org/ns/web/sa/login', 'token:login', \
     'jwt:system:serviceaccount:web:login']\n";
 
-/// A file of the door: its label in the metrics, its name, and who is known by it.
+/// A file that lets callers in, and a caller whom it lets in.
 struct Case {
+    /// Its label in the metrics.
     label: &'static str,
     file: &'static str,
     good: String,
-    /// What nobody is in.
+    /// Contents that let nobody in.
     emptied: &'static [&'static str],
-    /// What is a mistake.
+    /// Contents that cannot be used.
     broken: &'static [&'static str],
     token: Option<String>,
     certified: bool,
@@ -90,7 +91,7 @@ impl Door {
         Self { files, ours, facade, cases }
     }
 
-    /// A connection by which the caller is known, or may be.
+    /// Connects as the caller; its token, if there is one, goes with each call.
     async fn channel(&self, case: &Case) -> Channel {
         let identity = case.certified.then(|| self.ours.identity(&[LOGIN]));
         self.files.channel(&self.facade, identity).await
@@ -141,7 +142,7 @@ async fn a_broken_or_missing_file_changes_nothing_and_is_counted_and_seen() {
         }
         fs::remove_file(door.files.path(case.file)).unwrap();
         door.failures(case, failures + 1).await;
-        is(create(&open, token).await, Code::Ok, "it is gone");
+        is(create(&open, token).await, Code::Ok, "the file is gone");
         let new = door.channel(case).await;
         is(create(&new, token).await, Code::Ok, "a new connection");
 
@@ -231,7 +232,7 @@ async fn the_files_of_our_own_credentials_are_kept_when_they_are_emptied_and_tha
     let shows = async |line: &str| {
         let start = Instant::now();
         loop {
-            // It announces the port before it answers there.
+            // The port is announced before it answers.
             let page = match reqwest::get(format!("http://{admin}/metrics")).await {
                 Ok(answer) => answer.text().await.unwrap(),
                 Err(_) => String::new(),

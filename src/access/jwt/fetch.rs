@@ -1,7 +1,8 @@
-//! Keeps the JWKS behind a URL at hand: fetches it every five minutes, and when it may have changed.
+//! Fetches the JWKS behind a URL every five minutes, and when it may have changed.
 //!
-//! A private authority and a bearer token make it possible to ask a Kubernetes API server; both are files, which are
-//! read again when they change. What was fetched stays in force while the URL does not answer with a JWKS.
+//! With a private authority and a bearer token it can be fetched from a Kubernetes API server. Both
+//! are read from files, and again when these change. The last JWKS stays in force until the URL
+//! returns another one.
 
 use std::{
     path::{Path, PathBuf},
@@ -24,30 +25,30 @@ use crate::{
     telemetry::metrics::{Metrics, Reloads},
 };
 
-/// How often the keys are fetched.
-const REFRESH: Duration = Duration::from_secs(300);
-/// How soon again, when a token names a key that is not known, or when that failed.
-const SOONEST: Duration = Duration::from_secs(10);
-/// How soon again, as long as it has never succeeded.
-const FIRST: Duration = Duration::from_secs(1);
-/// How long a fetch may take.
+/// The interval between successful fetches.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(300);
+/// The interval after a failed fetch, and the minimum before a fetch for an unknown key.
+const RETRY_INTERVAL: Duration = Duration::from_secs(10);
+/// The interval between fetches until the first one succeeds.
+const FIRST_INTERVAL: Duration = Duration::from_secs(1);
+/// The time limit of a fetch.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where the keys are, and how to ask for them.
-pub(super) struct Fetching {
+/// Fetches a JWKS.
+pub(super) struct Fetcher {
     url: Url,
     client: Reloaded<HttpClient>,
     token: Option<Reloaded<Token>>,
     reloads: Reloads,
 }
 
-/// A token of our own, as it is sent.
+/// The value of our own `authorization` header.
 struct Token(HeaderValue);
 
 impl Content for Token {}
 
 impl Token {
-    /// Reads a file with nothing but a token. What is wrong with it is said in words that do not quote it.
+    /// Reads a file that holds a token and nothing else. Errors do not quote it.
     fn read(path: &Path) -> Result<Self, String> {
         let text = files::read(path)?;
         let token = text.trim_ascii();
@@ -65,21 +66,28 @@ impl Token {
     }
 }
 
-/// Whether the token in a file can be sent.
+/// Checks that the token in a file can be sent.
 ///
 /// # Errors
 ///
-/// What is wrong with it, in words that do not quote it.
+/// What is wrong with the file. The error does not quote the token.
 pub fn check_token(path: &Path) -> Result<(), String> {
     Token::read(path).map(drop)
+}
+
+/// When to fetch again, from the start of the last fetch.
+struct Intervals {
+    next: Duration,
+    /// The minimum if a token names an unknown key.
+    minimum: Duration,
 }
 
 fn client(url: &Url, ca_file: Option<&Path>) -> Result<HttpClient, String> {
     HttpClient::new(url, ca_file, |builder| builder.timeout(TIMEOUT))
 }
 
-impl Fetching {
-    /// From `url`, with what is in the files, now and later. Needs a runtime.
+impl Fetcher {
+    /// Fetches from `url`. Loads the files, now and when they change. Needs a runtime.
     ///
     /// # Errors
     ///
@@ -105,51 +113,53 @@ impl Fetching {
         Ok(Self { url, client, token: token.transpose()?, reloads: metrics.reloads("jwks") })
     }
 
-    /// Puts what is fetched into `keys`, from now on.
+    /// Keeps `keys` up to date in a task of its own. A notification of `unknown_key` asks for a
+    /// fetch.
     pub(super) fn start(self, keys: Reloaded<Option<Keys>>, unknown_key: Arc<Notify>) {
         tokio::spawn(async move {
             loop {
                 let start = Instant::now();
-                let (again, soonest) = self.refresh(&keys).await;
-                let not_before_soonest = async {
+                let Intervals { next, minimum } = self.refresh(&keys).await;
+                let key_is_missed = async {
                     unknown_key.notified().await;
-                    sleep_until(start + soonest).await;
+                    sleep_until(start + minimum).await;
                 };
                 tokio::select! {
-                    () = sleep_until(start + again) => {}
-                    () = not_before_soonest => {}
-                    // Whatever was wrong may be right now.
+                    () = sleep_until(start + next) => {}
+                    () = key_is_missed => {}
+                    // A fetch that has failed may succeed now.
                     () = self.files_changed() => {}
                 }
             }
         });
     }
 
-    /// Fetches once. How long to wait before the next time, and how long at least when a key is missed.
-    async fn refresh(&self, keys: &Reloaded<Option<Keys>>) -> (Duration, Duration) {
+    /// Fetches the JWKS once, and returns when to fetch it again.
+    async fn refresh(&self, keys: &Reloaded<Option<Keys>>) -> Intervals {
         match self.fetch().await {
             Ok(new) => {
                 if let Some(what) = new.missing() {
-                    tracing::warn!(what, "the JWKS was fetched: it lets nobody in");
+                    tracing::warn!(what, "the fetched JWKS lets nobody in");
                 }
                 keys.set(Some(new));
                 self.reloads.succeeded();
-                (REFRESH, SOONEST)
+                Intervals { next: REFRESH_INTERVAL, minimum: RETRY_INTERVAL }
             }
             Err(error) => {
                 self.reloads.failed();
-                if keys.get().is_none() {
-                    tracing::warn!(%error, "the JWKS is not fetched: calls with a JWT are refused");
-                    (FIRST, FIRST)
+                let next = if keys.get().is_none() {
+                    tracing::warn!(%error, "cannot fetch the JWKS: calls with a JWT are refused");
+                    FIRST_INTERVAL
                 } else {
-                    tracing::warn!(%error, "the JWKS is not fetched: the keys of before stay in force");
-                    (SOONEST, SOONEST)
-                }
+                    tracing::warn!(%error, "cannot fetch the JWKS: the last one stays in force");
+                    RETRY_INTERVAL
+                };
+                Intervals { next, minimum: next }
             }
         }
     }
 
-    /// Waits until the authorities or the token have changed.
+    /// Waits until the file of the authorities or that of the token has changed.
     async fn files_changed(&self) {
         let token_changed = async {
             match &self.token {
@@ -168,14 +178,14 @@ impl Fetching {
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, token.get().0.clone());
         }
-        let mut answer = request.send().await.map_err(with_causes)?;
-        if !answer.status().is_success() {
-            return Err(format!("answered {}", answer.status().as_u16()));
+        let mut response = request.send().await.map_err(with_causes)?;
+        if !response.status().is_success() {
+            return Err(format!("answered {}", response.status().as_u16()));
         }
         let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(with_causes)? {
+        while let Some(chunk) = response.chunk().await.map_err(with_causes)? {
             body.extend_from_slice(&chunk);
-            if body.len() > jwks::LARGEST {
+            if body.len() > jwks::MAX_BYTES {
                 return Err("is too large".into());
             }
         }
@@ -198,7 +208,7 @@ mod tests {
         "x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
         "y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
 
-    /// Answers each request with what is in there then.
+    /// Starts a server that responds with the current value of `answer`.
     async fn server(answer: Arc<Mutex<(u16, String)>>) -> Url {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/keys", listener.local_addr().unwrap());
@@ -219,41 +229,44 @@ mod tests {
         let answer = Arc::new(Mutex::new((500, String::new())));
         let metrics = Metrics::default();
         let url = server(Arc::clone(&answer)).await;
-        let fetching = Fetching::new(url, None, None, &metrics).unwrap();
+        let fetcher = Fetcher::new(url, None, None, &metrics).unwrap();
         let keys = Reloaded::fixed(None);
-        let large = format!("{{\"keys\":[],\"more\":\"{}\"}}", "x".repeat(jwks::LARGEST));
+        let large = format!("{{\"keys\":[],\"more\":\"{}\"}}", "x".repeat(jwks::MAX_BYTES));
         let mut failures = 0;
 
-        // The status, the body, and how many keys are in force then, if any were ever fetched.
-        for (status, body, in_force, again) in [
-            (500, ONE, None, FIRST),
-            (200, "<html>", None, FIRST),
-            (200, ONE, Some(1), REFRESH),
-            (500, "", Some(1), SOONEST),
-            (302, ONE, Some(1), SOONEST),
-            (200, "", Some(1), SOONEST),
-            (200, "\r\n", Some(1), SOONEST),
-            (204, "", Some(1), SOONEST),
-            (200, "{}", Some(1), SOONEST),
-            (200, r#"{"keys":null}"#, Some(1), SOONEST),
-            (200, &large, Some(1), SOONEST),
-            (200, r#"{"keys":[]}"#, Some(0), REFRESH),
-            (500, "", Some(0), SOONEST),
-            (200, ONE, Some(1), REFRESH),
-            (200, r#"{"keys":[null]}"#, Some(0), REFRESH),
+        // Status, body, the number of keys in force, and the next interval.
+        for (status, body, in_force, next) in [
+            (500, ONE, None, FIRST_INTERVAL),
+            (200, "<html>", None, FIRST_INTERVAL),
+            (200, ONE, Some(1), REFRESH_INTERVAL),
+            (500, "", Some(1), RETRY_INTERVAL),
+            (302, ONE, Some(1), RETRY_INTERVAL),
+            (200, "", Some(1), RETRY_INTERVAL),
+            (200, "\r\n", Some(1), RETRY_INTERVAL),
+            (204, "", Some(1), RETRY_INTERVAL),
+            (200, "{}", Some(1), RETRY_INTERVAL),
+            (200, r#"{"keys":null}"#, Some(1), RETRY_INTERVAL),
+            (200, &large, Some(1), RETRY_INTERVAL),
+            (200, r#"{"keys":[]}"#, Some(0), REFRESH_INTERVAL),
+            (500, "", Some(0), RETRY_INTERVAL),
+            (200, ONE, Some(1), REFRESH_INTERVAL),
+            (200, r#"{"keys":[null]}"#, Some(0), REFRESH_INTERVAL),
         ] {
             *answer.lock().unwrap() = (status, body.to_owned());
 
-            let (found, _) = fetching.refresh(&keys).await;
+            let found = fetcher.refresh(&keys).await.next;
 
             let count = keys.get().as_ref().as_ref().map(Keys::count);
             let shown = body.get(..60).unwrap_or(body);
-            assert_eq!((count, found), (in_force, again), "{status} {shown}");
-            failures += usize::from(again != REFRESH);
+            assert_eq!((count, found), (in_force, next), "{status} {shown}");
+            failures += usize::from(next != REFRESH_INTERVAL);
             let page = metrics.page();
             let lines = [
                 format!("reload_failures_total{{file=\"jwks\"}} {failures}"),
-                format!("reload_last_failed{{file=\"jwks\"}} {}", usize::from(again != REFRESH)),
+                format!(
+                    "reload_last_failed{{file=\"jwks\"}} {}",
+                    usize::from(next != REFRESH_INTERVAL)
+                ),
             ];
             for line in lines {
                 assert!(page.contains(&format!("totp_facade_{line}\n")), "{line} in {page}");
