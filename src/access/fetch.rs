@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use super::jwks::{self, Keys};
 use crate::{
     files::{self, Content, Reloaded, what_is_wrong},
-    http_client::{HttpClient, with_causes},
+    http_client::{HttpClient, describe},
     telemetry::metrics::{Metrics, Reloads},
 };
 
@@ -168,12 +168,12 @@ impl Fetching {
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, token.get().0.clone());
         }
-        let mut answer = request.send().await.map_err(with_causes)?;
+        let mut answer = request.send().await.map_err(describe)?;
         if !answer.status().is_success() {
             return Err(format!("answered {}", answer.status().as_u16()));
         }
         let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(with_causes)? {
+        while let Some(chunk) = answer.chunk().await.map_err(describe)? {
             body.extend_from_slice(&chunk);
             if body.len() > jwks::LARGEST {
                 return Err("is too large".into());
