@@ -13,13 +13,13 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 use tonic::Status;
 
-use crate::{access::Caller, connection::OpenCall, stytch::Sent};
+use crate::{access::Caller, connection::OpenCall, stytch::SendGate};
 
 /// One call in flight. Clones are the same call; it is over when the last is dropped.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// Whether the request has left for Stytch, or may leave yet.
-    pub sent: Sent,
+    /// The gate that the request to Stytch passes.
+    pub gate: SendGate,
     /// When the caller stops waiting, if it said so.
     pub deadline: Option<Instant>,
     /// When it was admitted.
@@ -50,8 +50,8 @@ impl Call {
     /// The same call for work that goes on whatever its caller does: without the caller's deadline, and with
     /// a state of its own. The caller is from now on told that the request may have left.
     pub fn detached(&self) -> Self {
-        self.sent.raise();
-        Self { sent: Sent::default(), deadline: None, ..self.clone() }
+        self.gate.mark_sent();
+        Self { gate: SendGate::default(), deadline: None, ..self.clone() }
     }
 }
 
@@ -111,7 +111,7 @@ impl InFlight {
         }
         let permit = Permit { counter: Arc::clone(&self.0), open };
         Some(Call {
-            sent: Sent::default(),
+            gate: SendGate::default(),
             deadline,
             start: Instant::now(),
             method,
@@ -203,7 +203,7 @@ impl<T: Send + 'static> Drop for ToItsEnd<T> {
         // Without a runtime the process is ending, and the drain has had its time.
         let runtime = tokio::runtime::Handle::try_current();
         // What can no longer be given up has left, or is lent to a connection and goes with the future.
-        let runs_on = call.sent.give_up() && call.sent.has_left();
+        let runs_on = call.gate.close() && call.gate.is_sent();
         let (true, Ok(runtime)) = (runs_on, runtime) else { return };
         runtime.spawn(async move {
             let code = future.await.map_or_else(|status| status.code(), |_| tonic::Code::Ok);

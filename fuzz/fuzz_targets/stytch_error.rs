@@ -14,7 +14,7 @@ fuzz_target!(|input: (u16, &[u8])| {
     let Ok(status) = StatusCode::from_u16(300 + status % 300) else { return };
     let request = CreateRequest { session_token: Some("token".into()), ..Default::default() };
     let mask = || Mask::new(request.secrets());
-    let error = Error::from_answer(status, &HeaderMap::new(), Ok(body), mask);
+    let error = Error::from_response(status, &HeaderMap::new(), Ok(body), mask);
     for effect in [Effect::Mutates, Effect::Reads] {
         let status = status::upstream(&error, effect, &request);
         let mut trailers = HeaderMap::new();
