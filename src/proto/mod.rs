@@ -16,7 +16,7 @@ pub use shape::{Form, Shape, Shaped};
 #[allow(missing_docs, unreachable_pub, clippy::all, rustdoc::all)]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/services.rs"));
-    include!(concat!(env!("OUT_DIR"), "/model.rs"));
+    include!(concat!(env!("OUT_DIR"), "/impls.rs"));
 }
 
 pub use generated::stytch;
