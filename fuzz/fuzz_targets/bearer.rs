@@ -1,4 +1,5 @@
-//! The header `authorization`, a file of tokens, and a JWKS.
+//! The `authorization` header against a token file; also a JWKS: no panic, and no token is found by
+//! its hash.
 #![no_main]
 
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
@@ -12,6 +13,6 @@ fuzz_target!(|input: (&[u8], &str)| {
     let Ok(value) = HeaderValue::from_bytes(header) else { return };
     let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
     if let (Ok(Some(token)), Ok(tokens)) = (bearer(&headers), tokens) {
-        assert_eq!(tokens.bearer_of(token), None, "nobody finds a token by its hash");
+        assert_eq!(tokens.bearer_of(token), None, "a token is not found by its hash");
     }
 });

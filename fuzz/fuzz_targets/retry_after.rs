@@ -1,4 +1,4 @@
-//! The header `Retry-After`: never a wait above a minute.
+//! The `Retry-After` header: no panic, and never a wait above a minute.
 #![no_main]
 
 use std::time::Duration;

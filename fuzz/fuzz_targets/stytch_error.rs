@@ -1,4 +1,4 @@
-//! A body that comes with another status than a success: no panic, and a status that callers can take.
+//! The body of a failed response: no panic, and a gRPC status that clients can receive.
 #![no_main]
 
 use http::{HeaderMap, StatusCode};
