@@ -287,7 +287,7 @@ async fn read_body(mut response: Response) -> Result<Bytes, Unreadable> {
     if response.content_length().is_some_and(|length| length > MAX_BODY as u64) {
         return Err(Unreadable::TooLong);
     }
-    let mut next = async || response.chunk().await.map_err(|_| Unreadable::CutShort);
+    let mut next = async || response.chunk().await.map_err(|_| Unreadable::Truncated);
     let Some(first) = next().await? else {
         return Ok(Bytes::new());
     };

@@ -41,8 +41,9 @@ pub enum Error {
     #[error("Stytch cannot be reached")]
     Unreachable(#[source] reqwest::Error),
 
-    /// The circuit breaker is open because Stytch has not been responding, so nothing was sent.
-    #[error("Stytch has not been answering, so it was not tried")]
+    /// The circuit breaker is open because Stytch has not been responding, so this attempt was not
+    /// made.
+    #[error("the circuit breaker is open: Stytch has not been responding")]
     CircuitOpen {
         /// How long until the breaker permits another attempt.
         wait: Duration,
@@ -51,7 +52,7 @@ pub enum Error {
     },
 
     /// The timeout for calls to Stytch elapsed.
-    #[error("Stytch did not answer in time")]
+    #[error("Stytch did not respond in time")]
     TimedOut {
         /// Whether the request had been sent by then.
         sent: bool,
@@ -67,11 +68,11 @@ pub enum Error {
 
     /// A proxy in front of Stytch refused the request with a status that means that it forwarded
     /// nothing.
-    #[error("refused with {} by something in front of Stytch", .http_status.as_u16())]
+    #[error("a proxy in front of Stytch refused with {}", .http_status.as_u16())]
     Intercepted {
         /// The HTTP status.
         http_status: StatusCode,
-        /// The wait it asks for, at most 60 s.
+        /// The wait that the response asks for, at most 60 s.
         retry_after: Option<Duration>,
     },
 
@@ -88,14 +89,14 @@ pub enum Error {
 
     /// A redirect, or a refusal without an error object: not Stytch's API but something else
     /// responded.
-    #[error("answered {} by something other than Stytch's API", .http_status.as_u16())]
+    #[error("something other than Stytch's API responded with {}", .http_status.as_u16())]
     Foreign {
         /// The HTTP status.
         http_status: StatusCode,
     },
 
     /// A success whose body cannot be read.
-    #[error("Stytch's {} answer cannot be read: {why}", .http_status.as_u16())]
+    #[error("Stytch's {} response cannot be read: {why}", .http_status.as_u16())]
     Unreadable {
         /// The HTTP status.
         http_status: StatusCode,
@@ -110,8 +111,8 @@ pub enum Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// The connection broke within the body.
-    #[error("it is cut short")]
-    CutShort,
+    #[error("it is truncated")]
+    Truncated,
     /// The body is longer than any response of Stytch.
     #[error("it is too long")]
     TooLong,
@@ -135,7 +136,7 @@ pub struct ApiError {
     /// What went wrong (`error_type`, or `error` in the OAuth2 form): letters, digits and `_`. This
     /// is the key to map errors by. Empty if nothing in it can be passed on.
     pub error_type: String,
-    /// Text for people (`error_message` or `error_description`). Not stable.
+    /// The message for humans (`error_message` or `error_description`). Not stable.
     pub error_message: String,
     /// The URL of its documentation (`error_url` or `error_uri`). Not stable. Empty if it cannot be
     /// passed on.

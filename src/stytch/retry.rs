@@ -43,7 +43,7 @@ pub(super) fn is_retryable(error: &Error, effect: Effect) -> bool {
         (Effect::Reads, Error::Rejected(_) | Error::Intercepted { .. }) => {
             error.retry_after().is_some()
         }
-        (Effect::Reads, Error::Unreadable { why, .. }) => *why == Unreadable::CutShort,
+        (Effect::Reads, Error::Unreadable { why, .. }) => *why == Unreadable::Truncated,
         (Effect::Reads, Error::Unreachable(_) | Error::Disconnected(_) | Error::Failed { .. }) => {
             true
         }

@@ -62,15 +62,20 @@ pub(super) fn copy_fitting(
 /// Whether to copy free-form objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FreeForm {
+    /// Copy them.
     Kept,
+    /// Leave them out and report them.
     LeftOut,
 }
 
 struct Reader<'a> {
     body: &'a [u8],
+    /// The position in `body`.
     at: usize,
+    /// The copied parts.
     fitting: Vec<u8>,
     path: Vec<Step<'a>>,
+    /// The number of values left out so far.
     malformed: usize,
     free_form: FreeForm,
     left_out: &'a mut dyn FnMut(&str),
