@@ -1,5 +1,4 @@
-//! The HTTP client that every outgoing connection is made with, and the rules that all of them
-//! share.
+//! The HTTP client for requests to Stytch and for JWKS URLs, with the rules that both share.
 //!
 //! The client follows no redirect, retries nothing on its own, and reaches loopback hosts directly:
 //! a proxy named in the environment (`HTTP_PROXY`) could otherwise respond in their place.
@@ -70,8 +69,8 @@ impl HttpClient {
         Ok(Self { client, missing })
     }
 
-    /// Returns the client.
-    pub(crate) fn get(&self) -> &Client {
+    /// Returns the reqwest client.
+    pub(crate) fn client(&self) -> &Client {
         &self.client
     }
 }

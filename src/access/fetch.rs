@@ -164,7 +164,7 @@ impl Fetching {
     }
 
     async fn fetch(&self) -> Result<Keys, String> {
-        let mut request = self.client.get().get().get(self.url.clone());
+        let mut request = self.client.get().client().get(self.url.clone());
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, token.get().0.clone());
         }

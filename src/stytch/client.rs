@@ -189,7 +189,7 @@ impl Client {
             .0
             .http
             .get()
-            .get()
+            .client()
             .request(endpoint.method.clone(), self.url(&endpoint.path_for(request)))
             .headers(endpoint.headers_for(request))
             .header(AUTHORIZATION, credentials.authorization())
