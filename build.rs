@@ -1,16 +1,18 @@
-//! Compiles the contract in `proto/` in pure Rust (no `protoc`) and makes one model of it: the
-//! messages carry serde with Stytch's field names, so each is both the gRPC message and the JSON body.
+//! Compiles the contract in `proto/`, in pure Rust (no `protoc`).
 //!
-//! What can be read off the descriptors is not kept by hand: a `Debug` that hides every field marked
-//! `[debug_redact = true]`, the traits `StytchRequest` and `StytchResponse` for the messages that an RPC
-//! takes and returns, a description of the former for the command line, and the shape of the latter for
-//! answers with odd fields.
+//! The generated messages also implement serde, with Stytch's field names, so each is both the gRPC
+//! message and Stytch's JSON body. The implementations below follow from the descriptors, so nobody
+//! keeps them by hand:
+//!
+//! - `Debug`, which hides each field marked `[debug_redact = true]`;
+//! - `StytchRequest` and `StytchResponse`, for the messages that an RPC takes and returns;
+//! - `Described`, which describes the fields of a request to the command line;
+//! - `Shaped`, which describes the JSON of a message to the reader of malformed responses.
 
 use std::{
     collections::HashMap,
     env,
     error::Error,
-    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
 };
@@ -19,9 +21,10 @@ use protox::prost_reflect::{
     DescriptorPool, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, Value,
 };
 
+/// The folder of the contract.
 const ROOT: &str = "proto";
 
-/// The fields of a request that say whose login this is, each enough by itself.
+/// The fields of a request that can prove a login. One of them is enough.
 const PROOFS: [&str; 3] = ["intermediate_session_token", "session_token", "session_jwt"];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -31,41 +34,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut compiler = protox::Compiler::new([ROOT])?;
     compiler.include_source_info(true).include_imports(true);
     compiler.open_files(proto_files(Path::new(ROOT))?)?;
-    // Encoded by protox rather than by prost, which would drop `debug_redact` from the options.
+    // protox encodes the descriptors, because prost would drop `debug_redact` from the options.
     fs::write(out_dir.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
 
-    let pool = compiler.descriptor_pool();
-    let messages: Vec<_> = pool.all_messages().filter(is_ours).collect();
-    fs::write(out_dir.join("model.rs"), model(&pool, &messages)?)?;
-
-    let mut config = tonic_prost_build::configure()
-        .include_file("services.rs")
-        .skip_debug(
-            messages
-                .iter()
-                .filter(|message| message.fields().any(|field| is_secret(&field)))
-                .map(|message| format!(".{}", message.full_name())),
-        )
-        .message_attribute(
-            ".stytch",
-            "#[derive(::serde::Serialize, ::serde::Deserialize)] #[serde(default)]",
-        );
-    let depths = depths(&pool);
-    for message in &messages {
-        let depth = depths.get(message.full_name()).copied().unwrap_or_default();
-        for field in message.fields() {
-            let attribute = serde_attribute(&field, depth);
-            config = config.field_attribute(format!(".{}", field.full_name()), attribute);
-        }
-    }
-    config.compile_fds(compiler.file_descriptor_set())?;
+    let contract = Contract::new(&compiler.descriptor_pool());
+    fs::write(out_dir.join("impls.rs"), impls(&contract)?)?;
+    codegen(&contract).compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }
 
-/// Every `.proto` below `directory`, relative to [`ROOT`].
-fn proto_files(directory: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
+/// Returns every `.proto` file below `folder`, relative to [`ROOT`].
+fn proto_files(folder: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(directory)? {
+    for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if path.is_dir() {
             files.extend(proto_files(&path)?);
@@ -77,31 +58,99 @@ fn proto_files(directory: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
     Ok(files)
 }
 
-/// How deep in the messages of the RPCs each message stands: the most levels that there are above it.
-fn depths(pool: &DescriptorPool) -> HashMap<String, usize> {
+/// What the generated code needs to know of the contract.
+struct Contract {
+    messages: Vec<MessageDescriptor>,
+    /// The messages that an RPC takes, sorted by name.
+    requests: Vec<MessageDescriptor>,
+    /// The messages that an RPC returns, sorted by name.
+    responses: Vec<MessageDescriptor>,
+    /// How deep each message of an RPC can be nested: the maximum number of messages around it.
+    depths: HashMap<String, usize>,
+}
+
+impl Contract {
+    fn new(pool: &DescriptorPool) -> Self {
+        let methods: Vec<_> = pool
+            .services()
+            .filter(|service| is_ours(service.package_name()))
+            .flat_map(|service| service.methods().collect::<Vec<_>>())
+            .collect();
+        let requests = unique(methods.iter().map(MethodDescriptor::input));
+        let responses = unique(methods.iter().map(MethodDescriptor::output));
+        Self {
+            messages: pool.all_messages().filter(|it| is_ours(it.package_name())).collect(),
+            depths: depths(requests.iter().chain(&responses)),
+            requests,
+            responses,
+        }
+    }
+
+    fn depth(&self, message: &MessageDescriptor) -> Option<usize> {
+        self.depths.get(message.full_name()).copied()
+    }
+}
+
+fn is_ours(package: &str) -> bool {
+    package.starts_with("stytch.")
+}
+
+fn unique(messages: impl Iterator<Item = MessageDescriptor>) -> Vec<MessageDescriptor> {
+    let mut messages: Vec<_> = messages.collect();
+    messages.sort_by(|a, b| a.full_name().cmp(b.full_name()));
+    messages.dedup();
+    messages
+}
+
+/// Returns the maximum depth of each message below `top`.
+fn depths<'a>(top: impl Iterator<Item = &'a MessageDescriptor>) -> HashMap<String, usize> {
     let mut depths = HashMap::new();
-    let mut left: Vec<_> = methods(pool)
-        .iter()
-        .flat_map(|method| [method.input(), method.output()])
-        .map(|message| (message, 0))
-        .collect();
-    while let Some((message, depth)) = left.pop() {
+    let mut open: Vec<_> = top.map(|message| (message.clone(), 0)).collect();
+    while let Some((message, depth)) = open.pop() {
         let deepest = depths.entry(message.full_name().to_owned()).or_insert(0);
         *deepest = depth.max(*deepest);
-        left.extend(message.fields().filter_map(|field| match field.kind() {
-            Kind::Message(inner) if is_ours(&inner) => Some((inner, depth + 1)),
+        open.extend(message.fields().filter_map(|field| match field.kind() {
+            Kind::Message(inner) if is_ours(inner.package_name()) => Some((inner, depth + 1)),
             _ => None,
         }));
     }
     depths
 }
 
-fn is_ours(message: &MessageDescriptor) -> bool {
-    message.package_name().starts_with("stytch.")
+/// Returns whether a field is marked `[debug_redact = true]`, the standard option for a secret.
+fn is_secret(field: &FieldDescriptor) -> bool {
+    field
+        .options()
+        .get_field_by_name("debug_redact")
+        .is_some_and(|value| *value == Value::Bool(true))
 }
 
-/// How a field of a message at `depth` reads and writes as JSON: null and absent are the same, and an optional
-/// field that is not set is left out.
+fn has_secrets(message: &MessageDescriptor) -> bool {
+    message.fields().any(|field| is_secret(&field))
+}
+
+/// Configures the code generator: the module tree, and the attributes of messages and fields.
+fn codegen(contract: &Contract) -> tonic_prost_build::Builder {
+    let secretive = contract.messages.iter().filter(|message| has_secrets(message));
+    let mut config = tonic_prost_build::configure()
+        .include_file("services.rs")
+        .skip_debug(secretive.map(|message| format!(".{}", message.full_name())))
+        .message_attribute(
+            ".stytch",
+            "#[derive(::serde::Serialize, ::serde::Deserialize)] #[serde(default)]",
+        );
+    for message in &contract.messages {
+        let depth = contract.depth(message).unwrap_or_default();
+        for field in message.fields() {
+            let attribute = serde_attribute(&field, depth);
+            config = config.field_attribute(format!(".{}", field.full_name()), attribute);
+        }
+    }
+    config
+}
+
+/// Returns the serde attribute of a field of a message at `depth`. Null and absent are the same,
+/// and an optional field that is not set is left out.
 fn serde_attribute(field: &FieldDescriptor, depth: usize) -> String {
     let object;
     let adapter = match (field.kind(), field.is_list()) {
@@ -119,7 +168,7 @@ fn serde_attribute(field: &FieldDescriptor, depth: usize) -> String {
             }
             _ => r#"deserialize_with = "crate::proto::json::message""#,
         },
-        // serde's own way reads null as none.
+        // serde reads null as `None` by default.
         _ if field.supports_presence() => "default",
         _ => r#"deserialize_with = "crate::proto::json::null_as_default""#,
     };
@@ -130,161 +179,55 @@ fn serde_attribute(field: &FieldDescriptor, depth: usize) -> String {
     format!("#[serde({adapter}{absent})]")
 }
 
-/// `[debug_redact = true]`, the standard option for a value that must not be printed.
-fn is_secret(field: &FieldDescriptor) -> bool {
-    field
-        .options()
-        .get_field_by_name("debug_redact")
-        .is_some_and(|value| *value == Value::Bool(true))
-}
-
-/// The trait implementations that the descriptors decide.
-fn model(pool: &DescriptorPool, messages: &[MessageDescriptor]) -> Result<String, Box<dyn Error>> {
+/// Returns the trait implementations that follow from the descriptors.
+fn impls(contract: &Contract) -> Result<String, Box<dyn Error>> {
     let mut code = String::new();
-    for message in messages {
-        if message.fields().any(|field| is_secret(&field)) {
-            write_debug(&mut code, message)?;
+    for message in contract.messages.iter().filter(|message| has_secrets(message)) {
+        code += &debug_impl(message);
+    }
+    for message in &contract.messages {
+        if let Some(depth) = contract.depth(message) {
+            code += &shaped_impl(message, depth)?;
         }
     }
-    let (methods, depths) = (methods(pool), depths(pool));
-    for message in messages {
-        if let Some(depth) = depths.get(message.full_name()) {
-            write_shape(&mut code, message, *depth)?;
-        }
+    for message in &contract.requests {
+        code += &request_impl(message);
+        code += &described_impl(message);
     }
-    for message in unique(methods.iter().map(MethodDescriptor::input)) {
-        write_request(&mut code, &message)?;
-        write_fields(&mut code, &message)?;
-    }
-    for message in unique(methods.iter().map(MethodDescriptor::output)) {
-        let registration = match message.get_field_by_name("totp_registration_id") {
-            Some(_) => "Some(&self.totp_registration_id)",
-            None => "None",
-        };
-        writeln!(
-            code,
-            "impl crate::proto::StytchResponse for {} {{
-    fn request_id(&self) -> &str {{ &self.request_id }}
-    fn totp_registration_id(&self) -> ::core::option::Option<&str> {{ {registration} }}
-}}",
-            rust_path(&message)
-        )?;
+    for message in &contract.responses {
+        code += &response_impl(message);
     }
     Ok(code)
 }
 
-/// Every RPC of the contract.
-fn methods(pool: &DescriptorPool) -> Vec<MethodDescriptor> {
-    pool.services()
-        .filter(|service| service.package_name().starts_with("stytch."))
-        .flat_map(|service| service.methods().collect::<Vec<_>>())
-        .collect()
-}
-
-fn unique(messages: impl Iterator<Item = MessageDescriptor>) -> Vec<MessageDescriptor> {
-    let mut messages: Vec<_> = messages.collect();
-    messages.sort_by(|a, b| a.full_name().cmp(b.full_name()));
-    messages.dedup();
-    messages
-}
-
-fn write_debug(code: &mut String, message: &MessageDescriptor) -> Result<(), Box<dyn Error>> {
-    writeln!(
-        code,
-        "impl ::core::fmt::Debug for {} {{
+fn debug_impl(message: &MessageDescriptor) -> String {
+    let fields = lines(message, |field| {
+        let (name, rust) = (field.name(), rust_field(field));
+        if !is_secret(field) {
+            return format!("            .field(\"{name}\", &self.{rust})");
+        }
+        let has_option = field.supports_presence() && !field.is_list();
+        let absent = if has_option { "is_none" } else { "is_empty" };
+        format!(
+            "            .field(\"{name}\", \
+             &crate::proto::Hidden {{ absent: self.{rust}.{absent}() }})"
+        )
+    });
+    format!(
+        "impl ::core::fmt::Debug for {path} {{
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {{
-        f.debug_struct(\"{}\")",
-        rust_path(message),
-        message.name()
-    )?;
-    for field in message.fields() {
-        let (name, rust) = (field.name(), rust_field(&field));
-        if is_secret(&field) {
-            let absent =
-                if field.is_list() || !field.supports_presence() { "is_empty" } else { "is_none" };
-            writeln!(
-                code,
-                "            .field(\"{name}\", &crate::proto::Hidden {{ absent: self.{rust}.{absent}() }})"
-            )?;
-        } else {
-            writeln!(code, "            .field(\"{name}\", &self.{rust})")?;
-        }
-    }
-    writeln!(code, "            .finish()\n    }}\n}}")?;
-    Ok(())
-}
-
-fn write_request(code: &mut String, message: &MessageDescriptor) -> Result<(), Box<dyn Error>> {
-    let mut secrets = String::new();
-    for field in message.fields().filter(is_secret) {
-        let name = rust_field(&field);
-        if field.is_list() || field.supports_presence() {
-            writeln!(
-                secrets,
-                "        secrets.extend(self.{name}.iter().map(|value| value.as_str()));"
-            )?;
-        } else {
-            writeln!(secrets, "        secrets.push(self.{name}.as_str());")?;
-        }
-    }
-    let proofs: String = message
-        .fields()
-        .filter(|field| PROOFS.contains(&field.name()))
-        .map(|field| {
-            let name = rust_field(&field);
-            format!("(\"{name}\", self.{name}.as_ref().is_some_and(|it| !it.is_empty())), ")
-        })
-        .collect();
-    writeln!(
-        code,
-        "impl crate::proto::StytchRequest for {} {{
-    fn organization_id(&self) -> &str {{ &self.organization_id }}
-    fn member_id(&self) -> &str {{ &self.member_id }}
-    #[allow(unused_mut)]
-    fn secrets(&self) -> ::std::vec::Vec<&str> {{
-        let mut secrets = ::std::vec::Vec::new();
-{secrets}        secrets
+        f.debug_struct(\"{name}\")
+{fields}            .finish()
     }}
-    fn proofs(&self) -> ::std::vec::Vec<(&'static str, bool)> {{ ::std::vec![{proofs}] }}
-}}",
-        rust_path(message)
-    )?;
-    Ok(())
+}}
+",
+        path = rust_path(message),
+        name = message.name(),
+    )
 }
 
-fn write_fields(code: &mut String, message: &MessageDescriptor) -> Result<(), Box<dyn Error>> {
-    let path = rust_path(message);
-    writeln!(code, "impl crate::proto::Described for {path} {{")?;
-    writeln!(code, "    const FIELDS: &'static [crate::proto::Field] = &[")?;
-    for field in message.fields() {
-        let kind = match field.kind() {
-            Kind::Bool => "Bool",
-            Kind::Int32 => "Number",
-            Kind::Message(_) => "Object",
-            _ if field.is_list() => "Texts",
-            _ => "Text",
-        };
-        let is_required = !field.is_list() && !field.supports_presence();
-        let (name, comment) = (field.name(), comment(&field));
-        let flag = name.replace('_', "-");
-        writeln!(
-            code,
-            "        crate::proto::Field {{ name: {name:?}, flag: {flag:?}, comment: {comment:?}, \
-             kind: crate::proto::Kind::{kind}, is_required: {is_required} }},"
-        )?;
-    }
-    writeln!(code, "    ];\n}}")?;
-    Ok(())
-}
-
-fn write_shape(
-    code: &mut String,
-    message: &MessageDescriptor,
-    depth: usize,
-) -> Result<(), Box<dyn Error>> {
-    let path = rust_path(message);
-    writeln!(code, "impl crate::proto::Shaped for {path} {{")?;
-    writeln!(code, "    const SHAPE: &'static crate::proto::Shape = &[")?;
+fn shaped_impl(message: &MessageDescriptor, depth: usize) -> Result<String, Box<dyn Error>> {
+    let mut fields = String::new();
     for field in message.fields() {
         let form = match field.kind() {
             Kind::Bool => "Bool".to_owned(),
@@ -293,9 +236,7 @@ fn write_shape(
             Kind::Message(inner) => match inner.full_name() {
                 "google.protobuf.Timestamp" => "Timestamp".to_owned(),
                 "google.protobuf.Struct" => format!("Object(crate::proto::Depth({}))", depth + 1),
-                _ => {
-                    format!("Message(<{} as crate::proto::Shaped>::SHAPE)", rust_path(&inner))
-                }
+                _ => format!("Message(<{} as crate::proto::Shaped>::SHAPE)", rust_path(&inner)),
             },
             other => return Err(format!("no JSON form of {other:?}").into()),
         };
@@ -303,13 +244,102 @@ fn write_shape(
             true => format!("List(&crate::proto::Form::{form})"),
             false => form,
         };
-        writeln!(code, "        ({:?}, crate::proto::Form::{form}),", field.name())?;
+        fields += &format!("        ({:?}, crate::proto::Form::{form}),\n", field.name());
     }
-    writeln!(code, "    ];\n}}")?;
-    Ok(())
+    Ok(format!(
+        "impl crate::proto::Shaped for {path} {{
+    const SHAPE: &'static crate::proto::Shape = &[
+{fields}    ];
+}}
+",
+        path = rust_path(message),
+    ))
 }
 
-/// What the contract says above a field, as one paragraph.
+fn request_impl(message: &MessageDescriptor) -> String {
+    let secrets = lines(message, |field| match (is_secret(field), rust_field(field)) {
+        (false, _) => String::new(),
+        (true, name) if field.is_list() || field.supports_presence() => {
+            format!("        secrets.extend(self.{name}.iter().map(|value| value.as_str()));")
+        }
+        (true, name) => format!("        secrets.push(self.{name}.as_str());"),
+    });
+    let proofs = lines(message, |field| match field.name() {
+        name if PROOFS.contains(&name) => {
+            format!(
+                "            (\"{name}\", self.{name}.as_ref().is_some_and(|it| !it.is_empty())),"
+            )
+        }
+        _ => String::new(),
+    });
+    format!(
+        "impl crate::proto::StytchRequest for {path} {{
+    fn organization_id(&self) -> &str {{ &self.organization_id }}
+    fn member_id(&self) -> &str {{ &self.member_id }}
+    #[allow(unused_mut)]
+    fn secrets(&self) -> ::std::vec::Vec<&str> {{
+        let mut secrets = ::std::vec::Vec::new();
+{secrets}        secrets
+    }}
+    fn proofs(&self) -> ::std::vec::Vec<(&'static str, bool)> {{
+        ::std::vec![
+{proofs}        ]
+    }}
+}}
+",
+        path = rust_path(message),
+    )
+}
+
+fn response_impl(message: &MessageDescriptor) -> String {
+    let registration = match message.get_field_by_name("totp_registration_id") {
+        Some(_) => "Some(&self.totp_registration_id)",
+        None => "None",
+    };
+    format!(
+        "impl crate::proto::StytchResponse for {path} {{
+    fn request_id(&self) -> &str {{ &self.request_id }}
+    fn totp_registration_id(&self) -> ::core::option::Option<&str> {{ {registration} }}
+}}
+",
+        path = rust_path(message),
+    )
+}
+
+fn described_impl(message: &MessageDescriptor) -> String {
+    let fields = lines(message, |field| {
+        let kind = match field.kind() {
+            Kind::Bool => "Bool",
+            Kind::Int32 => "Number",
+            Kind::Message(_) => "Object",
+            _ if field.is_list() => "Texts",
+            _ => "Text",
+        };
+        let is_required = !field.is_list() && !field.supports_presence();
+        let (name, comment) = (field.name(), comment(field));
+        let flag = name.replace('_', "-");
+        format!(
+            "        crate::proto::Field {{ name: {name:?}, flag: {flag:?}, comment: {comment:?}, \
+             kind: crate::proto::Kind::{kind}, is_required: {is_required} }},"
+        )
+    });
+    format!(
+        "impl crate::proto::Described for {path} {{
+    const FIELDS: &'static [crate::proto::Field] = &[
+{fields}    ];
+}}
+",
+        path = rust_path(message),
+    )
+}
+
+/// Returns what `line` writes for each field of `message`, a line each. Empty lines are left out.
+fn lines(message: &MessageDescriptor, line: impl Fn(&FieldDescriptor) -> String) -> String {
+    let lines = message.fields().map(|field| line(&field)).filter(|line| !line.is_empty());
+    lines.map(|line| line + "\n").collect()
+}
+
+/// Returns the contract's comment on a field, as one paragraph.
 fn comment(field: &FieldDescriptor) -> String {
     let file = field.parent_file();
     let locations = &file.file_descriptor_proto().source_code_info.as_ref();
@@ -321,11 +351,13 @@ fn comment(field: &FieldDescriptor) -> String {
     lines.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// `stytch.b2b.totp.v1.CreateRequest` as the path of the generated struct.
+/// Returns the path of the generated struct, as
+/// `crate::proto::stytch::b2b::totp::v1::CreateRequest`.
 fn rust_path(message: &MessageDescriptor) -> String {
     format!("crate::proto::{}", message.full_name().replace('.', "::"))
 }
 
+/// Returns the name of the generated field.
 fn rust_field(field: &FieldDescriptor) -> String {
     match field.name() {
         "type" => "r#type".into(),

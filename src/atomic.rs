@@ -1,3 +1,3 @@
-//! The atomics of what is checked exhaustively: `models/` compiles the same files with loom's in their place.
+//! The atomics of the lock-free files that `models/` checks: there, loom's take their place.
 
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};

@@ -113,7 +113,7 @@ impl<'a> Entry<'a> {
 
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
-        if !self.ended && self.call.sent.give_up() {
+        if !self.ended && self.call.gate.close() {
             self.write(&End {
                 outcome: Upstream::Unknown.as_str(),
                 code: Code::Unknown,

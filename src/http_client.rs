@@ -1,21 +1,25 @@
-//! The one way to build an HTTP client, with the rules that hold for every one of them.
+//! The HTTP client for requests to Stytch and for JWKS URLs, with the rules that both share.
 //!
-//! A redirect is not followed, nothing is retried behind the caller's back, and what is on this machine is reached
-//! directly: a proxy of the environment (`HTTP_PROXY`) could otherwise answer in its place.
+//! The client follows no redirect, retries nothing on its own, and reaches loopback hosts directly:
+//! a proxy named in the environment (`HTTP_PROXY`) could otherwise respond in their place.
 
-use std::{error::Error, path::Path};
+use std::path::Path;
 
 use reqwest::{Certificate, Client, ClientBuilder, Url, redirect::Policy};
 
-use crate::files::{Content, pem, what_is_wrong};
+use crate::{
+    error_chain::with_causes,
+    files::{Content, pem, what_is_wrong},
+};
 
 const USER_AGENT: &str = concat!("totp-facade/", env!("CARGO_PKG_VERSION"));
 
-/// A client that trusts the system's authorities and those of a file, if there is one.
+/// An HTTP client that trusts the system's certificate authorities, and those of a CA file if there
+/// is one.
 #[derive(Debug)]
 pub(crate) struct HttpClient {
     client: Client,
-    /// What the file lacks, if it is empty.
+    /// What the CA file lacks, if it is empty.
     missing: Option<String>,
 }
 
@@ -26,12 +30,12 @@ impl Content for HttpClient {
 }
 
 impl HttpClient {
-    /// A client of whatever `url` names, with `more` set. The certificates of `ca_file`, PEM, are trusted beside the
-    /// system's; an empty file takes back all trust but in those.
+    /// Builds a client for the host of `url`; `more` may set further options. The client trusts the
+    /// certificates of `ca_file` (PEM) in addition to the system's. An empty file adds none.
     ///
     /// # Errors
     ///
-    /// What is wrong with the file, or with the system's authorities.
+    /// Says what is wrong with the CA file or the system's certificate store.
     pub(crate) fn new(
         url: &Url,
         ca_file: Option<&Path>,
@@ -48,41 +52,40 @@ impl HttpClient {
         };
         let mut builder = Client::builder()
             .user_agent(USER_AGENT)
-            // A redirected request would carry its credentials elsewhere.
+            // A redirect would send the credentials to another host.
             .redirect(Policy::none())
-            // What may be sent again is decided where the effect of a call is known.
+            // Retries are decided where the effect of a call is known.
             .retry(reqwest::retry::never())
             .tcp_nodelay(true);
         if !certificates.is_empty() {
             let certificates = certificates.iter().map(|it| Certificate::from_der(it));
-            let certificates = certificates.collect::<Result<Vec<_>, _>>().map_err(with_causes)?;
+            let certificates = certificates.collect::<Result<Vec<_>, _>>().map_err(describe)?;
             builder = builder.tls_certs_merge(certificates);
         }
         if is_loopback(url) {
             builder = builder.no_proxy();
         }
-        let client = more(builder).build().map_err(with_causes)?;
+        let client = more(builder).build().map_err(describe)?;
         Ok(Self { client, missing })
     }
 
-    pub(crate) fn get(&self) -> &Client {
+    /// Returns the reqwest client.
+    pub(crate) fn client(&self) -> &Client {
         &self.client
     }
 }
 
-/// What is wrong with a request or a client, and why, without the URL, which may hold anything.
-pub(crate) fn with_causes(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let causes = std::iter::successors(error.source(), |error| (*error).source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+/// Returns the text of an error and its causes, without the URL, which may contain secrets.
+pub(crate) fn describe(error: reqwest::Error) -> String {
+    with_causes(&error.without_url())
 }
 
-/// Whether nobody on the way can read what is exchanged with this URL.
+/// Returns whether nobody on the network can read the traffic with this URL.
 pub(crate) fn is_confidential(url: &Url) -> bool {
     url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url))
 }
 
-/// Whether the URL names this machine, where plain http leaves nothing on a wire.
+/// Returns whether the host of the URL is a loopback address, which plain HTTP may reach.
 fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost",

@@ -1,8 +1,8 @@
-//! Times that are spread, so that what started together does not come back together.
+//! Jitter: random variation of a time, so that clients that started together do not stay in step.
 
 use std::time::Duration;
 
-/// `time`, a tenth more or less. What would be too long for a duration is the longest.
+/// Returns `time`, give or take a tenth, at most [`Duration::MAX`].
 pub(crate) fn jittered(time: Duration) -> Duration {
     let time = time.as_secs_f64() * (0.9 + 0.2 * fastrand::f64());
     Duration::try_from_secs_f64(time).unwrap_or(Duration::MAX)

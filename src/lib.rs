@@ -17,6 +17,7 @@ pub mod call;
 pub mod cli;
 pub mod config;
 pub mod connection;
+mod error_chain;
 pub mod facade;
 pub mod files;
 mod http_client;

@@ -1,4 +1,5 @@
-//! The header `authorization`, a file of tokens, and a JWKS.
+//! The `authorization` header against a token file; also a JWKS: no panic, and no token is found by
+//! its hash.
 #![no_main]
 
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};

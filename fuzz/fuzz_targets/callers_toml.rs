@@ -1,4 +1,4 @@
-//! `callers.toml`: no panic, and what is taken can be shown.
+//! The policy file `callers.toml`: no panic, and an accepted policy has a summary and identities.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

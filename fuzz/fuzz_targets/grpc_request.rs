@@ -1,5 +1,5 @@
-//! A request of any RPC, from its protobuf to what is sent to Stytch: no panic, and what passes has a JSON form
-//! that means the same.
+//! A request of any RPC, from its protobuf to the JSON for Stytch: no panic, and a valid request
+//! survives the round trip through JSON.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

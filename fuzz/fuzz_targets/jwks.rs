@@ -1,11 +1,13 @@
-//! A JWKS, a token that is verified with it, and an entry beside a good one.
+//! A JWKS, a token to verify with it, and an arbitrary entry next to a valid key: no panic, no
+//! forged token is accepted, and the valid key keeps working.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use serde::de::IgnoredAny;
 use totp_facade::access::jwt::Keys;
 
-/// A key whose private part nobody has kept, and the only token that it has signed; it ends in the year 3000.
+/// A key whose private half was discarded, and the only token that it signed, which expires in the
+/// year 3000.
 const KEY: &str = concat!(
     r#"{"kty":"EC","crv":"P-256","kid":"one","alg":"ES256","#,
     r#""x":"XVH2-YWT4Iie66qb1iCdJu3QowI74AGJelSgsI4IWzw","#,
@@ -33,7 +35,7 @@ fuzz_target!(|input: (&[u8], &str, &str)| {
         assert!(found.is_err() || token.starts_with(&signed), "{found:?} for {token}");
         let _ = format!("{keys:?}");
     }
-    // Whatever stands beside the key, it verifies what it has signed.
+    // Whatever entry is next to it, the key verifies the token that it signed.
     if serde_json::from_str::<IgnoredAny>(entry).is_ok() {
         for entries in [format!("{entry},{KEY}"), format!("{KEY},{entry}")] {
             let set = format!("{{\"keys\":[{entries}]}}");

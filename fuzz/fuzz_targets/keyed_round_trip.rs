@@ -1,5 +1,5 @@
-//! An answer of Stytch's to a call with an idempotency key, whatever bytes it is: who calls again with the key gets
-//! what the first caller got.
+//! A response of Stytch, of arbitrary bytes, to a call with an idempotency key: a retry with the
+//! key gets the same response as the first call.
 #![no_main]
 
 use std::{
@@ -32,7 +32,7 @@ use totp_facade::{
 static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap());
 
-/// Records in memory, as one replica keeps them.
+/// The in-memory store of a single replica.
 static IDEMPOTENCY: LazyLock<Idempotency> = LazyLock::new(|| {
     let stytch = stytch::Settings {
         base_url: "http://127.0.0.1:9".parse().unwrap(),
@@ -55,7 +55,7 @@ static IDEMPOTENCY: LazyLock<Idempotency> = LazyLock::new(|| {
 
 static KEYS: AtomicU64 = AtomicU64::new(0);
 
-/// One call with this key, which gets `answer` if it is made.
+/// Makes one call with this key, which returns `answer` unless it is replayed.
 fn call<Res>(key: &Key, answer: Res) -> (Res, Origin)
 where
     Res: prost::Message + Default + Clone + 'static,
@@ -79,8 +79,8 @@ where
     let (first, fresh) = call(&key, answer.clone());
     let (again, replayed) = call(&key, Res::default());
     assert_eq!((fresh, replayed), (Origin::Fresh, Origin::Replayed));
-    // NaN, which equals nothing, is no JSON.
-    assert!(first == answer && again == answer, "what was stored is not what is read back");
+    // The comparison holds because JSON has no NaN.
+    assert!(first == answer && again == answer, "the replayed response differs from the stored one");
 }
 
 fuzz_target!(|body: &[u8]| {

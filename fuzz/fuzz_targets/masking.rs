@@ -1,4 +1,5 @@
-//! Secrets, and a text or an object that may hold them: what comes out is bounded and holds none.
+//! Secrets, and a text or an object that may contain them: the masked output is bounded and
+//! contains no secret.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -25,7 +26,7 @@ fn assert_value_is_clean(value: &Value, secrets: &[&str]) {
         Value::Array(values) => values.iter().for_each(|it| assert_value_is_clean(it, secrets)),
         Value::Object(object) => assert_object_is_clean(object, secrets),
         Value::Number(number) => assert_clean(&number.to_string(), secrets),
-        // Stytch's own words, whoever has them as a secret.
+        // `null`, `true` and `false` stay, even if a secret is spelled like them.
         Value::Null | Value::Bool(_) => {}
     }
 }

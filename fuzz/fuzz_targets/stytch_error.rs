@@ -1,4 +1,4 @@
-//! A body that comes with another status than a success: no panic, and a status that callers can take.
+//! The body of a failed response: no panic, and a gRPC status that clients can receive.
 #![no_main]
 
 use http::{HeaderMap, StatusCode};
@@ -14,7 +14,7 @@ fuzz_target!(|input: (u16, &[u8])| {
     let Ok(status) = StatusCode::from_u16(300 + status % 300) else { return };
     let request = CreateRequest { session_token: Some("token".into()), ..Default::default() };
     let mask = || Mask::new(request.secrets());
-    let error = Error::from_answer(status, &HeaderMap::new(), Ok(body), mask);
+    let error = Error::from_response(status, &HeaderMap::new(), Ok(body), mask);
     for effect in [Effect::Mutates, Effect::Reads] {
         let status = status::upstream(&error, effect, &request);
         let mut trailers = HeaderMap::new();

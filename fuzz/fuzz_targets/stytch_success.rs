@@ -1,5 +1,5 @@
-//! A body that Stytch, or whoever answers in its place, sends with a success: no panic, and what is read survives
-//! its own encoding.
+//! The body of a successful response, from Stytch or an impostor: no panic, and the decoded message
+//! survives its own encoding.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

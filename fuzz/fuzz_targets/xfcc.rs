@@ -1,4 +1,4 @@
-//! The header `x-forwarded-client-cert`: no panic, and never an identity without a name.
+//! The `x-forwarded-client-cert` header: no panic, and never an identity without a name.
 #![no_main]
 
 use http::{HeaderMap, HeaderValue};

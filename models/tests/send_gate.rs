@@ -1,45 +1,48 @@
-//! Whether a request leaves, and what its caller is told, in every order of events: `src/stytch/sent.rs` itself.
+//! Checks the send gate, `src/stytch/send_gate/gate.rs`, under every interleaving: whether a
+//! request is sent, and what its caller is told.
 
 mod atomic {
     pub(crate) use loom::sync::atomic::{AtomicU32, Ordering};
 }
-#[path = "../../src/stytch/sent.rs"]
+#[path = "../../src/stytch/send_gate/gate.rs"]
 #[allow(dead_code, unreachable_pub)]
-mod sent;
+mod gate;
 
 use loom::thread;
 
-use sent::{Attempt, Sent};
+use gate::{Attempt, SendGate};
 
-/// What the connection does with a request with a body, whenever it gets to it. Says whether the body left.
+/// Lets a connection take a request with a body at some moment. Returns whether the request was
+/// sent.
 fn connection(attempt: Attempt) -> thread::JoinHandle<bool> {
-    thread::spawn(move || attempt.take())
+    thread::spawn(move || attempt.try_pass())
 }
 
-/// The same for a request without a body: the connection sends it, or finds that nobody waits and drops it.
+/// The same for a request without a body, which the connection sends, or drops because nobody
+/// waits.
 fn connection_without_body(attempt: Attempt, sends: bool) -> thread::JoinHandle<bool> {
     thread::spawn(move || {
-        let left = sends && attempt.take_lent();
-        attempt.give_back();
-        left
+        let was_sent = sends && attempt.try_pass_without_body();
+        attempt.release();
+        was_sent
     })
 }
 
 #[test]
 fn what_was_given_up_never_leaves_and_what_left_is_never_called_unsent() {
     loom::model(|| {
-        let sent = Sent::default();
-        let connection = connection(sent.begin(true).unwrap());
-        // The deadline of the caller, and the drop of its future.
-        let other = sent.clone();
-        let other = thread::spawn(move || other.give_up());
+        let gate = SendGate::default();
+        let connection = connection(gate.begin_attempt(true).unwrap());
+        // The caller's deadline, and the drop of its future.
+        let other = gate.clone();
+        let other = thread::spawn(move || other.close());
 
-        let may_have_left = sent.give_up();
+        let may_be_sent = gate.close();
 
         let left = connection.join().unwrap();
-        assert_eq!(may_have_left, left);
-        assert_eq!(other.join().unwrap(), left, "all are told the same");
-        assert_eq!(sent.begin(true).is_err(), !left, "no attempt follows");
+        assert_eq!(may_be_sent, left);
+        assert_eq!(other.join().unwrap(), left, "both are told the same");
+        assert_eq!(gate.begin_attempt(true).is_err(), !left, "no attempt follows");
     });
 }
 
@@ -47,15 +50,19 @@ fn what_was_given_up_never_leaves_and_what_left_is_never_called_unsent() {
 fn without_a_body_it_is_called_unsent_only_once_no_connection_has_it() {
     for sends in [true, false] {
         loom::model(move || {
-            let sent = Sent::default();
-            let connection = connection_without_body(sent.begin(false).unwrap(), sends);
+            let gate = SendGate::default();
+            let connection = connection_without_body(gate.begin_attempt(false).unwrap(), sends);
 
-            let may_have_left = sent.give_up();
+            let may_be_sent = gate.close();
 
             let left = connection.join().unwrap();
-            assert_eq!(left, sends, "nothing stops a connection");
-            assert!(may_have_left || !left);
-            assert_eq!(sent.give_up(), left, "once it is back, it is known");
+            assert_eq!(left, sends, "nothing can stop the connection");
+            assert!(may_be_sent || !left);
+            assert_eq!(
+                gate.close(),
+                left,
+                "once the connection has dropped it, the outcome is known"
+            );
         });
     }
 }
@@ -63,13 +70,13 @@ fn without_a_body_it_is_called_unsent_only_once_no_connection_has_it() {
 #[test]
 fn of_several_attempts_only_the_last_may_leave() {
     loom::model(|| {
-        let sent = Sent::default();
-        let first = connection(sent.begin(true).unwrap());
-        // The first attempt fails; only what was not sent is repeated.
-        let (mut told_sent, mut second) = (sent.abandon(), None);
+        let gate = SendGate::default();
+        let first = connection(gate.begin_attempt(true).unwrap());
+        // The first attempt fails; only an unsent request is retried.
+        let (mut told_sent, mut second) = (gate.cancel_attempt(), None);
         if !told_sent {
-            second = Some(connection(sent.begin(true).unwrap()));
-            told_sent = sent.give_up();
+            second = Some(connection(gate.begin_attempt(true).unwrap()));
+            told_sent = gate.close();
         }
 
         let left = [Some(first), second].map(|it| it.is_some_and(|it| it.join().unwrap()));
@@ -82,12 +89,12 @@ fn of_several_attempts_only_the_last_may_leave() {
 #[test]
 fn without_a_body_only_the_last_attempt_may_leave_too() {
     loom::model(|| {
-        let sent = Sent::default();
-        let first = connection_without_body(sent.begin(false).unwrap(), true);
-        let (mut told_sent, mut second) = (sent.abandon(), None);
+        let gate = SendGate::default();
+        let first = connection_without_body(gate.begin_attempt(false).unwrap(), true);
+        let (mut told_sent, mut second) = (gate.cancel_attempt(), None);
         if !told_sent {
-            second = Some(connection_without_body(sent.begin(false).unwrap(), true));
-            told_sent = sent.give_up();
+            second = Some(connection_without_body(gate.begin_attempt(false).unwrap(), true));
+            told_sent = gate.close();
         }
 
         let left = [Some(first), second].map(|it| it.is_some_and(|it| it.join().unwrap()));
@@ -100,73 +107,77 @@ fn without_a_body_only_the_last_attempt_may_leave_too() {
 #[test]
 fn beginning_an_attempt_alone_withdraws_the_one_before() {
     loom::model(|| {
-        let sent = Sent::default();
-        let first = connection(sent.begin(true).unwrap());
+        let gate = SendGate::default();
+        let first = connection(gate.begin_attempt(true).unwrap());
 
-        let second = sent.begin(true).unwrap();
+        let second = gate.begin_attempt(true).unwrap();
 
-        // One that begins when the call has been sent is a read that is repeated, and leaves in any case.
-        let began_unsent = second.take() && !first.join().unwrap();
-        assert!(began_unsent || sent.has_left());
-        assert!(sent.give_up());
+        // An attempt that begins after the call was sent is a retry of a read, and always passes.
+        let began_unsent = second.try_pass() && !first.join().unwrap();
+        assert!(began_unsent || gate.is_sent());
+        assert!(gate.close());
     });
 }
 
 #[test]
 fn what_stytch_has_not_processed_is_unsent_again_and_sent_once_more_at_most() {
     loom::model(|| {
-        let sent = Sent::default();
-        // A caller whose time runs out at any moment.
-        let caller = sent.clone();
-        let caller = thread::spawn(move || caller.give_up());
-        let first = sent.begin(true);
+        let gate = SendGate::default();
+        // The caller's deadline may pass at any moment.
+        let caller = gate.clone();
+        let caller = thread::spawn(move || caller.close());
+        let first = gate.begin_attempt(true);
         let mut processed = false;
         if let Ok(first) = first {
-            first.take();
-            // The stream was refused.
-            first.was_not_processed();
-            if !first.abandon()
-                && let Ok(second) = sent.begin(true)
+            first.try_pass();
+            // Stytch refuses the stream.
+            first.mark_unprocessed();
+            if !first.cancel()
+                && let Ok(second) = gate.begin_attempt(true)
             {
                 let late = connection(first);
-                processed = second.take();
-                assert!(!late.join().unwrap(), "the refused one does not leave again");
+                processed = second.try_pass();
+                assert!(!late.join().unwrap(), "the refused attempt is not sent again");
             }
         }
 
         let told_sent = caller.join().unwrap();
 
-        assert!(told_sent || !processed, "told that nothing was sent, and it was processed");
+        assert!(
+            told_sent || !processed,
+            "the caller was told that nothing was sent, but it was processed"
+        );
     });
 }
 
 #[test]
 fn what_was_sent_before_stays_sent_when_a_later_attempt_was_not_processed() {
     loom::model(|| {
-        let sent = Sent::default();
-        let read = sent.begin(true).unwrap();
-        assert!(read.take());
-        assert!(read.abandon());
-        let again = sent.begin(true).unwrap();
-        let caller = sent.clone();
-        let caller = thread::spawn(move || caller.give_up());
+        let gate = SendGate::default();
+        let read = gate.begin_attempt(true).unwrap();
+        assert!(read.try_pass());
+        assert!(read.cancel());
+        let again = gate.begin_attempt(true).unwrap();
+        let caller = gate.clone();
+        let caller = thread::spawn(move || caller.close());
 
-        assert!(again.take());
-        again.was_not_processed();
+        assert!(again.try_pass());
+        again.mark_unprocessed();
 
-        assert!(caller.join().unwrap() && sent.abandon());
+        assert!(caller.join().unwrap() && gate.cancel_attempt());
     });
 }
 
 #[test]
 fn a_call_that_goes_on_without_its_caller_is_never_called_unsent() {
     loom::model(|| {
-        let sent = Sent::default();
-        // A keyed call: its caller's word is raised, and its flight has one of its own.
-        sent.raise();
-        let flight = connection(Sent::default().begin(true).unwrap());
+        let gate = SendGate::default();
+        // A call with an idempotency key: the caller's gate counts as sent, and the execution has
+        // its own.
+        gate.mark_sent();
+        let execution = connection(SendGate::default().begin_attempt(true).unwrap());
 
-        assert!(sent.give_up());
-        assert!(flight.join().unwrap());
+        assert!(gate.close());
+        assert!(execution.join().unwrap());
     });
 }

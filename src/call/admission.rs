@@ -7,13 +7,13 @@ use std::sync::{
 
 use tokio::{sync::Notify, time::Instant};
 
-use crate::{access::Caller, connection::OpenCall, stytch::Sent};
+use crate::{access::Caller, connection::OpenCall, stytch::SendGate};
 
 /// One call in flight. Clones are the same call; it is over when the last is dropped.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// Whether the request has left for Stytch, or may leave yet.
-    pub sent: Sent,
+    /// The gate that the request to Stytch passes.
+    pub gate: SendGate,
     /// When the caller stops waiting, if it said so.
     pub deadline: Option<Instant>,
     /// When it was admitted.
@@ -44,8 +44,8 @@ impl Call {
     /// The same call for work that goes on whatever its caller does: without the caller's deadline, and with
     /// a state of its own. The caller is from now on told that the request may have left.
     pub fn detached(&self) -> Self {
-        self.sent.raise();
-        Self { sent: Sent::default(), deadline: None, ..self.clone() }
+        self.gate.mark_sent();
+        Self { gate: SendGate::default(), deadline: None, ..self.clone() }
     }
 }
 
@@ -105,7 +105,7 @@ impl InFlight {
         }
         let permit = Permit { counter: Arc::clone(&self.0), open };
         Some(Call {
-            sent: Sent::default(),
+            gate: SendGate::default(),
             deadline,
             start: Instant::now(),
             method,

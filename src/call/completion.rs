@@ -48,8 +48,9 @@ impl<T: Send + 'static> Drop for RunToCompletion<T> {
         let Some((future, call)) = self.rest.take() else { return };
         // Without a runtime the process is ending, and the drain has had its time.
         let runtime = tokio::runtime::Handle::try_current();
-        // What can no longer be given up has left, or is lent to a connection and goes with the future.
-        let runs_on = call.sent.give_up() && call.sent.has_left();
+        // If the gate cannot be closed, the request was sent, or a connection holds it and drops it with
+        // the future.
+        let runs_on = call.gate.close() && call.gate.is_sent();
         let (true, Ok(runtime)) = (runs_on, runtime) else { return };
         runtime.spawn(async move {
             let code = future.await.map_or_else(|failure| failure.code(), |_| Code::Ok);

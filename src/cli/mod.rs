@@ -18,6 +18,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::{
     access,
     config::{self, Config, Problem, Secrets, ServerArgs, UpstreamArgs},
+    error_chain::with_causes,
     proto::stytch::b2b::totp::v1::{
         AuthenticateRequest, CreateRequest, DeleteRequest, MigrateRequest,
     },
@@ -151,21 +152,6 @@ impl Failure {
     fn run(error: &dyn std::error::Error) -> Self {
         Self::Run(with_causes(error))
     }
-}
-
-/// An error with everything that led to it.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        // Some errors say what their cause says.
-        let cause = error.to_string();
-        if !text.ends_with(&cause) {
-            text = format!("{text}: {cause}");
-        }
-        source = error.source();
-    }
-    text
 }
 
 impl From<Vec<Problem>> for Failure {

@@ -1,4 +1,5 @@
-//! Files that operators write: text, PEM, and values that are reloaded when their files change.
+//! Files that operators provide: text files, PEM files, and values reloaded when their files
+//! change.
 
 pub(crate) mod pem;
 mod reload;

@@ -12,14 +12,14 @@ use rustls::{
 
 use super::text::{is_blank, read_bytes, what_is_wrong};
 
-/// How OpenSSL and PKCS #8 mark a key that takes a passphrase.
+/// How PKCS #8 and OpenSSL mark a key that is encrypted with a passphrase.
 const ENCRYPTED: [&[u8]; 2] = [b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED"];
 
-/// The certificates in a file; none if it is blank.
+/// Reads the certificates in a file. A blank file has none.
 ///
 /// # Errors
 ///
-/// When it cannot be read, or holds something else.
+/// If the file cannot be read, or holds something other than certificates.
 pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let pem = read_bytes(path)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
@@ -32,11 +32,11 @@ pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
     }
 }
 
-/// The certificates in a file, each of which can be an authority; none if it is blank.
+/// Reads the certificate authorities in a file. A blank file has none.
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// If the file cannot be read, or a certificate in it cannot be an authority.
 pub(crate) fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let certificates = certificates(path)?;
     for certificate in &certificates {
@@ -47,11 +47,11 @@ pub(crate) fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, S
     Ok(certificates)
 }
 
-/// Whether the authorities in a file can be used.
+/// Checks that a file holds at least one certificate authority.
 ///
 /// # Errors
 ///
-/// What is wrong with it; also that there is none.
+/// Like [`authorities`], and if the file is blank.
 pub(crate) fn check_authorities(path: &Path) -> Result<(), String> {
     match authorities(path)?.is_empty() {
         true => Err(what_is_wrong(path, &NO_CERTIFICATE)),
@@ -59,14 +59,14 @@ pub(crate) fn check_authorities(path: &Path) -> Result<(), String> {
     }
 }
 
-/// What is wrong with a file without a certificate.
+/// What is wrong with a file that has no certificate.
 pub(crate) const NO_CERTIFICATE: &str = "holds no certificate";
 
-/// The private key in a file.
+/// Reads the private key in a file.
 ///
 /// # Errors
 ///
-/// When it cannot be read or is encrypted, or there is none.
+/// If the file cannot be read, or its key is missing or encrypted.
 pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     let pem = read_bytes(path)?;
     PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
@@ -78,7 +78,7 @@ pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String>
         }
         match error {
             Error::NoItemsFound => what_is_wrong(path, &"holds no private key"),
-            // Others may quote what they found.
+            // Other errors may quote the key.
             _ => what_is_wrong(path, &"holds a private key that cannot be read"),
         }
     })

@@ -1,12 +1,12 @@
-//! Files that are read again when they change: secrets, certificates, policies.
+//! Values that are reloaded when their files change: secrets, certificates, policies.
 //!
-//! Mounted secrets change by a swap of symbolic links, which a watch of the file itself does not see, and some
-//! file systems report nothing at all. So the folders are watched *and* the contents are compared every few
-//! seconds.
+//! A mounted secret changes by a swap of symbolic links, which a watch on the file itself does not
+//! see, and some file systems report no changes at all. So the folders are watched *and* the
+//! contents are compared every few seconds.
 //!
-//! What cannot be used leaves the old value in force; that is logged and counted once for each content. A file that
-//! was emptied is another matter: whoever takes the last credential out of it revokes it, so that from then on nobody
-//! is let in. At start an empty file is a mistake like any other.
+//! If the new contents cannot be used, the old value stays in force, and the failure is logged and
+//! counted once per change. An emptied file is different: removing the last credential from a file
+//! revokes it, so from then on nobody is admitted. At startup, an empty file is an error.
 
 use std::{
     path::{Path, PathBuf},
@@ -24,19 +24,20 @@ use tokio::{
 
 use crate::telemetry::metrics::{Metrics, Reloads};
 
-/// How often contents are compared, whatever the watch says.
-const INTERVAL: Duration = Duration::from_secs(5);
-/// How long a change may take to be complete: several files, one after the other.
-const SETTLES: Duration = Duration::from_millis(50);
-/// How long an empty file has to stay so before it counts: whoever writes a file in place empties it first.
-const STAYS_EMPTY: Duration = Duration::from_secs(1);
-/// How often files that change while they are read are read again at once.
+/// How often to compare the contents, regardless of the watch.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
+/// How long to wait after a change for related changes: several files are written one after the
+/// other.
+const SETTLE_TIME: Duration = Duration::from_millis(50);
+/// How long a file must stay empty before that counts: writing a file in place empties it first.
+const EMPTY_TIME: Duration = Duration::from_secs(1);
+/// How many times in a row to read files that change while they are read.
 const MAX_READS: usize = 3;
 
-/// What is read from files.
+/// A value that is read from files.
 pub trait Content: Send + Sync + 'static {
-    /// What an empty value lacks, as in `holds no token`: it lets nobody in. Nothing for one that is not empty, and for
-    /// what lets nobody in anyway.
+    /// Returns what an empty value lacks, as in `holds no token`: such a value admits nobody.
+    /// `None` if the value is not empty, or if values of its type admit nobody anyway.
     fn missing(&self) -> Option<String> {
         None
     }
@@ -48,11 +49,11 @@ impl<T: Content> Content for Option<T> {
     }
 }
 
-/// `value`, if it is fit for a start.
+/// Returns `value` if it is not empty, as startup requires.
 ///
 /// # Errors
 ///
-/// What is missing.
+/// Says what is missing.
 pub(crate) fn complete<T: Content>(value: T) -> Result<T, String> {
     match value.missing() {
         None => Ok(value),
@@ -60,7 +61,7 @@ pub(crate) fn complete<T: Content>(value: T) -> Result<T, String> {
     }
 }
 
-/// A value that is read from files, and again when they change. Clones share it; reading it takes no lock.
+/// A value that is reloaded when its files change. Clones share it. Reading it takes no lock.
 #[derive(Debug)]
 pub struct Reloaded<T>(Arc<Shared<T>>);
 
@@ -88,41 +89,43 @@ impl<T> Clone for Reloaded<T> {
 }
 
 impl<T: Send + Sync + 'static> Reloaded<T> {
-    /// A value that stays as it is.
+    /// Creates a value that never changes by itself.
     pub fn fixed(value: T) -> Self {
         Self(Shared::new(value))
     }
 
-    /// The value as it is now.
+    /// Returns the current value.
     pub fn get(&self) -> Arc<T> {
         self.0.value.load_full()
     }
 
-    /// Puts another in its place, before the change of the file would.
+    /// Replaces the value, ahead of a reload.
     pub fn set(&self, value: T) {
         self.0.set(value);
     }
 
-    /// Waits for the next change, or one since the last wait. For one waiter at a time.
+    /// Waits for the next change, or returns at once if there was one since the last wait. Supports
+    /// one waiter at a time.
     pub(crate) async fn changed(&self) {
         self.0.changed.notified().await;
     }
 }
 
 impl<T: Content> Reloaded<T> {
-    /// What `load` reads from `paths`, now and whenever one of them changes, as long as somebody has the value.
-    /// `file` is a word for their kind, in the log and in the metrics. Needs a runtime.
+    /// Loads a value from `paths`, and reloads it whenever one of them changes, until the last
+    /// clone is dropped. `file` names the kind of file in logs and metrics. Must be called within a
+    /// Tokio runtime.
     ///
     /// # Errors
     ///
-    /// What `load` finds wrong now, or what is missing.
+    /// Returns the error of `load`, or says what is missing.
     pub fn from_files(
         metrics: &Metrics,
         file: &'static str,
         paths: Vec<PathBuf>,
         load: impl Fn() -> Result<T, String> + Send + 'static,
     ) -> Result<Self, String> {
-        // Watched and looked at before it is read, so that a change in between is seen later.
+        // The watch and the hashes precede the load, so that a change in between is noticed later.
         let (changed, changes) = mpsc::channel(1);
         let watcher = watcher(file, &paths, changed);
         let seen = contents(&paths);
@@ -139,27 +142,28 @@ impl<T: Content> Reloaded<T> {
     }
 }
 
-/// Files and what is known of them.
+/// The files of one value.
 struct Files<Load> {
     file: &'static str,
     paths: Vec<PathBuf>,
+    /// The contents that were last loaded.
     seen: Contents,
     reloads: Reloads,
     load: Load,
 }
 
 impl<Load> Files<Load> {
-    /// Loads anew at each change, until `value` is gone.
+    /// Reloads at each change, until `value` is dropped.
     async fn keep_up<T: Content>(mut self, mut changes: mpsc::Receiver<()>, value: Weak<Shared<T>>)
     where
         Load: Fn() -> Result<T, String>,
     {
         loop {
-            // Without a watcher the channel is closed, and only the time counts.
-            let change = timeout(INTERVAL, changes.recv()).await;
+            // Without a watcher the channel is closed, and only the interval counts.
+            let change = timeout(POLL_INTERVAL, changes.recv()).await;
             match change {
-                Ok(Some(())) => sleep(SETTLES).await,
-                Ok(None) => sleep(INTERVAL).await,
+                Ok(Some(())) => sleep(SETTLE_TIME).await,
+                Ok(None) => sleep(POLL_INTERVAL).await,
                 Err(_) => {}
             }
             if value.strong_count() == 0 {
@@ -172,11 +176,11 @@ impl<Load> Files<Load> {
             }
             let Some(mut loaded) = self.load(now) else { continue };
             if loaded.as_ref().is_ok_and(|new| new.missing().is_some()) {
-                sleep(STAYS_EMPTY).await;
+                sleep(EMPTY_TIME).await;
                 if contents(&self.paths) != self.seen {
                     continue;
                 }
-                // Whoever writes the same anew has emptied it for a moment, too.
+                // The same contents may have been written again after a moment of emptiness.
                 loaded = (self.load)();
             }
             let Some(value) = value.upgrade() else { return };
@@ -184,9 +188,9 @@ impl<Load> Files<Load> {
         }
     }
 
-    /// What the files hold, which is `now`. They may change while they are read, and then it is neither what they held
-    /// before nor what they hold after, so it is read again. Nothing if they change all the time: then they stay for
-    /// the next look.
+    /// Loads the files, whose contents are `now`. If they change meanwhile, the loaded value may be
+    /// neither the old nor the new one, so they are loaded again. Returns `None` if they keep
+    /// changing; the next poll then tries again.
     fn load<T>(&mut self, mut now: Contents) -> Option<Result<T, String>>
     where
         Load: Fn() -> Result<T, String>,
@@ -210,28 +214,28 @@ impl<Load> Files<Load> {
                 match new.missing() {
                     None => tracing::info!(file, "reloaded"),
                     Some(what) => {
-                        tracing::warn!(file, what, "reloaded: from now on it lets nobody in")
+                        tracing::warn!(file, what, "reloaded: from now on it admits nobody")
                     }
                 }
                 value.set(new);
                 self.reloads.succeeded();
             }
             Err(error) => {
-                tracing::error!(file, %error, "cannot be reloaded: what was read before stays in force");
+                tracing::error!(file, %error, "cannot be reloaded: the previous value stays in force");
                 self.reloads.failed();
             }
         }
     }
 }
 
-/// Reports changes in the folders of `paths`, as far as the system tells.
+/// Watches the folders of `paths`, as far as the file system reports changes.
 fn watcher(
     file: &str,
     paths: &[PathBuf],
     changed: mpsc::Sender<()>,
 ) -> Option<notify::RecommendedWatcher> {
     let report = move |_: notify::Result<notify::Event>| {
-        // A full channel has the news already.
+        // A full channel already holds the notice.
         let _ = changed.try_send(());
     };
     let watched = notify::recommended_watcher(report).and_then(|mut watcher| {
@@ -242,12 +246,13 @@ fn watcher(
         }
         Ok(watcher)
     });
-    watched.inspect_err(|error| tracing::warn!(file, %error, "not watched, only looked at")).ok()
+    watched.inspect_err(|error| tracing::warn!(file, %error, "not watched, only polled")).ok()
 }
 
+/// The hash of each file; `None` for one that cannot be read.
 type Contents = Vec<Option<Vec<u8>>>;
 
-/// What the files hold, as hashes: it may be secret.
+/// Returns the hashes of the files: their contents may be secret.
 fn contents(paths: &[PathBuf]) -> Contents {
     let hash = |bytes: Vec<u8>| {
         let mut hash = Context::new(&SHA256);
@@ -271,7 +276,7 @@ mod tests {
         (folder, file)
     }
 
-    /// A file's number; 0 lets nobody in.
+    /// A number in a file; 0 admits nobody.
     #[derive(Debug)]
     struct Number(u32);
 
@@ -298,7 +303,7 @@ mod tests {
     }
 
     async fn becomes(value: &Reloaded<Number>, expected: u32) {
-        let what = || format!("it stays {}", value.get().0);
+        let what = || format!("still {}", value.get().0);
         eventually(|| value.get().0 == expected, what).await;
     }
 
@@ -351,6 +356,7 @@ mod tests {
 
         becomes(&value, 2).await;
     }
+
     #[tokio::test]
     async fn an_empty_file_is_a_mistake_at_start_and_lets_nobody_in_later() {
         let (_folder, file) = folder();
@@ -387,15 +393,15 @@ mod tests {
 
         fs::write(&file, "").unwrap();
         sender.send(()).await.unwrap();
-        sleep(SETTLES + STAYS_EMPTY / 2).await;
+        sleep(SETTLE_TIME + EMPTY_TIME / 2).await;
         is(1);
         fs::write(&file, "2").unwrap();
         sender.send(()).await.unwrap();
-        sleep(STAYS_EMPTY * 2).await;
+        sleep(EMPTY_TIME * 2).await;
         is(2);
         fs::write(&file, "").unwrap();
         sender.send(()).await.unwrap();
-        sleep(STAYS_EMPTY * 2).await;
+        sleep(EMPTY_TIME * 2).await;
         is(0);
     }
 
@@ -420,7 +426,8 @@ mod tests {
                 reloads: Metrics::default().reloads("number"),
                 load: {
                     let file = file.clone();
-                    // Somebody writes in place between the look at the file and its reading, and is done afterwards.
+                    // Another process writes in place between the hash and the load, and finishes
+                    // afterwards.
                     move || {
                         let read = reads.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
                         if let Some(content) = contents_in_turn.get(read) {
@@ -435,9 +442,9 @@ mod tests {
 
             fs::write(&file, "2").unwrap();
             sender.send(()).await.unwrap();
-            let end = tokio::time::Instant::now() + 8 * INTERVAL;
+            let end = tokio::time::Instant::now() + 8 * POLL_INTERVAL;
             while tokio::time::Instant::now() < end {
-                sleep(STAYS_EMPTY / 2).await;
+                sleep(EMPTY_TIME / 2).await;
                 assert_ne!(value.value.load().0, 0, "{contents_in_turn:?}");
             }
 
@@ -466,7 +473,7 @@ mod tests {
         shows(&metrics, &failed(1)).await;
         fs::remove_file(&file).unwrap();
         shows(&metrics, &failures(2)).await;
-        assert_eq!(value.get().0, 1, "it stays in force");
+        assert_eq!(value.get().0, 1, "the old value stays in force");
         fs::write(&file, "1").unwrap();
         shows(&metrics, &failed(0)).await;
         shows(&metrics, &failures(2)).await;

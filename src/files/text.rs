@@ -1,6 +1,6 @@
-//! Text files as operators write them. A byte order mark, as Windows writes it, is not part of the text.
+//! Text files. A byte order mark, as Windows editors write it, is not part of the text.
 //!
-//! What is read may be secret, so it is wiped when it is dropped, and no error quotes it.
+//! The text may be secret, so it is zeroized on drop, and no error quotes it.
 
 use std::{fmt, path::Path};
 
@@ -9,11 +9,11 @@ use zeroize::Zeroizing;
 const UTF_8_MARK: &[u8] = b"\xef\xbb\xbf";
 const UTF_16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 
-/// The text in a file.
+/// Reads a text file.
 ///
 /// # Errors
 ///
-/// When it cannot be read, or is not UTF-8.
+/// If the file cannot be read, or is not UTF-8.
 pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>, String> {
     let bytes = read_bytes(path)?;
     match str::from_utf8(&bytes) {
@@ -22,11 +22,12 @@ pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>, String> {
     }
 }
 
-/// The bytes of a text file in which text beside what counts may be of any encoding, as in PEM.
+/// Reads the bytes of a file that is ASCII where it matters and may have any encoding elsewhere, as
+/// a PEM file.
 ///
 /// # Errors
 ///
-/// When it cannot be read, or is UTF-16, in which nothing can be found.
+/// If the file cannot be read, or is UTF-16, which is not a superset of ASCII.
 pub(crate) fn read_bytes(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     let bytes = std::fs::read(path)
         .map(Zeroizing::new)
@@ -52,15 +53,15 @@ pub(crate) fn parse<T>(
     parse(&read(path)?).map_err(|error| what_is_wrong(path, &error))
 }
 
-/// Whether a file says nothing: it has nothing but blank lines and comments. So a file is emptied on purpose, where
-/// one that cannot be read is a mistake.
+/// Returns whether a file has nothing but blank lines and comments. Such a file was emptied on
+/// purpose, whereas one that cannot be parsed is a mistake.
 pub(crate) fn is_blank(text: &[u8]) -> bool {
     text.split(|byte| matches!(byte, b'\n' | b'\r'))
         .map(<[u8]>::trim_ascii)
         .all(|line| line.is_empty() || line.starts_with(b"#"))
 }
 
-/// An error about a file.
+/// Formats an error about a file.
 pub(crate) fn what_is_wrong(path: &Path, what: &dyn fmt::Display) -> String {
     format!("{}: {what}", path.display())
 }

@@ -1,7 +1,7 @@
-//! How fields of the messages read and write as JSON, where serde's own way does not fit.
+//! The JSON form of message fields, where serde's derives do not match Stytch's JSON.
 //!
-//! prost-types rather than pbjson-types: the latter turns a null inside a list into a value without
-//! a kind, refuses null for a plain scalar, and writes whole numbers as `5.0`.
+//! The messages use prost-types rather than pbjson-types, which turns a null inside a list into a
+//! value without a kind, refuses null for a plain scalar, and writes whole numbers as `5.0`.
 
 use std::{fmt, marker::PhantomData};
 
@@ -10,12 +10,12 @@ use serde::{
     de::{DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
-/// Whether `json` reads as a `T`.
+/// Returns whether `json` parses as a `T`.
 pub(super) fn fits<T: DeserializeOwned>(json: &[u8]) -> bool {
     serde_json::from_slice::<T>(json).is_ok()
 }
 
-/// Reads null as the default, for live bodies have nulls where the schema has none.
+/// Reads null as the default value: Stytch sends nulls where its schema has none.
 pub fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -24,7 +24,7 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// A message read from a JSON object and from nothing else. serde's own way would also take an array
+/// A message that deserializes from a JSON object only. serde's derive would also accept an array,
 /// and fill the fields by position.
 #[derive(Debug)]
 pub struct FromObject<T>(pub T);
@@ -78,7 +78,7 @@ pub mod timestamp {
         de::{Error, Visitor},
     };
 
-    /// Writes the time in UTC, with as many decimals as it has.
+    /// Writes the time in UTC, with as many decimals as needed.
     pub fn serialize<S: Serializer>(
         value: &Option<Timestamp>,
         serializer: S,
@@ -96,7 +96,7 @@ pub mod timestamp {
         deserializer.deserialize_option(OptionalTimestamp)
     }
 
-    /// Whether `json` is the text of a time.
+    /// Returns whether `json` is an RFC 3339 timestamp.
     pub(in crate::proto) fn fits(json: &[u8]) -> bool {
         let time = deserialize(&mut serde_json::Deserializer::from_slice(json));
         time.is_ok_and(|time| time.is_some())
@@ -121,14 +121,14 @@ pub mod timestamp {
 
         fn visit_some<D: Deserializer<'de>>(self, d: D) -> Result<Self::Value, D::Error> {
             let text: Cow<'de, str> = serde::Deserialize::deserialize(d)?;
-            // The message names no value: what stands there may be anything.
+            // The error does not quote the value, which may be a secret.
             text.parse().map(Some).map_err(|_| D::Error::custom("not an RFC 3339 timestamp"))
         }
     }
 }
 
-/// `google.protobuf.Struct` as a JSON object. Nulls survive at every depth; whole numbers up to 2^53
-/// are written as whole numbers. What would be too deep for clients is refused.
+/// `google.protobuf.Struct` as a JSON object. Nulls survive at every depth, and whole numbers up to
+/// 2^53 are written as whole numbers. An object that is too deep for clients is refused.
 pub mod object {
     use std::{collections::BTreeMap, fmt};
 
@@ -138,12 +138,12 @@ pub mod object {
         de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor},
     };
 
-    use crate::proto::Depth;
+    use crate::proto::depth::Depth;
 
-    /// The largest whole number up to which every one is exact in a double.
+    /// The largest number up to which a double represents every whole number exactly.
     const EXACT: f64 = 9_007_199_254_740_992.0;
 
-    /// Writes the object; members in the order of their names.
+    /// Writes the object, with its fields in the order of their names.
     pub fn serialize<S: Serializer>(
         value: &Option<Struct>,
         serializer: S,
@@ -154,7 +154,7 @@ pub mod object {
         }
     }
 
-    /// Reads an object or null, for a `Struct` at this depth.
+    /// Reads an object or null, as a `Struct` at depth `DEPTH`.
     pub fn deserialize<'de, const DEPTH: usize, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Struct>, D::Error> {
@@ -165,7 +165,7 @@ pub mod object {
         object.fields.iter().map(|(name, value)| (name, Json(value)))
     }
 
-    /// A protobuf value, written as the JSON it stands for.
+    /// A protobuf value that serializes as the JSON it represents.
     struct Json<'a>(&'a Value);
 
     impl Serialize for Json<'_> {
@@ -222,7 +222,7 @@ pub mod object {
         E::custom("too deep")
     }
 
-    /// Reads a `Value` at this depth, if there may be one.
+    /// Reads a `Value` at this depth; `None` is too deep.
     struct AnyValue(Option<Depth>);
 
     impl<'de> DeserializeSeed<'de> for AnyValue {

@@ -1,34 +1,37 @@
-//! The one model: messages generated from `proto/`, which are both the gRPC messages and Stytch's
-//! JSON bodies (`build.rs`).
+//! The messages that `build.rs` generates from `proto/`. Each is both the gRPC message and Stytch's
+//! JSON body.
 //!
-//! Trap: `Debug` of these messages hides secrets, `serde` does not. Print them with `{:?}` only.
+//! Trap: `Debug` of these messages hides secrets, `serde` does not. Print them only with `{:?}`.
 
+mod depth;
 pub mod json;
 pub mod metadata;
 mod shape;
 
 use std::{collections::HashSet, fmt, sync::LazyLock};
 
-pub use shape::{Depth, Form, Shape, Shaped};
+pub use depth::Depth;
+pub use shape::{Form, Shape, Shaped};
 
 #[allow(missing_docs, unreachable_pub, clippy::all, rustdoc::all)]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/services.rs"));
-    include!(concat!(env!("OUT_DIR"), "/model.rs"));
+    include!(concat!(env!("OUT_DIR"), "/impls.rs"));
 }
 
 pub use generated::stytch;
 
-/// The compiled contract with its comments, for reflection.
+/// The encoded `FileDescriptorSet` of the contract with its comments, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
-/// The full name of an RPC, if there is one of this name. What is not the contract's is not passed on.
+/// Returns the full name of an RPC as a static string; `None` for a name that is not in the
+/// contract.
 pub fn method(name: &str) -> Option<&'static str> {
     static METHODS: LazyLock<HashSet<String>> = LazyLock::new(|| methods().into_iter().collect());
     METHODS.get(name).map(String::as_str)
 }
 
-/// The full name of every RPC, as in `stytch.b2b.totp.v1.TotpService/Create`.
+/// Returns the full name of every RPC, as in `stytch.b2b.totp.v1.TotpService/Create`.
 pub fn methods() -> Vec<String> {
     let descriptors: prost_types::FileDescriptorSet =
         prost::Message::decode(DESCRIPTORS).expect("the contract is compiled in");
@@ -42,18 +45,18 @@ pub fn methods() -> Vec<String> {
         .collect()
 }
 
-/// What every request has, whichever RPC takes it. Implemented by `build.rs`.
+/// What all requests have in common. Implemented by `build.rs`.
 pub trait StytchRequest {
-    /// The organization, by any of its names.
+    /// Returns the organization: its id, slug or external id.
     fn organization_id(&self) -> &str;
 
-    /// The member, by any of their names.
+    /// Returns the member: its id or external id.
     fn member_id(&self) -> &str;
 
-    /// Values that must not come back in an error text.
+    /// Returns the values that must not appear in an error text.
     fn secrets(&self) -> Vec<&str>;
 
-    /// The fields that can say whose login this is, and whether they are set.
+    /// Returns the names of the session proofs, and whether each is set.
     fn proofs(&self) -> Vec<(&'static str, bool)>;
 }
 
@@ -66,26 +69,26 @@ pub trait Described {
 /// A field of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
-    /// Its name, which is Stytch's.
+    /// The field's name, the same as Stytch's.
     pub name: &'static str,
-    /// The same in kebab case.
+    /// The name in kebab case.
     pub flag: &'static str,
-    /// What the contract says of it, as one paragraph.
+    /// The contract's comment on the field, as one paragraph.
     pub comment: &'static str,
-    /// What it holds.
+    /// The type of its value.
     pub kind: Kind,
-    /// Whether it has to be there.
+    /// Whether the field is required.
     pub is_required: bool,
 }
 
-/// What a field of a request holds.
+/// The type of a request field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Text.
     Text,
-    /// Any number of texts.
+    /// A list of texts.
     Texts,
-    /// A whole number.
+    /// An integer.
     Number,
     /// True or false.
     Bool,
@@ -93,16 +96,16 @@ pub enum Kind {
     Object,
 }
 
-/// What every answer has, whichever RPC returns it. Implemented by `build.rs`.
+/// What all responses have in common. Implemented by `build.rs`.
 pub trait StytchResponse: prost::Message + Shaped {
-    /// Stytch's identifier of the call; empty when it sent none.
+    /// Returns Stytch's id of the call; empty if it sent none.
     fn request_id(&self) -> &str;
 
-    /// The TOTP that the answer is about, where it says so at its top.
+    /// Returns the id of the TOTP registration, if the response type has one at its top level.
     fn totp_registration_id(&self) -> Option<&str>;
 }
 
-/// Stands in for a secret in `Debug`, telling only whether there is one.
+/// Replaces a secret in `Debug` output, which then shows only whether it is set.
 struct Hidden {
     absent: bool,
 }

@@ -1,42 +1,43 @@
-//! The messages as data: what JSON fits each field, and how deep a message may be.
+//! The messages as data: which JSON fits each field.
 //!
-//! The serde of the generated messages (`json.rs`) reads what fits as a whole. This describes the same to a
-//! reader that leaves out what does not (`stytch/lenient.rs`).
+//! The serde of the generated messages (`json.rs`) accepts a message as a whole or not at all. The
+//! shapes describe the same to a reader that leaves out what does not fit
+//! (`stytch/decode/lenient.rs`).
 
-use super::json;
+use super::{depth::Depth, json};
 
-/// A message whose JSON can be described. Implemented by `build.rs`.
+/// A message with a description of its JSON. Implemented by `build.rs`.
 pub trait Shaped {
-    /// Its fields.
+    /// The fields of the message.
     const SHAPE: &'static Shape;
 }
 
-/// The fields of a message: Stytch's name, and what fits.
+/// The fields of a message: the name of each, and the JSON that fits.
 pub type Shape = [(&'static str, Form)];
 
-/// What JSON fits.
+/// The JSON that fits a field.
 #[derive(Clone, Copy, Debug)]
 pub enum Form {
     /// A string.
     Text,
     /// True or false.
     Bool,
-    /// A whole number of 32 bits.
+    /// A 32-bit integer.
     Int32,
     /// An RFC 3339 timestamp in a string.
     Timestamp,
-    /// Any object, which is a `Struct` at this depth.
+    /// Any object, as a `Struct` at this depth.
     Object(Depth),
-    /// Anything, which is a `Value` at this depth.
+    /// Any value, as a `Value` at this depth.
     Any(Depth),
     /// An object with these fields.
     Message(&'static Shape),
-    /// A list of what fits the inner form.
+    /// A list whose entries have the inner form.
     List(&'static Form),
 }
 
 impl Form {
-    /// Whether `token`, which is neither an object nor an array, fits.
+    /// Returns whether `token`, neither an object nor an array, fits.
     pub fn takes(&self, token: &[u8]) -> bool {
         match self {
             Self::Text => json::fits::<String>(token),
@@ -46,39 +47,5 @@ impl Form {
             Self::Any(_) => json::fits::<serde_json::Value>(token),
             Self::Object(_) | Self::Message(_) | Self::List(_) => false,
         }
-    }
-}
-
-/// How many messages an encoded message is nested in.
-///
-/// Clients in C++, Java, Python, C#, Rust, ... refuse a whole message when a part of it is deeper than
-/// [`Depth::LIMIT`]. Of JSON, each object costs three levels (`Value`, `Struct`, `FieldsEntry`) and each array two
-/// (`Value`, `ListValue`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Depth(pub usize);
-
-impl Depth {
-    /// Of the outermost message.
-    pub const TOP: Self = Self(0);
-    /// The deepest that every client reads.
-    pub const LIMIT: usize = 100;
-
-    /// Of the `Value` of a member, for a `Struct` at this depth, if clients can read it.
-    pub fn of_member(self) -> Option<Self> {
-        self.below(2)
-    }
-
-    /// Of the `Value` of an entry, for a `ListValue` at this depth.
-    pub fn of_entry(self) -> Option<Self> {
-        self.below(1)
-    }
-
-    /// Of the `Struct` or `ListValue` in a `Value` at this depth.
-    pub fn of_content(self) -> Option<Self> {
-        self.below(1)
-    }
-
-    fn below(self, levels: usize) -> Option<Self> {
-        (self.0 + levels <= Self::LIMIT).then_some(Self(self.0 + levels))
     }
 }

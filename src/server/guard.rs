@@ -187,7 +187,7 @@ impl Guard {
         let call = in_flight
             .admit(method, caller, deadline, Some(self.activity.begin()))
             .ok_or(Case::Overloaded)?;
-        let sent = call.sent.clone();
+        let gate = call.gate.clone();
         request.extensions_mut().insert(call);
         let request = request.map(arrival::one_message_in_time);
         let response = caught(self.shared.routes.clone().oneshot(request));
@@ -195,7 +195,7 @@ impl Guard {
             None => response.await,
             Some(deadline) => timeout_at(deadline, response)
                 .await
-                .unwrap_or_else(|_| Err(Failure::deadline_exceeded(sent.give_up()))),
+                .unwrap_or_else(|_| Err(Failure::deadline_exceeded(gate.close()))),
         }
     }
 }

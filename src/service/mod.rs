@@ -179,7 +179,7 @@ where
         Effect::Mutates => Some(audit::Entry::new(call, request, idempotency)),
         Effect::Reads => None,
     };
-    let result = client.call(endpoint, request, &call.sent, call.deadline).await;
+    let result = client.call(endpoint, request, &call.gate, call.deadline).await;
     let result = result.map_err(|error| {
         let failure = Failure::upstream(&error, endpoint.effect, request);
         report(endpoint.path, &error, failure.code());

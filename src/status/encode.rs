@@ -203,7 +203,7 @@ mod tests {
         let body = body.to_string();
         let http_status = StatusCode::IM_A_TEAPOT;
         let body = Ok(body.as_bytes());
-        let error = Error::from_answer(http_status, &HeaderMap::new(), body, || Mask::new([]));
+        let error = Error::from_response(http_status, &HeaderMap::new(), body, || Mask::new([]));
         let request = AuthenticateRequest {
             organization_id: "o".repeat(8_000),
             member_id: "m".repeat(8_000),

@@ -1,4 +1,4 @@
-//! As whom Stytch is called: the project's user name and password, which may be rotated.
+//! The credentials for Stytch's API: the project's id and secret, which may be rotated.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::files::{self, Content};
 
-/// A user name and a password.
+/// The project's credentials, ready to be sent as HTTP Basic.
 #[derive(Debug)]
 pub struct Credentials {
     secret: SecretString,
@@ -18,7 +18,7 @@ pub struct Credentials {
 impl Content for Credentials {}
 
 impl Credentials {
-    /// Those of a project.
+    /// Creates the credentials of a project.
     pub fn new(project_id: &str, secret: SecretString) -> Self {
         let plain = Zeroizing::new(format!("{project_id}:{}", secret.expose_secret()));
         let basic = data_encoding::BASE64.encode(plain.as_bytes());
@@ -28,16 +28,16 @@ impl Credentials {
         Self { secret, authorization }
     }
 
-    /// The password.
+    /// Returns the secret.
     pub(crate) fn secret(&self) -> &SecretString {
         &self.secret
     }
 
-    /// Whatever must not come back in an error text: the password, what HTTP Basic makes of it, and either in
-    /// base64, wherever it stands in what was encoded.
+    /// Returns everything that must not appear in an error text: the secret, the HTTP Basic token,
+    /// and the base64 of either at any offset within the encoded text.
     pub(super) fn spellings(&self) -> Vec<Zeroizing<String>> {
         let basic = self.authorization.to_str().expect("base64 is text");
-        let token = basic.strip_prefix("Basic ").expect("it is made so");
+        let token = basic.strip_prefix("Basic ").expect("constructed with this prefix");
         let mut spellings = Vec::new();
         for plain in [self.secret.expose_secret(), token] {
             spellings.push(Zeroizing::new(plain.to_owned()));
@@ -50,38 +50,38 @@ impl Credentials {
         spellings
     }
 
-    /// HTTP Basic.
+    /// Returns the value of the `authorization` header.
     pub(super) fn authorization(&self) -> &HeaderValue {
         &self.authorization
     }
 }
 
-/// The characters that stand for `plain` alone in the base64 of a text that has it behind `before` bytes, or
-/// behind three, six, … more.
+/// Returns the base64 characters that encode `plain` alone, within a text that has `plain` at an
+/// offset of `before` bytes modulo 3.
 fn within_base64(plain: &str, before: usize) -> Zeroizing<String> {
     let padded = Zeroizing::new(["\0".repeat(before).as_str(), plain].concat());
     let mut encoded = Zeroizing::new(data_encoding::BASE64_NOPAD.encode(padded.as_bytes()));
-    // A character has six bits. The last may have some of what follows.
+    // A character encodes six bits. The last one may include bits of the text that follows.
     let whole = padded.len() * 8 / 6;
     encoded.truncate(whole);
     encoded.drain(..(before * 8).div_ceil(6));
     encoded
 }
 
-/// The secret in a file, without the end of its line.
+/// Reads the secret from a file, without trailing line breaks.
 ///
 /// # Errors
 ///
-/// What is wrong with it, in words that do not quote it.
+/// Says what is wrong without quoting the secret.
 pub fn read_secret(path: &Path) -> Result<SecretString, String> {
     check_secret(files::read(path)?.trim_end_matches(['\r', '\n']).into())
 }
 
-/// A secret that can be sent.
+/// Checks that a secret can be sent, and returns it.
 ///
 /// # Errors
 ///
-/// What is wrong with it, in words that do not quote it.
+/// Says what is wrong without quoting the secret.
 pub fn check_secret(secret: SecretString) -> Result<SecretString, String> {
     let text = secret.expose_secret();
     if text.is_empty() {
@@ -116,7 +116,7 @@ mod tests {
                 }
             }
         }
-        // Nothing so short that other texts have it by chance.
+        // None is so short that other texts might contain it by chance.
         assert!(spellings.iter().all(|it| it.len() >= secret.len()));
     }
 }

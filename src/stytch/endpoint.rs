@@ -1,90 +1,138 @@
-//! The endpoints, one constant each.
+//! The endpoints of Stytch's API, one constant each.
 
-use std::marker::PhantomData;
+use std::{borrow::Cow, marker::PhantomData};
 
-use http::Method;
+use http::{HeaderMap, HeaderValue, Method};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::proto::stytch::b2b::{
-    recovery_codes::v1 as recovery_codes,
-    totp::v1::{
-        AuthenticateRequest, AuthenticateResponse, CreateRequest, CreateResponse, DeleteRequest,
-        DeleteResponse, MigrateRequest, MigrateResponse,
+use crate::proto::{
+    StytchRequest,
+    stytch::b2b::{
+        recovery_codes::v1 as recovery_codes,
+        totp::v1::{
+            AuthenticateRequest, AuthenticateResponse, CreateRequest, CreateResponse,
+            DeleteRequest, DeleteResponse, MigrateRequest, MigrateResponse,
+        },
     },
 };
 
-/// One operation of Stytch's API: what goes in, what comes out, and where.
+/// The characters to percent-encode in a path segment: all but RFC 3986's unreserved ones.
+pub(super) const PATH_SEGMENT: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// One operation of Stytch's API: a request of type `Req` in, a response of type `Res` out.
 #[derive(Debug)]
 pub struct Endpoint<Req: 'static, Res> {
     /// The HTTP method. POST takes the request as its JSON body; GET and DELETE have none.
     pub method: Method,
-    /// The path below the base URL, in which `{organization_id}` and `{member_id}` each stand for one
-    /// segment.
+    /// The path below the base URL. `{organization_id}` and `{member_id}` are placeholders for one
+    /// segment each.
     pub path: &'static str,
-    /// Fields of the request that travel as headers.
+    /// The fields of the request that are sent as headers.
     pub headers: &'static [Header<Req>],
-    /// Whether sending it again could do harm.
+    /// Whether a call changes something at Stytch, which decides whether it can be retried.
     pub effect: Effect,
-    /// Whether an answer holds what the caller cannot do without. Everything else may be missing or
-    /// malformed without losing the answer.
+    /// Whether a response has its essential fields. Any other field may be missing or malformed
+    /// without failing the call.
     pub is_complete: fn(&Res) -> bool,
     request: PhantomData<fn(Req)>,
 }
 
-/// A header's name in lower case, and its value in the request.
+/// A header: its name in lower case, and a function that reads its value from the request.
 pub type Header<Req> = (&'static str, fn(&Req) -> Option<&str>);
 
 /// What a call does at Stytch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Changes something; a second call is a second change.
+    /// It changes something, and a second call changes it again.
     Mutates,
-    /// Changes nothing, so that it can always be sent again.
+    /// It changes nothing, so it can always be retried.
     Reads,
 }
 
 impl<Req, Res> Endpoint<Req, Res> {
-    /// Whether the request is sent as a JSON body.
+    /// Returns whether the request is sent as a JSON body.
     pub fn has_body(&self) -> bool {
         self.method == Method::POST
     }
 
-    /// Whether the path names the organization and the member.
+    /// Returns whether the path has placeholders for the organization and the member.
     pub fn has_ids_in_path(&self) -> bool {
         self.path.contains('{')
     }
+
+    /// Returns the path with the ids of `request` filled in, each percent-encoded as exactly one
+    /// segment.
+    ///
+    /// # Panics
+    ///
+    /// If an id is empty, `.` or `..`.
+    pub(super) fn path_for(&self, request: &Req) -> Cow<'static, str>
+    where
+        Req: StytchRequest,
+    {
+        if !self.has_ids_in_path() {
+            return self.path.into();
+        }
+        let segment = |id: &str| {
+            assert!(!matches!(id, "" | "." | ".."), "not a path segment");
+            utf8_percent_encode(id, PATH_SEGMENT).to_string()
+        };
+        // An encoded id contains no braces.
+        self.path
+            .replace("{organization_id}", &segment(request.organization_id()))
+            .replace("{member_id}", &segment(request.member_id()))
+            .into()
+    }
+
+    /// Returns the headers of `request`, marked as sensitive: they hold session tokens.
+    ///
+    /// # Panics
+    ///
+    /// If a value is not visible ASCII.
+    pub(super) fn headers_for(&self, request: &Req) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in self.headers {
+            let Some(value) = value(request) else { continue };
+            let mut value = HeaderValue::from_str(value).expect("Validate requires visible ASCII");
+            value.set_sensitive(true);
+            headers.insert(*name, value);
+        }
+        headers
+    }
 }
 
-/// Registers a TOTP. Never sent twice: each call mints another secret.
+/// Registers a TOTP. Never sent twice: each call issues a new secret.
 pub const TOTP_CREATE: Endpoint<CreateRequest, CreateResponse> = Endpoint {
     method: Method::POST,
     path: "/v1/b2b/totp",
     headers: &[],
     effect: Effect::Mutates,
-    is_complete: |answer| !answer.secret.is_empty(),
+    is_complete: |response| !response.secret.is_empty(),
     request: PhantomData,
 };
 
-/// Checks a TOTP code. Never sent twice: the first call spends the code.
+/// Checks a TOTP code. Never sent twice: the first call uses up the code.
 pub const TOTP_AUTHENTICATE: Endpoint<AuthenticateRequest, AuthenticateResponse> = Endpoint {
     method: Method::POST,
     path: "/v1/b2b/totp/authenticate",
     headers: &[],
     effect: Effect::Mutates,
-    is_complete: |answer| !(answer.session_token.is_empty() && answer.session_jwt.is_empty()),
+    is_complete: |response| !(response.session_token.is_empty() && response.session_jwt.is_empty()),
     request: PhantomData,
 };
 
-/// Takes over a TOTP of another provider.
+/// Imports a TOTP from another provider.
 pub const TOTP_MIGRATE: Endpoint<MigrateRequest, MigrateResponse> = Endpoint {
     method: Method::POST,
     path: "/v1/b2b/totp/migrate",
     headers: &[],
     effect: Effect::Mutates,
-    is_complete: |answer| !answer.totp_registration_id.is_empty(),
+    is_complete: |response| !response.totp_registration_id.is_empty(),
     request: PhantomData,
 };
 
-/// Removes a TOTP.
+/// Deletes a TOTP.
 pub const TOTP_DELETE: Endpoint<DeleteRequest, DeleteResponse> = Endpoint {
     method: Method::DELETE,
     path: "/v1/b2b/organizations/{organization_id}/members/{member_id}/totp",
@@ -93,23 +141,23 @@ pub const TOTP_DELETE: Endpoint<DeleteRequest, DeleteResponse> = Endpoint {
         ("x-stytch-member-sessionjwt", |request| request.session_jwt.as_deref()),
     ],
     effect: Effect::Mutates,
-    is_complete: |answer| !answer.member_id.is_empty(),
+    is_complete: |response| !response.member_id.is_empty(),
     request: PhantomData,
 };
 
-/// Reads the recovery codes that are still good. An empty list is an answer, so it is the member that an
-/// answer cannot be without.
+/// Reads the unused recovery codes. An empty list is a valid response, so the essential field is
+/// the member id.
 pub const RECOVERY_CODES_GET: Endpoint<recovery_codes::GetRequest, recovery_codes::GetResponse> =
     Endpoint {
         method: Method::GET,
         path: "/v1/b2b/recovery_codes/{organization_id}/{member_id}",
         headers: &[],
         effect: Effect::Reads,
-        is_complete: |answer| !answer.member_id.is_empty(),
+        is_complete: |response| !response.member_id.is_empty(),
         request: PhantomData,
     };
 
-/// Replaces the recovery codes. Never sent twice: each call mints others.
+/// Replaces the recovery codes. Never sent twice: each call issues new ones.
 pub const RECOVERY_CODES_ROTATE: Endpoint<
     recovery_codes::RotateRequest,
     recovery_codes::RotateResponse,
@@ -118,11 +166,11 @@ pub const RECOVERY_CODES_ROTATE: Endpoint<
     path: "/v1/b2b/recovery_codes/rotate",
     headers: &[],
     effect: Effect::Mutates,
-    is_complete: |answer| !answer.recovery_codes.is_empty(),
+    is_complete: |response| !response.recovery_codes.is_empty(),
     request: PhantomData,
 };
 
-/// Lets a member in by a recovery code. Never sent twice: the first call spends the code.
+/// Authenticates a member by a recovery code. Never sent twice: the first call uses up the code.
 pub const RECOVERY_CODES_RECOVER: Endpoint<
     recovery_codes::RecoverRequest,
     recovery_codes::RecoverResponse,
@@ -131,6 +179,6 @@ pub const RECOVERY_CODES_RECOVER: Endpoint<
     path: "/v1/b2b/recovery_codes/recover",
     headers: &[],
     effect: Effect::Mutates,
-    is_complete: |answer| !(answer.session_token.is_empty() && answer.session_jwt.is_empty()),
+    is_complete: |response| !(response.session_token.is_empty() && response.session_jwt.is_empty()),
     request: PhantomData,
 };

@@ -1,31 +1,30 @@
-//! The client side of Stytch's REST API.
+//! The client for Stytch's REST API.
 //!
-//! One [`Client::call`] serves every [`Endpoint`]. It sends what changes something at most once, never
-//! follows a redirect, never waits longer than its timeout, and says of each failure what is known about
-//! it: [`Upstream`]. It knows nothing of gRPC.
+//! [`Client::call`] serves every [`Endpoint`]. It sends a request that changes something at most
+//! once, never follows a redirect, never waits longer than its timeout, and classifies each failure
+//! by what is known about the request: [`Upstream`]. Nothing here depends on gRPC.
 
-mod body;
-mod breaker;
-mod circuit;
+mod circuit_breaker;
 mod client;
 mod credentials;
 mod decode;
 pub mod endpoint;
 mod error;
-mod lenient;
-mod mask;
 mod pool;
 mod retry;
-mod sent;
+mod secret_mask;
+mod send_gate;
+mod settings;
 
-pub use breaker::OPEN_FOR;
-pub use client::{Client, Settings, SetupError};
+pub use circuit_breaker::OPEN_FOR;
+pub use client::Client;
 pub use credentials::{Credentials, check_secret, read_secret};
 pub use decode::decode;
 pub use endpoint::{Effect, Endpoint};
 #[cfg(test)]
 pub(crate) use error::OUR_CREDENTIALS;
 pub use error::{ApiError, Error, Unreadable, Upstream};
-pub use mask::{MASK, MAX_TEXT, Mask};
 pub use retry::RETRIES;
-pub use sent::Sent;
+pub use secret_mask::{MASK, MAX_TEXT, Mask};
+pub use send_gate::SendGate;
+pub use settings::{Settings, SetupError};

@@ -1,15 +1,15 @@
-//! The connections to Stytch, which are given up at a certain age for fresh ones.
+//! The pool of connections to Stytch, renewed at a certain age.
 //!
-//! A connection in use may last for ever, and nobody would see that Stytch's name has moved, or what has changed
-//! in the authorities that are trusted. So the whole pool is replaced: calls under way finish on the old one,
-//! which is closed with the last of them.
+//! A busy connection can stay open forever, and would never notice that Stytch's DNS name has moved
+//! or that the trusted authorities have changed. So the whole pool is replaced from time to time.
+//! Calls in flight finish on the old pool, which closes after the last of them.
 
 use std::{
     sync::{Arc, Weak},
     time::Duration,
 };
 
-use super::client::{Settings, SetupError};
+use super::settings::{Settings, SetupError};
 use crate::{
     files::{Content, Reloaded},
     http_client::HttpClient,
@@ -21,12 +21,12 @@ use http::{
     header::{ACCEPT, CONTENT_TYPE},
 };
 
-/// The pool of the present. It is replaced when the file of authorities changes, and at the age of the settings as
-/// long as somebody has it.
+/// Creates the pool. It is replaced when the CA file changes, and whenever it reaches
+/// `max_connection_age`, for as long as it is in use.
 ///
 /// # Errors
 ///
-/// When the system's authorities or those of the file cannot be read.
+/// If the system's certificate store or the CA file cannot be read.
 pub(super) fn pool(
     settings: &Settings,
     metrics: &Metrics,
@@ -45,36 +45,36 @@ pub(super) fn pool(
     Ok(pool)
 }
 
-/// Replaces the pool whenever it has reached its age.
+/// Replaces the pool whenever it reaches its maximum age.
 async fn renew(pool: Weak<Reloaded<HttpClient>>, settings: Settings) {
     loop {
-        // Replicas that started together do not reconnect together.
+        // Jitter keeps replicas that started together from reconnecting together.
         tokio::time::sleep(jittered(settings.max_connection_age)).await;
         let settings = settings.clone();
-        // It reads files.
+        // Building a client reads files.
         let fresh = tokio::task::spawn_blocking(move || client(&settings)).await;
         let Some(pool) = pool.upgrade() else { return };
         match fresh {
-            // An empty file counts once it has stayed so for a while, and that the reload sees.
-            Ok(Ok(fresh)) if is_suddenly_empty(&fresh, &pool.get()) => {
-                tracing::debug!("connections to Stytch stay: the file of authorities is empty");
+            // The reload decides when an empty file counts: once it has been empty for a while.
+            Ok(Ok(fresh)) if is_newly_empty(&fresh, &pool.get()) => {
+                tracing::debug!("keeping the connections to Stytch: the CA file is empty");
             }
             Ok(Ok(fresh)) => {
                 pool.set(fresh);
-                tracing::debug!("connections to Stytch are made anew");
+                tracing::debug!("renewed the connections to Stytch");
             }
             Ok(Err(error)) => {
-                tracing::warn!(%error, "connections to Stytch stay: there can be no new ones");
+                tracing::warn!(%error, "keeping the connections to Stytch: cannot create new ones");
             }
-            // Only a runtime that ends drops its tasks.
+            // The runtime is shutting down.
             Err(_) => return,
         }
     }
 }
 
-/// Whether something is missing in what is read that is not missing in what is in force.
-fn is_suddenly_empty<T: Content>(fresh: &T, present: &T) -> bool {
-    fresh.missing().is_some() && present.missing().is_none()
+/// Returns whether `fresh` lacks something that `current` does not.
+fn is_newly_empty<T: Content>(fresh: &T, current: &T) -> bool {
+    fresh.missing().is_some() && current.missing().is_none()
 }
 
 fn client(settings: &Settings) -> Result<HttpClient, String> {
@@ -82,7 +82,7 @@ fn client(settings: &Settings) -> Result<HttpClient, String> {
         builder
             .default_headers(headers())
             .connect_timeout(settings.connect_timeout)
-            // Below the usual 60 s of load balancers, so that it is we who close first.
+            // Below the usual 60 s of load balancers, so that our side closes first.
             .pool_idle_timeout(Duration::from_secs(50))
             .http2_keep_alive_interval(Duration::from_secs(30))
             .http2_keep_alive_timeout(Duration::from_secs(10))
@@ -127,9 +127,9 @@ mod tests {
         tokio::spawn(renew(Arc::downgrade(&pool), settings));
 
         tokio::time::sleep(3 * age).await;
-        assert!(Arc::ptr_eq(&pool.get(), &first), "it stays");
+        assert!(Arc::ptr_eq(&pool.get(), &first), "kept");
         std::fs::write(&file, &authority).unwrap();
         tokio::time::sleep(3 * age).await;
-        assert!(!Arc::ptr_eq(&pool.get(), &first), "it is made anew");
+        assert!(!Arc::ptr_eq(&pool.get(), &first), "renewed");
     }
 }

@@ -1,8 +1,8 @@
-//! When an attempt is repeated, how often, and after how long.
+//! Which failures to retry, how often, and after which delay.
 //!
-//! What changes something is repeated only while nothing of it has left; what only reads, whenever the
-//! failure may pass. All calls of the process share one budget, so that a Stytch that is down is not
-//! met by three times the load.
+//! A call that changes something is retried only if nothing was sent; a read is retried after any
+//! failure that may be transient. All calls of the process share one retry budget, so that an
+//! outage of Stytch does not triple the load on it.
 
 use std::{
     sync::atomic::{AtomicU32, Ordering},
@@ -12,73 +12,73 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    Effect, Error,
-    error::{Unreadable, Upstream},
+    endpoint::Effect,
+    error::{Error, Unreadable, Upstream},
 };
 
-/// How often one call is repeated at most.
+/// The maximum number of retries of one call.
 pub const RETRIES: usize = 2;
 
-/// The longest wait before the first repetition; it doubles with each.
-const FIRST_DELAY: Duration = Duration::from_millis(50);
+/// The upper limit of the delay before the first retry. It doubles with each further retry.
+const BASE_DELAY: Duration = Duration::from_millis(50);
 
-/// One repetition costs as much as ten calls bring in, so that repetitions add a tenth to the load in
-/// the long run.
+/// What a retry costs, in tokens. Each call deposits one token, so in the long run retries add at
+/// most a tenth to the load.
 const COST: u32 = 10;
-/// What a budget holds at most: a hundred repetitions.
-const FULL: u32 = 100 * COST;
+/// The capacity of the budget: a hundred retries.
+const CAPACITY: u32 = 100 * COST;
 
-/// The waits before the repetitions of one call, each anything up to its limit ("full jitter"), so that
-/// calls that failed together do not come back together.
-pub(super) fn delays() -> impl Iterator<Item = Duration> {
-    (0..RETRIES).map(|round| (FIRST_DELAY * (1 << round)).mul_f64(fastrand::f64()))
+/// Returns the delays before the retries of one call: exponential backoff with full jitter, so that
+/// calls that failed together do not retry together.
+pub(super) fn backoff() -> impl Iterator<Item = Duration> {
+    (0..RETRIES).map(|round| (BASE_DELAY * (1 << round)).mul_f64(fastrand::f64()))
 }
 
-/// Whether another attempt does no harm, and may succeed where this one failed.
-pub(super) fn may_repeat(error: &Error, effect: Effect) -> bool {
+/// Returns whether a retry is safe and may succeed.
+pub(super) fn is_retryable(error: &Error, effect: Effect) -> bool {
     match (effect, error) {
-        // No time is left, or no attempt is wanted.
+        // The time is up, the breaker forbids another attempt, or it was not Stytch that responded.
         (_, Error::TimedOut { .. } | Error::CircuitOpen { .. } | Error::Foreign { .. }) => false,
         (Effect::Mutates, _) => error.upstream() == Upstream::NotSent,
         (Effect::Reads, Error::Rejected(_) | Error::Intercepted { .. }) => {
             error.retry_after().is_some()
         }
-        (Effect::Reads, Error::Unreadable { why, .. }) => *why == Unreadable::CutShort,
+        (Effect::Reads, Error::Unreadable { why, .. }) => *why == Unreadable::Truncated,
         (Effect::Reads, Error::Unreachable(_) | Error::Disconnected(_) | Error::Failed { .. }) => {
             true
         }
     }
 }
 
-/// How many repetitions the process can afford now.
+/// The retry budget of the process, in tokens.
 #[derive(Debug)]
-pub(super) struct Budget(AtomicU32);
+pub(super) struct RetryBudget(AtomicU32);
 
-impl Default for Budget {
+impl Default for RetryBudget {
     fn default() -> Self {
-        Self(AtomicU32::new(FULL))
+        Self(AtomicU32::new(CAPACITY))
     }
 }
 
-impl Budget {
-    /// Counts a call.
+impl RetryBudget {
+    /// Adds the token of a call.
     pub(super) fn deposit(&self) {
-        // A full budget, which is the ordinary case, is only read.
-        if self.0.load(Ordering::Relaxed) < FULL {
+        // A full budget, the usual case, is only read.
+        if self.0.load(Ordering::Relaxed) < CAPACITY {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// The wait before the next attempt: `delay` after what Stytch asked for. None when there is none, when
-    /// it would end after `until`, or when the budget is spent.
+    /// Returns how long to wait before the next attempt: Stytch's `Retry-After`, if any, plus
+    /// `delay`. `None` if retries are used up, the wait would end after `until`, or the budget is
+    /// empty.
     pub(super) fn wait(
         &self,
         error: &Error,
         delay: Option<Duration>,
         until: Instant,
     ) -> Option<Duration> {
-        let asked = error.retry_after().unwrap_or_default();
-        let wait = asked + delay?;
+        let wait = error.retry_after().unwrap_or_default() + delay?;
         let fits = until.checked_duration_since(Instant::now()).is_some_and(|left| wait < left);
         (fits && self.withdraw()).then_some(wait)
     }
@@ -98,7 +98,7 @@ mod tests {
         let mut longest = [Duration::ZERO; RETRIES];
         let mut shortest = [Duration::MAX; RETRIES];
         for _ in 0..1000 {
-            for (round, delay) in delays().enumerate() {
+            for (round, delay) in backoff().enumerate() {
                 longest[round] = longest[round].max(delay);
                 shortest[round] = shortest[round].min(delay);
             }
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn the_budget_pays_for_a_hundred_repetitions_and_then_for_one_in_ten_calls() {
-        let budget = Budget::default();
+        let budget = RetryBudget::default();
         let withdrawn = (0..1000).filter(|_| budget.withdraw()).count();
         assert_eq!(withdrawn, 100);
 
@@ -125,19 +125,19 @@ mod tests {
 
         assert_eq!(withdrawn, 100);
         (0..5000).for_each(|_| budget.deposit());
-        assert_eq!(budget.0.load(Ordering::Relaxed), FULL, "it does not overflow");
+        assert_eq!(budget.0.load(Ordering::Relaxed), CAPACITY, "it does not overflow");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_that_would_end_after_the_deadline_is_not_begun_and_costs_nothing() {
-        let budget = Budget::default();
+        let budget = RetryBudget::default();
         let error = Error::TimedOut { sent: false };
         let (delay, until) =
             (Duration::from_millis(20), Instant::now() + Duration::from_millis(20));
 
         assert_eq!(budget.wait(&error, Some(delay), until), None);
 
-        assert_eq!(budget.0.load(Ordering::Relaxed), FULL);
+        assert_eq!(budget.0.load(Ordering::Relaxed), CAPACITY);
         let sooner = delay / 2;
         assert_eq!(budget.wait(&error, Some(sooner), until), Some(sooner));
     }

@@ -1,4 +1,5 @@
-//! Nothing that Stytch sends is lost: example bodies, and bodies made from the schema.
+//! Nothing that Stytch sends is lost: tested with example bodies and with bodies generated from the
+//! schema.
 
 use std::{
     collections::BTreeSet,
@@ -26,14 +27,14 @@ use crate::support::{
     rpc::Rpc,
 };
 
-/// What a caller receives when Stytch answers with `body`.
+/// Returns what a caller receives if Stytch responds with `body`.
 async fn received(body: &str) -> CreateResponse {
     let peer = Peer::answering(peer::json(200, body)).await;
     let facade = Facade::in_front_of(peer.addr).await;
     facade.client().await.create(create("fresh")).await.expect("an answer").into_inner()
 }
 
-/// `value` without what the contract leaves out on purpose: the HTTP status, nulls, and the fields
+/// Returns `value` without what the contract omits on purpose: the HTTP status, nulls, and fields
 /// that the schema does not have.
 fn documented(mut value: Value) -> Value {
     fn without_nulls(value: &mut Value) {
@@ -109,7 +110,8 @@ async fn one_odd_field_does_not_cost_the_caller_the_secret() {
     assert_eq!(member.email_address, "ada@example.com");
 }
 
-/// Answers that hold a secret, and beside it what JSON readers, protobuf readers or both refuse.
+/// Responses with a secret, and next to it something that JSON parsers, protobuf parsers or both
+/// refuse.
 fn odd_answers() -> Vec<(&'static str, String)> {
     let nested = |open: &str, close: &str, levels| {
         format!("{}1{}", str::repeat(open, levels), str::repeat(close, levels))
@@ -198,7 +200,8 @@ async fn an_odd_field_of_an_error_does_not_cost_its_type() {
     };
     for (body, details) in [
         (r#"{"error_type": "active_totp_exists", "error_message": "\ud800"}"#.to_owned(), None),
-        // What is odd in them is left out, and all of them where they are too deep to be masked.
+        // Malformed parts of the details are left out, and all details if they are too deep to be
+        // masked.
         (nested(4), Some(4)),
         (nested(130), None),
     ] {
@@ -218,7 +221,7 @@ async fn an_odd_field_of_an_error_does_not_cost_its_type() {
     }
 }
 
-/// How many lists there are, one in the other.
+/// Returns how deep lists are nested.
 fn lists(value: &prost_types::Value) -> usize {
     match &value.kind {
         Some(prost_types::value::Kind::ListValue(list)) => 1 + list.values.first().map_or(0, lists),
@@ -248,7 +251,7 @@ async fn an_answer_as_large_as_stytch_could_send_is_passed_on_whole() {
     assert_eq!(serde_json::to_value(answer.member).unwrap()["trusted_metadata"], json!(metadata));
 }
 
-/// The schema as the contract has it, to make bodies from: message name to fields.
+/// The schema of the contract, to generate bodies from: message names to fields.
 struct Schema(prost_types::FileDescriptorSet);
 
 impl Schema {
@@ -269,7 +272,8 @@ impl Schema {
             .clone()
     }
 
-    /// Pairs of a body and what must come out: absent, null and unknown fields, unicode, metadata.
+    /// Generates pairs of a body and the expected response: absent, null and unknown fields,
+    /// Unicode, metadata.
     fn message(&self, name: &str) -> BoxedStrategy<(Value, Value)> {
         let fields: Vec<_> = self
             .fields(name)
@@ -372,7 +376,7 @@ fn default(field: &prost_types::FieldDescriptorProto) -> Value {
     }
 }
 
-/// Free-form JSON, with numbers that a double holds exactly.
+/// Generates free-form JSON, with numbers that a double represents exactly.
 fn any_json() -> BoxedStrategy<Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -392,7 +396,7 @@ fn any_json() -> BoxedStrategy<Value> {
     .boxed()
 }
 
-/// An answer of any of the RPCs.
+/// A response of any RPC.
 fn any_answer() -> impl Strategy<Value = (Rpc, Value, Value)> {
     let schema = Schema::new();
     let answers = Rpc::ALL.map(|rpc| {
@@ -412,7 +416,7 @@ proptest! {
     }
 }
 
-/// A façade whose Stytch answers with whatever is written down.
+/// A façade in front of a Stytch that responds with a body of the test's choice.
 struct Scripted {
     runtime: tokio::runtime::Runtime,
     answer: Arc<Mutex<String>>,
@@ -440,7 +444,7 @@ impl Scripted {
         Self { runtime, answer, facade, keys: AtomicUsize::new(0) }
     }
 
-    /// What two callers with the same key get when Stytch answers with `body`.
+    /// Returns what two callers with the same key get if Stytch responds with `body`.
     fn twice(&self, rpc: Rpc, body: String) -> [Result<Response<Value>, Status>; 2] {
         *self.answer.lock().unwrap() = body;
         let key = self.keys.fetch_add(1, Ordering::Relaxed).to_string();
@@ -452,7 +456,7 @@ impl Scripted {
     }
 }
 
-/// What may stand where nothing of the kind should: too deep, refused by `serde_json`, of another type.
+/// Generates unexpected values: too deep, refused by `serde_json`, of another type.
 fn any_odd_value() -> impl Strategy<Value = String> {
     let nested = |open: &'static str, close: &'static str| {
         (0..140_usize)
@@ -469,7 +473,7 @@ fn any_odd_value() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Stytch's answer with odd values in the place of fields, or beside them.
+/// Generates responses with unexpected values in place of fields, or next to them.
 fn any_odd_answer() -> impl Strategy<Value = (Rpc, String)> {
     let odd = collection::vec((any::<proptest::sample::Index>(), any_odd_value()), 1..4);
     (any_answer(), odd).prop_map(|((rpc, body, _), odd)| {
@@ -483,7 +487,7 @@ fn any_odd_answer() -> impl Strategy<Value = (Rpc, String)> {
         for (index, value) in &odd {
             let name = &names[index.index(names.len())];
             body.remove(name);
-            // An object takes the odd value inside; anything else takes it as it is.
+            // An object gets the unexpected value as a member; anything else is replaced by it.
             text += &match name.as_str() {
                 "member" | "organization" => {
                     format!(r#""{name}": {{"trusted_metadata": {{"odd": {value}}}}},"#)
@@ -525,7 +529,7 @@ fn any_answer_with_a_key_is_stored_and_read_back_as_the_first_caller_got_it() {
         .unwrap();
 }
 
-/// Fields of the contract that Stytch's documentation has and its OpenAPI document has not, by their
+/// The fields of the contract that Stytch's documentation has but its OpenAPI document lacks, by
 /// schema.
 const UNDOCUMENTED: [(&str, &str); 4] = [
     ("api_b2b_recovery_codes_v1_RecoverResponse", "organization_id"),
@@ -549,7 +553,7 @@ fn the_contract_has_every_field_of_stytchs_schema_and_no_other() {
         if !seen.insert(theirs.clone()) {
             continue;
         }
-        // Enumerations stay text, for new values are to be expected.
+        // Enumerations are strings in the contract, because new values are to be expected.
         let Some(properties) = schema[&theirs]["properties"].as_object() else { continue };
         let ours_alone = UNDOCUMENTED.iter().filter(|(it, _)| *it == theirs).map(|(_, it)| *it);
         let names: BTreeSet<_> = properties

@@ -1,5 +1,5 @@
-//! The connections to Stytch: which authorities are trusted, how long they are used, and that nothing of the
-//! environment comes between the façade and what is on its own machine.
+//! The connections to Stytch: which authorities they trust, how long they are used, and that no
+//! proxy of the environment comes between the façade and its own machine.
 
 use std::{
     sync::{
@@ -44,7 +44,7 @@ async fn authorities_of_a_file_are_trusted_for_stytch_and_the_file_is_read_again
     let status = Rpc::CREATE.try_for(channel.clone(), "fresh").await.expect_err("no trust");
     assert_eq!(info(&status).upstream, "not_sent");
 
-    // What cannot be used leaves the old ones in force.
+    // Unusable contents leave the old authorities in force.
     folder.write("ca.pem", "");
     folder.write("ca.pem", &ours);
 
@@ -55,7 +55,7 @@ async fn authorities_of_a_file_are_trusted_for_stytch_and_the_file_is_read_again
     }
 }
 
-/// Connections that a peer has had, and those that have ended.
+/// The number of connections that a peer has accepted, and of those that have ended.
 #[derive(Clone, Default)]
 struct Connections {
     begun: Arc<AtomicUsize>,
@@ -70,7 +70,7 @@ impl Connections {
 
 const CALLERS: usize = 8;
 
-/// Calls without a pause until the peer has seen so many connections end, and no call may fail.
+/// Calls without a pause until this many connections have ended at the peer. No call may fail.
 async fn survives_renewals(facade: &Facade, connections: &Connections, ended: usize) {
     let start = Instant::now();
     let calls = (0..CALLERS).map(|_| {
@@ -129,7 +129,7 @@ async fn connections_of_http1_are_renewed_under_load_with_no_failed_call() {
     setup.stytch.max_connection_age = Duration::from_millis(50);
     let facade = setup.start().await;
 
-    // As many as there are callers at a time, twice.
+    // One for each concurrent caller, twice.
     survives_renewals(&facade, &connections, 2 * CALLERS).await;
 }
 
@@ -152,12 +152,12 @@ async fn create_as(channel: &Channel, token: &str) -> Result<(), Status> {
     (Rpc::CREATE.call)(channel.clone(), request).await.map(drop)
 }
 
-/// Whoever controls a proxy of the environment could otherwise issue the keys by which callers are known.
+/// Otherwise a proxy of the environment could supply the JWKS that identifies callers.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_on_loopback_is_never_fetched_through_a_proxy_of_the_environment() {
     let (ours, theirs) = (Issuing::new("ours"), Issuing::new("theirs"));
     let issuer = Peer::answering(peer::json(200, &jwks(&[&ours]))).await;
-    // It answers for anybody, with keys of its own.
+    // The proxy responds in place of any host, with its own JWKS.
     let proxy = Peer::answering(peer::json(200, &jwks(&[&theirs]))).await;
     let stytch = Peer::answering(peer::json(200, ANSWER)).await;
     let folder = Folder::new();
@@ -179,7 +179,7 @@ async fn what_is_on_loopback_is_never_fetched_through_a_proxy_of_the_environment
     let (_server, url) = start(command);
     let channel = channel(&url).await;
 
-    // The keys may not have been fetched yet.
+    // The JWKS may not have been fetched yet.
     let (start, good) = (Instant::now(), ours.sign(&json!({})));
     while let Err(status) = create_as(&channel, &good).await {
         assert_eq!(status.code(), Code::Unavailable, "{status:?}");

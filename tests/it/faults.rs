@@ -1,6 +1,6 @@
-//! What a caller is told when Stytch, or the way to it, fails. Each test has a peer that fails in one
-//! way, calls every RPC, and checks the code, what is known about the call, how long it took, and that what
-//! changes something was never sent twice.
+//! The response to a caller when Stytch, or the network path to it, fails. Each test has a peer
+//! that fails in one way, calls every RPC, and checks the code, what is known about the call, how
+//! long it took, and that a call that changes something was never sent twice.
 
 use std::time::{Duration, Instant};
 
@@ -19,10 +19,10 @@ use crate::support::{
 /// The upstream timeout of these tests.
 const TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How often a request that may be repeated is sent.
+/// How often a retryable request is sent.
 const READS: usize = 1 + totp_facade::stytch::RETRIES;
 
-/// Whether the failure may pass, so that a call that only reads is sent again.
+/// Whether the failure may be transient, so that a read is retried.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Failure {
     MayPass,
@@ -30,7 +30,7 @@ enum Failure {
 }
 use Failure::{MayPass, Stays};
 
-/// What became of a call of one RPC.
+/// The outcome of a call of one RPC.
 struct Outcome {
     rpc: Rpc,
     status: Status,
@@ -40,9 +40,9 @@ struct Outcome {
 }
 
 impl Outcome {
-    /// The call failed with this code, reason and knowledge, having reached the peer this often. That is
-    /// said of a call that changes something; one that only reads is repeated where the failure may pass,
-    /// and answered with UNAVAILABLE where the outcome would be unknown.
+    /// Asserts that the call failed with this code, reason and knowledge, after it reached the peer
+    /// this often. The arguments describe a call that changes something. A read is retried if the
+    /// failure may be transient, and fails with UNAVAILABLE if the outcome would be unknown.
     #[track_caller]
     fn is(&self, code: Code, reason: &str, upstream: &str, requests: usize, failure: Failure) {
         let name = self.rpc.name;
@@ -71,13 +71,13 @@ impl Outcome {
         }
     }
 
-    /// It failed at once, long before any timeout.
+    /// Asserts that the call failed at once, long before any timeout.
     #[track_caller]
     fn at_once(&self) {
         assert!(self.elapsed < TIMEOUT, "{} took {:?}", self.rpc.name, self.elapsed);
     }
 
-    /// It failed when the timeout ran out, and not much later.
+    /// Asserts that the call failed when the timeout elapsed, and not much later.
     #[track_caller]
     fn at_the_timeout(&self) {
         let bounds = TIMEOUT..TIMEOUT * 5;
@@ -85,7 +85,7 @@ impl Outcome {
     }
 }
 
-/// A call of each RPC, each in front of a peer of its own that runs `script` on each connection.
+/// Calls each RPC, each against its own peer that runs `script` on each connection.
 async fn with_peer<F>(script: impl Fn(Connection) -> F + Clone + Send + 'static) -> Vec<Outcome>
 where
     F: Future<Output = ()> + Send + 'static,
@@ -97,7 +97,7 @@ where
     .await
 }
 
-/// A call of each RPC, each in front of a peer of its own that answers with `answer`.
+/// Calls each RPC, each against its own peer that responds with `answer`.
 async fn with_answer(answer: impl AsRef<str>) -> Vec<Outcome> {
     let answer = answer.as_ref();
     join_all(Rpc::ALL.map(|rpc| async move { call(rpc, Peer::answering(answer).await).await }))
@@ -110,7 +110,7 @@ async fn call(rpc: Rpc, peer: Peer) -> Outcome {
     Outcome { rpc, status, elapsed, connections: peer.connections(), requests: peer.pending() }
 }
 
-/// The failure of a call, and how long it took.
+/// Returns the failure of a call, and how long the call took.
 async fn failure(rpc: Rpc, setup: Setup) -> (Status, Duration) {
     let facade = setup.start().await;
     let channel = facade.channel().await;
@@ -209,7 +209,7 @@ async fn an_answer_that_drips_is_cut_off_at_the_upstream_timeout() {
     let outcomes = with_peer(|mut connection| async move {
         connection.request().await;
         connection.send("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n").await;
-        // Each byte comes well within any idle timeout; only a total one ends this.
+        // Each byte comes well within any idle timeout, so only a total timeout ends this.
         let mut drip = tokio::time::interval(TIMEOUT / 10);
         for _ in 0..100 {
             drip.tick().await;
@@ -348,7 +348,7 @@ async fn a_stale_pooled_connection_is_replaced_and_the_request_sent_once() {
     for rpc in Rpc::ALL {
         let peer = Peer::start(move |mut connection| async move {
             connection.request().await;
-            // Kept alive by its headers, and closed all the same.
+            // The headers keep it alive, but the peer closes it.
             connection.send(json(200, rpc.answer)).await;
         })
         .await;
@@ -374,7 +374,7 @@ async fn a_pooled_connection_reset_after_the_request_was_sent_is_an_unknown_outc
     for rpc in Rpc::ALL {
         let peer = Peer::start(move |mut connection| async move {
             connection.request().await;
-            // Only the first connection answers anything.
+            // Only the first connection responds.
             if connection.number == 1 {
                 connection.send(json(200, rpc.answer)).await;
                 connection.request().await;
@@ -438,7 +438,7 @@ async fn a_host_that_does_not_answer_the_connect_is_not_sent() {
     let deaf = Deaf::new().await;
     let outcomes = join_all(Rpc::ALL.map(|rpc| {
         let mut setup = Setup::new(deaf.addr);
-        // Three times: nothing was sent, and there is time.
+        // Three attempts, because nothing was sent and time remains.
         setup.stytch.connect_timeout = TIMEOUT / 2;
         async move {
             let (status, elapsed) = failure(rpc, setup).await;
@@ -463,7 +463,7 @@ async fn a_peer_that_does_not_speak_tls_is_not_sent() {
 
         let (status, _) = failure(rpc, setup).await;
 
-        // A peer that waits for more of what it takes for a request uses up the time.
+        // A peer that waits for more of the request uses up the time.
         assert!(
             matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded),
             "{}: {status:?}",

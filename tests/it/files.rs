@@ -1,4 +1,4 @@
-//! Files as operators write them.
+//! Files as different tools write them: encodings, byte order marks, encrypted keys.
 
 use std::{fs, path::Path, process::Output};
 
@@ -11,7 +11,7 @@ use crate::support::{
     process::{program, run},
 };
 
-/// A `check` of these settings.
+/// Runs `check` with these settings.
 fn check(settings: &[(&str, &Path)]) -> Output {
     let mut command = program(&["check", "--jwt-issuer", ISSUER, "--jwt-audience", AUDIENCE]);
     command.env("STYTCH_PROJECT_ID", "project-test-1");
@@ -55,7 +55,7 @@ fn text_files_written_on_windows_are_read_whatever_they_hold() {
         assert_eq!(output.status.code(), Some(expected), "{encoding}: {stderr}");
         assert!(!stderr.contains("never-printed"), "{stderr}");
         if expected != 0 {
-            // The key is only looked at once the certificate is right.
+            // The key is read only once the certificate is valid.
             let said = stderr.matches("is UTF-16; save it as UTF-8").count();
             assert_eq!(said, 5, "{stderr}");
         }
@@ -75,7 +75,7 @@ fn an_encrypted_private_key_is_refused_by_its_cause_on_both_sides() {
         pem("ENCRYPTED PRIVATE KEY", ""),
         pem("RSA PRIVATE KEY", legacy),
         pem("EC PRIVATE KEY", legacy),
-        // As `openssl ecparam -genkey` writes it, with what is no key before it.
+        // As `openssl ecparam -genkey` writes it, with parameters before the key.
         format!("{}{}", pem("EC PARAMETERS", ""), pem("EC PRIVATE KEY", legacy)),
     ] {
         let (key, certificate) = (folder.write("key", &key), files.path("server.pem"));

@@ -21,6 +21,7 @@ mod docs;
 mod drain;
 mod faults;
 mod files;
+mod floors;
 mod flows;
 #[cfg(target_os = "linux")] // memory is read from /proc
 mod hostile;

@@ -1,5 +1,6 @@
-//! A caller that is told *not sent* may repeat its call, so nothing of the first may be delivered afterwards. Here
-//! time runs out just before, while, and just after the request leaves.
+//! A caller that is told *not sent* may retry its call, so nothing of the first may be delivered
+//! afterwards. In these tests the deadline passes just before, while, and just after the request is
+//! sent.
 
 use std::time::Duration;
 
@@ -49,17 +50,18 @@ impl Kind {
     }
 }
 
-/// Whether the caller was told that nothing was sent. One whose own timer was first was told nothing.
+/// Returns whether the caller was told that nothing was sent. A caller whose own timer fired first
+/// was told nothing.
 fn is_not_sent(told: &Result<Response<Value>, Status>) -> bool {
     let Err(status) = told else { return false };
     let details = status.get_error_details();
     details.error_info().is_some_and(|info| info.metadata["upstream"] == "not_sent")
 }
 
-/// An answer that is good for every call of these tests.
+/// A response that suits every call of these tests.
 const ANSWER: &str = r#"{"secret": "S", "member_id": "S"}"#;
 
-/// A peer that allows one stream, and a call that holds it.
+/// A peer that permits one stream, and a call that occupies it.
 struct Scene {
     peer: Connection,
     channel: Channel,
@@ -69,7 +71,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// Holds the only stream.
+    /// Occupies the only stream.
     async fn hold(mut peer: Connection, channel: &Channel, name: String) -> Self {
         let (holder, channel) = (Kind { rpc: Rpc::CREATE, keyed: false }, channel.clone());
         let held = holder.call(&channel, &format!("{name}-holder"), None);
@@ -77,9 +79,9 @@ impl Scene {
         Self { peer, channel, name, held, stream }
     }
 
-    /// Makes two calls that have to wait, the first in the place of the next stream and the second behind it, and
-    /// opens the stream when it is `opens`, if the test does. Returns how many callers were told that nothing was
-    /// sent, how many requests were delivered, and the connection.
+    /// Makes two calls that must wait for a stream, one behind the other, and frees the stream at
+    /// `opens`, if given. Returns how many callers were told that nothing was sent, how many
+    /// requests were delivered, and the connection.
     async fn two_calls(
         mut self,
         kind: Kind,
@@ -106,7 +108,7 @@ impl Scene {
             }
         };
         let _ = self.held.await.unwrap();
-        // What goes out late does so before the next call.
+        // A late request goes out before the next call.
         let marker = format!("{}-marker", self.name);
         let last = Kind { rpc: Rpc::CREATE, keyed: false }.call(&self.channel, &marker, None);
         loop {
@@ -127,7 +129,7 @@ async fn next(peer: &mut Connection) -> Request {
     timeout(PATIENCE, peer.request()).await.expect("in time").expect("a request")
 }
 
-/// The connection on which everything takes place; made with a call that has time enough for it.
+/// Establishes the connection that all calls use, by a call that has enough time.
 async fn connected(peer: &Http2Peer, channel: &Channel) -> Connection {
     let start = Instant::now();
     while start.elapsed() < PATIENCE {
@@ -145,9 +147,9 @@ async fn connected(peer: &Http2Peer, channel: &Channel) -> Connection {
     panic!("no connection");
 }
 
-/// The caller's deadline runs out around the moment at which the peer allows the next stream.
+/// The caller's deadline passes around the moment at which the peer permits the next stream.
 async fn around_the_deadline(kind: Kind) {
-    // By so much the façade is earlier than the caller, and the peer than the façade.
+    // How much the façade is ahead of the caller, and the peer ahead of the façade.
     const LIMIT: Duration = Duration::from_millis(60);
     const TIME_LEFT: Duration = Duration::from_millis(54);
     const FIRST: Duration = Duration::from_millis(4);
@@ -169,7 +171,8 @@ async fn around_the_deadline(kind: Kind) {
         unsent += told;
         connection = same;
     }
-    // Without a body nothing stops a connection that has a request, and a keyed call does not end with its caller.
+    // A connection that holds a request without a body cannot be stopped, and a call with an
+    // idempotency key outlives its caller.
     let can_be_given_up = kind.rpc.schemas.0.is_some() && !kind.keyed;
     assert!(unsent > 0 || !can_be_given_up, "{kind:?}: none was in time to be given up");
 }
@@ -179,10 +182,10 @@ async fn what_waits_for_a_stream_of_http2_is_delivered_or_called_unsent_and_neve
     join_all(KINDS.map(around_the_deadline)).await;
 }
 
-/// The façade's own time runs out: for the call that holds the only stream, and so opens it, and at that moment for
-/// those that wait.
+/// The façade's own timeout elapses: for the call that occupies the only stream, which frees the
+/// stream, and at that moment for the waiting calls.
 async fn around_the_timeout(kind: Kind) {
-    // The breaker would open with more.
+    // More failures would open the breaker.
     const TRIES: u32 = 8;
     const TIMEOUT: Duration = Duration::from_millis(300);
     let peer = Http2Peer::new().await;
@@ -205,7 +208,8 @@ async fn what_waits_until_the_upstream_timeout_is_delivered_or_called_unsent_and
     join_all(KINDS.map(around_the_timeout)).await;
 }
 
-/// Over HTTP/1 each call connects, and its deadline runs out around the moment at which it is written.
+/// Over HTTP/1 each call connects, and its deadline passes around the moment at which the request
+/// is written.
 async fn around_the_connect(kind: Kind) {
     const TRIES: usize = 100;
     let mut peer = Peer::start(|mut connection| async move {
@@ -219,7 +223,7 @@ async fn around_the_connect(kind: Kind) {
 
     let mut unsent = Vec::new();
     for number in 0..TRIES {
-        // What is left of these is one to three milliseconds.
+        // One to three milliseconds remain of these deadlines.
         let limit = Duration::from_micros(3000 + 20 * number as u64);
         let member = format!("try-{number}.");
         let call = kind.call(&channel, &member, Some(limit));
@@ -228,7 +232,7 @@ async fn around_the_connect(kind: Kind) {
         }
     }
 
-    // What goes out late does so before the drain is over.
+    // A late request goes out before the drain ends.
     timeout(PATIENCE, facade.stop()).await.unwrap().unwrap().expect("a clean drain");
     while peer.pending() > 0 {
         let request = peer.request().await;

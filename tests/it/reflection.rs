@@ -1,14 +1,16 @@
-//! What tools like grpcurl ask first: which services there are, and whether they serve.
+//! Reflection and health: what tools like grpcurl ask first.
 
 use std::time::Duration;
 
 use prost::Message as _;
+use prost_types::FileDescriptorSet;
 use tokio::time::timeout;
 use tokio_stream::{StreamExt as _, once};
 use tonic::Code;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
+use totp_facade::proto::DESCRIPTORS;
 
 use crate::support::{Facade, PATIENCE, info, sandbox};
 
@@ -20,7 +22,8 @@ const SERVICES: [&str; 5] = [
     "stytch.b2b.totp.v1.TotpService",
 ];
 
-/// The same protocol in two packages; tonic generates each apart.
+/// Tests one version of the protocol. The versions are the same, but tonic generates separate
+/// types.
 macro_rules! reflection_works {
     ($test:ident, $version:ident) => {
         #[tokio::test]
@@ -57,7 +60,7 @@ macro_rules! reflection_works {
             let bytes = &files.file_descriptor_proto[0];
             let file = prost_types::FileDescriptorProto::decode(bytes.as_slice()).unwrap();
             assert_eq!(file.package(), "stytch.b2b.totp.v1");
-            // debug_redact is field 16 of FieldOptions, which options are field 8 of a field: the
+            // debug_redact is field 16 of FieldOptions, and the options are field 8 of a field. The
             // mark must reach those who generate code from reflection.
             let marked =
                 bytes.windows(5).filter(|it| *it == [0x42, 0x03, 0x80, 0x01, 0x01]).count();
@@ -68,6 +71,27 @@ macro_rules! reflection_works {
 
 reflection_works!(reflection_v1_lists_and_describes_the_services, v1);
 reflection_works!(reflection_v1alpha_lists_and_describes_the_services, v1alpha);
+
+#[test]
+fn comments_fit_into_100_columns_as_reflection_shows_them() {
+    let descriptors = FileDescriptorSet::decode(DESCRIPTORS).unwrap();
+    let ours = descriptors.file.iter().filter(|file| file.package().starts_with("stytch."));
+    let mut comments = 0;
+    for file in ours {
+        for location in &file.source_code_info.as_ref().expect("comments").location {
+            // A path has a field number and an index for each level.
+            let indentation = location.path.len().saturating_sub(2);
+            let attached = [location.leading_comments(), location.trailing_comments()];
+            let detached = location.leading_detached_comments.iter().map(String::as_str);
+            for line in attached.into_iter().chain(detached).flat_map(str::lines) {
+                let width = indentation + "//".len() + line.chars().count();
+                assert!(width <= 100, "{}: {width} columns: {line}", file.name());
+                comments += 1;
+            }
+        }
+    }
+    assert!(comments > 500, "{comments} lines of comments");
+}
 
 #[tokio::test]
 async fn health_serves_for_the_server_and_for_each_service() {

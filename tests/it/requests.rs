@@ -11,7 +11,7 @@ use crate::support::{
     rpc::Rpc,
 };
 
-/// The request that a façade sends for `request`.
+/// Returns what a façade sends to Stytch for `request`.
 async fn sent(rpc: Rpc, request: Value) -> peer::Request {
     let mut peer = Peer::answering(peer::json(200, rpc.answer)).await;
     let facade = Facade::in_front_of(peer.addr).await;
@@ -19,8 +19,8 @@ async fn sent(rpc: Rpc, request: Value) -> peer::Request {
     peer.request().await
 }
 
-/// What the official SDK sends for the same arguments. The answer does not satisfy the SDK; what it sent is
-/// what counts.
+/// Returns what the official SDK sends for the same arguments. The SDK rejects the response, which
+/// does not matter here.
 async fn sent_by_the_sdk(rpc: Rpc, request: Value) -> peer::Request {
     let mut peer = Peer::answering(peer::json(200, rpc.answer)).await;
     let client = crate::sandbox::sdk(peer.addr);
@@ -42,7 +42,7 @@ async fn sent_by_the_sdk(rpc: Rpc, request: Value) -> peer::Request {
     peer.request().await
 }
 
-/// Arguments for each RPC that the SDK knows too: the fewest, and all of them.
+/// Returns arguments for an RPC that the SDK has too: the required ones only, and all of them.
 fn arguments(rpc: Rpc) -> Vec<Value> {
     let ids = json!({
         "organization_id": "Größe/ of \"works\" \u{1F511}?#&=%2e",
@@ -94,12 +94,12 @@ async fn what_is_sent_equals_what_the_official_sdk_sends_for_the_same_arguments(
             let name = rpc.name;
             assert_eq!(ours.header("authorization"), theirs.header("authorization"), "{name}");
             if rpc.line.starts_with("POST") {
-                // The SDK spells what is absent as null.
+                // The SDK sends null for an absent field.
                 assert_eq!(ours.json(), without_nulls(&theirs.json()), "{name}");
                 assert_eq!(ours.line(), theirs.line(), "{name}");
             } else {
-                // The documentation has no body and no query here. The SDK sends what its generator made of
-                // the path's parameters, and encodes more than it has to.
+                // The documentation has no body and no query here. The SDK sends the path
+                // parameters as generated, and encodes more than necessary.
                 assert_eq!(ours.body, "", "{name}");
                 let path = |line: &str| {
                     let line = percent_encoding::percent_decode_str(line).decode_utf8().unwrap();
@@ -120,7 +120,7 @@ async fn the_example_requests_are_sent_as_they_stand() {
             assert_eq!(sent(rpc, example.clone()).await.json(), example, "{}", rpc.name);
             continue;
         }
-        // These describe a request instead of being one.
+        // These describe a request rather than being one.
         let line = format!(
             "{} {}",
             example["method"].as_str().unwrap(),
@@ -214,7 +214,7 @@ async fn claims_that_json_cannot_express_are_refused_rather_than_sent_as_null() 
     assert_eq!(peer.connections(), 0, "nothing was sent");
 }
 
-/// Names that are hard on URLs.
+/// Ids that are difficult to put into a URL.
 const NAMES: [&str; 14] = [
     "a/b",
     "../../organizations",

@@ -1,4 +1,4 @@
-//! What the façade repeats by itself, and when it stops trying.
+//! Which calls the façade itself retries, and when it stops.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::support::{
     rpc::Rpc,
 };
 
-/// A rate limit that asks to wait for one second, and then an answer.
+/// A rate limit with a wait of one second, and then a success.
 async fn limited_once(rpc: Rpc) -> Peer {
     let error = json!({"error_type": "too_many_requests", "error_message": "slow down"});
     let limit = answer(429, "retry-after: 1\r\n", &error.to_string());
@@ -68,7 +68,7 @@ async fn a_wait_that_does_not_fit_the_deadline_is_left_to_the_caller() {
     assert!((1000..=1200).contains(&wait), "{wait} ms");
 }
 
-/// A façade before a closed port, and the port.
+/// A façade in front of a closed port, and the port.
 async fn dead() -> (Facade, Closed) {
     let closed = Closed::new();
     (Facade::in_front_of(closed.addr).await, closed)
@@ -117,7 +117,7 @@ async fn the_breaker_refuses_at_once_and_one_probe_brings_everything_back() {
     let ready = reqwest::get(format!("http://{}/readyz", facade.admin)).await.unwrap();
     assert!(ready.status().is_success(), "no replica would be better off");
 
-    // Stytch is back, and the first to ask after the time is over is answered.
+    // Stytch is back, and the first call after the wait succeeds.
     let mut peer = Peer::on(closed.open(), |mut connection| async move {
         while connection.request().await {
             connection.send(peer::json(200, Rpc::CREATE.answer)).await;

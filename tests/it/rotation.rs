@@ -1,4 +1,4 @@
-//! Secrets that change while the façade runs.
+//! The rotation of Stytch's secret while the façade runs.
 
 use std::{
     sync::{
@@ -20,14 +20,14 @@ use crate::support::{
     rpc::Rpc,
 };
 
-/// A folder with this secret in its file.
+/// Creates a folder with this secret in a file.
 fn secret_file(secret: &str) -> Folder {
     let folder = Folder::new();
     folder.write("secret", &format!("{secret}\n"));
     folder
 }
 
-/// Stytch with one secret that is good, which a test changes.
+/// A Stytch that accepts one secret, which the test changes.
 async fn stytch(good: &Arc<Mutex<String>>, rpc: Rpc) -> Peer {
     let good = Arc::clone(good);
     Peer::start(move |mut connection| {
@@ -66,13 +66,13 @@ async fn a_refused_secret_is_read_again_and_the_call_made_once_more_with_the_new
         rpc.try_for(channel.clone(), "fresh").await.expect("the old secret");
         assert_eq!(peer.pending(), 1);
 
-        // Both change at once, and the call comes before anybody looked at the file.
+        // Both change at once, and the call comes before the file is reloaded.
         *good.lock().unwrap() = "new".into();
         folder.write("secret", "new\n");
         rpc.try_for(channel.clone(), "fresh").await.expect("the new secret");
         assert!((2..=3).contains(&peer.pending()), "{}", rpc.name);
 
-        // What the file has is refused too: told so, and not tried again.
+        // The secret in the file is refused too, and the call is not sent again.
         *good.lock().unwrap() = "another".into();
         let before = peer.pending();
         let status = rpc.try_for(channel, "fresh").await.expect_err("a refused secret");
@@ -111,7 +111,7 @@ async fn the_secret_is_rotated_under_load_with_no_failed_call() {
 
     for number in 1..=5 {
         progress(20).await;
-        // As a rotation goes: the new secret is in the file before the old one ends.
+        // In a rotation, the new secret is in the file before the old one expires.
         folder.write("secret", &format!("secret-{number}\n"));
         *good.lock().unwrap() = format!("secret-{number}");
     }

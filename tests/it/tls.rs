@@ -1,5 +1,5 @@
-//! As it is in production: Stytch over TLS and HTTP/2. The program runs as a process of its own, which
-//! trusts the test's authority by `SSL_CERT_FILE`.
+//! Stytch over TLS and HTTP/2, as in production. The façade runs in a process of its own, which
+//! trusts the test's authority through `SSL_CERT_FILE`.
 
 use std::sync::{
     Arc,
@@ -29,14 +29,14 @@ use crate::{
     },
 };
 
-/// What the peer does with a stream once it has read the request.
+/// What the peer does with a stream after it has read the request.
 #[derive(Clone, Copy)]
 enum Then {
     Answer,
     Reset,
 }
 
-/// Stytch's end: TLS that offers HTTP/2, and nothing else.
+/// A stand-in for Stytch: TLS that offers only HTTP/2.
 struct TlsPeer {
     url: String,
     certificate: String,
@@ -49,7 +49,7 @@ impl TlsPeer {
         Self::closing(0, then).await
     }
 
-    /// Closes the first so many connections in the handshake.
+    /// Closes this many connections during the handshake.
     async fn closing(first: usize, then: Then) -> Self {
         let CertifiedKey { cert, signing_key } =
             generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -104,7 +104,7 @@ impl TlsPeer {
     }
 }
 
-/// A façade in front of `peer`, logging everything. `trusts` is a file of certificates.
+/// Starts a façade in front of `peer` that logs everything. `trusts` is a CA file.
 async fn facade(peer: &TlsPeer, trusts: &std::path::Path) -> (Server, Channel) {
     let mut command = serve(&peer.url, secrets::STYTCH_SECRET);
     command

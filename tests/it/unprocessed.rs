@@ -1,5 +1,5 @@
-//! What Stytch says over HTTP/2 that it has not processed (RFC 9113, 8.7) was not sent, as far as anybody is
-//! concerned, and the façade repeats it. Everything else that ends a stream leaves the outcome unknown.
+//! A request that Stytch declares unprocessed over HTTP/2 (RFC 9113, section 8.7) counts as not
+//! sent, and the façade retries it. Everything else that ends a stream leaves the outcome unknown.
 
 use std::sync::{
     Arc,
@@ -16,18 +16,18 @@ use crate::support::{
     rpc::Rpc,
 };
 
-/// What the peer does with the requests of all its connections, in turn; with the last from then on.
+/// What the peer does with its requests, one after the other; the last entry repeats.
 #[derive(Clone, Copy, Debug)]
 enum Then {
     Answer,
     Reset(Reason),
-    /// GOAWAY: the last stream that it has looked at is this one, or the one below.
+    /// GOAWAY, with this stream or the one below as the last processed one.
     GoAway {
         includes_this: bool,
     },
 }
 
-/// A façade, and how often its peer has answered and has been asked.
+/// A façade, and how many requests its peer has answered and received.
 struct Scene {
     facade: Facade,
     answers: Arc<AtomicUsize>,

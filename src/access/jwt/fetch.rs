@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 use super::jwks::{self, Keys};
 use crate::{
     files::{self, Content, Reloaded, what_is_wrong},
-    http_client::{HttpClient, with_causes},
+    http_client::{HttpClient, describe},
     telemetry::metrics::{Metrics, Reloads},
 };
 
@@ -174,16 +174,16 @@ impl Fetcher {
     }
 
     async fn fetch(&self) -> Result<Keys, String> {
-        let mut request = self.client.get().get().get(self.url.clone());
+        let mut request = self.client.get().client().get(self.url.clone());
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, token.get().0.clone());
         }
-        let mut response = request.send().await.map_err(with_causes)?;
+        let mut response = request.send().await.map_err(describe)?;
         if !response.status().is_success() {
             return Err(format!("answered {}", response.status().as_u16()));
         }
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(with_causes)? {
+        while let Some(chunk) = response.chunk().await.map_err(describe)? {
             body.extend_from_slice(&chunk);
             if body.len() > jwks::MAX_BYTES {
                 return Err("is too large".into());

@@ -1,32 +1,35 @@
-//! Reading JSON without what does not fit.
+//! A lenient JSON reader, which leaves out what does not fit.
 //!
-//! The reader copies what fits a [`Form`] and leaves out the rest, each odd field by itself: values of another
-//! type, strings and numbers that `serde_json` refuses, and what would be too deep for clients. It goes over the
-//! text once and knows only where strings, objects and arrays end; whether a string or a number is a good one, the
-//! form says.
+//! The reader copies the parts of a JSON text that fit a [`Form`] and leaves out each malformed
+//! field on its own: a value of another type, a string or number that `serde_json` refuses, or a
+//! value nested too deeply for clients. It makes one pass over the text. The reader itself knows
+//! only where strings, objects and arrays end; the form decides whether a string or number is
+//! valid.
 //!
 //! Rules that are not obvious:
-//! - A null is an absent field. In a free-form object it is a value.
-//! - Of a field that stands there twice, the last one that fits counts.
-//! - A byte order mark before the object is skipped, and what follows the object is left out.
+//! - A null counts as an absent field, except in a free-form object, where it is a value.
+//! - Of a duplicate field, the last one that fits counts.
+//! - A byte order mark before the object is skipped, and text after the object is left out.
 
 use std::{borrow::Cow, fmt::Write as _, ops::Range};
 
-use super::error::Unreadable;
-use crate::proto::{Depth, Form, Shape};
+use crate::{
+    proto::{Depth, Form, Shape},
+    stytch::error::Unreadable,
+};
 
-/// How many odd fields are reported one by one; of further ones, only the number.
+/// The number of malformed fields to report one by one. Of any more, only the count is reported.
 pub(super) const MAX_REPORTS: usize = 64;
-/// How much of a field's path is reported. Its names may be foreign.
+/// The longest path to report, in bytes. The names in it may be of any length.
 const MAX_PATH: usize = 256;
 
-/// `body`, which must be an object, with nothing in it that does not fit `form`. `left_out` is told the path of
-/// each field that did not, and never its value.
+/// Copies the parts of the JSON object `body` that fit `form`. Calls `left_out` with the path of
+/// each field that does not fit, never with its value.
 ///
 /// # Errors
 ///
-/// When it is no JSON object, or ends within it.
-pub(super) fn fitting(
+/// If `body` is not a JSON object, or ends within it.
+pub(super) fn copy_fitting(
     body: &[u8],
     form: &Form,
     free_form: FreeForm,
@@ -38,7 +41,7 @@ pub(super) fn fitting(
         at: 0,
         fitting: Vec::with_capacity(body.len()),
         path: Vec::new(),
-        odd: 0,
+        malformed: 0,
         free_form,
         left_out,
     };
@@ -49,45 +52,50 @@ pub(super) fn fitting(
         reader.path.push(Step::Name(b"\"(what follows the object)\""));
         reader.report();
     }
-    if reader.odd > MAX_REPORTS {
-        let more = format!("({} more)", reader.odd - MAX_REPORTS);
+    if reader.malformed > MAX_REPORTS {
+        let more = format!("({} more)", reader.malformed - MAX_REPORTS);
         (reader.left_out)(&more);
     }
     Ok(reader.fitting)
 }
 
-/// Whether free-form objects fit.
+/// Whether to copy free-form objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FreeForm {
+    /// Copy them.
     Kept,
+    /// Leave them out and report them.
     LeftOut,
 }
 
 struct Reader<'a> {
     body: &'a [u8],
+    /// The position in `body`.
     at: usize,
+    /// The copied parts.
     fitting: Vec<u8>,
     path: Vec<Step<'a>>,
-    odd: usize,
+    /// The number of values left out so far.
+    malformed: usize,
     free_form: FreeForm,
     left_out: &'a mut dyn FnMut(&str),
 }
 
-/// Whether this is white space, as JSON has it. Other control bytes, such as a form feed, are not: they are part of an
-/// odd word.
+/// Returns whether `byte` is JSON white space. Other control bytes, such as a form feed, are part
+/// of a malformed word.
 fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
-/// A step of a path.
+/// One step of a path.
 enum Step<'a> {
-    /// A name, as the string stands in the text.
+    /// A field name: the raw string with its quotes.
     Name(&'a [u8]),
     Index(usize),
 }
 
 impl<'a> Reader<'a> {
-    /// Reads a value, and copies what of it fits. Says whether it is there.
+    /// Reads a value and copies what fits. Returns whether anything was copied.
     fn value(&mut self, form: &Form) -> Result<bool, Unreadable> {
         match (self.peek()?, form) {
             (b'{', Form::Message(shape)) => self.message(shape)?,
@@ -119,7 +127,7 @@ impl<'a> Reader<'a> {
             let text: Option<Cow<'_, str>> = serde_json::from_slice(name).ok();
             let field = shape.iter().position(|(field, _)| Some(*field) == text.as_deref());
             let (Some(field), false) = (field, reader.next_is(b"null")) else {
-                // Unknown, or as good as absent.
+                // An unknown field, or a null, which counts as absent.
                 return reader.skip().map(drop);
             };
             let start = reader.fitting.len();
@@ -136,7 +144,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// A free-form object, which is a `Struct` at `depth`.
+    /// Reads a free-form object, a `Struct` at `depth`.
     fn object(&mut self, depth: Depth) -> Result<(), Unreadable> {
         let form = depth.of_member().map(Form::Any);
         self.members(|reader, name| match &form {
@@ -149,7 +157,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The value of a member whose name has been copied from `start` on.
+    /// Reads the value of a member whose name has been copied to `start`.
     fn member(&mut self, start: usize, form: &Form) -> Result<bool, Unreadable> {
         self.fitting.push(b':');
         let fits = self.value(form)?;
@@ -160,7 +168,7 @@ impl<'a> Reader<'a> {
         Ok(fits)
     }
 
-    /// Reads an object; `member` reads the value of each member.
+    /// Reads an object. `member` reads the value of each member.
     fn members(
         &mut self,
         mut member: impl FnMut(&mut Self, &'a [u8]) -> Result<(), Unreadable>,
@@ -175,7 +183,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Reads an array whose entries have this form, if there may be any.
+    /// Reads an array whose entries have this form; `None` if entries would be too deep.
     fn list(&mut self, form: Option<&Form>) -> Result<(), Unreadable> {
         self.sequence(b'[', b']', |reader, index| {
             reader.path.push(Step::Index(index));
@@ -191,7 +199,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Reads from one bracket to the other; `entry` reads what is between two commas.
+    /// Reads from the opening to the closing bracket. `entry` reads each part between commas.
     fn sequence(
         &mut self,
         open: u8,
@@ -219,14 +227,15 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Reads a value that does not fit.
+    /// Reads a value that does not fit, and reports it.
     fn leave_out(&mut self) -> Result<bool, Unreadable> {
         self.skip()?;
         self.report();
         Ok(false)
     }
 
-    /// Reads a value of any kind, however deep. What is inside an object or array is matched by brackets only.
+    /// Reads a value of any kind and depth. Within an object or array, only the brackets must
+    /// match.
     fn skip(&mut self) -> Result<&'a [u8], Unreadable> {
         let mut open = Vec::new();
         self.peek()?;
@@ -243,7 +252,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads one byte of punctuation, where `open` holds what closes the brackets around it.
+    /// Reads one byte of punctuation. `open` holds the closing brackets of the enclosing values.
     fn punctuation(&mut self, open: &mut Vec<u8>) -> Result<(), Unreadable> {
         match self.body[self.at] {
             b'{' => open.push(b'}'),
@@ -256,7 +265,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Reads a string up to its closing quote, and gives it with its quotes.
+    /// Reads a string up to its closing quote. Returns it with its quotes.
     fn string(&mut self) -> Result<&'a [u8], Unreadable> {
         self.expect(b'"')?;
         let start = self.at - 1;
@@ -272,16 +281,15 @@ impl<'a> Reader<'a> {
         Ok(&self.body[start..self.at])
     }
 
-    /// Reads what is neither a string nor punctuation: a number, true, false, null, or what is none of them.
-    ///
-    /// It starts at a byte of its own, which belongs to it whatever it is, so that who calls it gets on.
+    /// Reads a word, anything that is neither a string nor punctuation: a number, true, false, null
+    /// or garbage. Always consumes at least one byte, so that the caller makes progress.
     fn word(&mut self) {
         let is_end = |byte: &u8| is_blank(*byte) || b"\"{}[],:".contains(byte);
         let rest = &self.body[self.at + 1..];
         self.at += 1 + rest.iter().position(is_end).unwrap_or(rest.len());
     }
 
-    /// The next byte that is no white space.
+    /// Skips white space and returns the next byte.
     fn peek(&mut self) -> Result<u8, Unreadable> {
         self.at += self.body[self.at..].iter().take_while(|byte| is_blank(**byte)).count();
         self.body.get(self.at).copied().ok_or(Unreadable::NotJson)
@@ -299,20 +307,20 @@ impl<'a> Reader<'a> {
         self.peek().is_ok() && self.body[self.at..].starts_with(word)
     }
 
-    /// Reports what stands at the path.
+    /// Reports the current path.
     fn report(&mut self) {
-        if self.odd < MAX_REPORTS {
+        if self.malformed < MAX_REPORTS {
             let path = self.path();
             (self.left_out)(&path);
         }
-        self.odd += 1;
+        self.malformed += 1;
     }
 
-    /// The path, cut where it becomes too long.
+    /// Returns the current path, truncated if it is too long.
     fn path(&self) -> String {
         let mut text = String::new();
         for step in &self.path {
-            // Writing to a string does not fail.
+            // Writing to a string cannot fail.
             let _ = match step {
                 Step::Index(index) => write!(text, "[{index}]"),
                 Step::Name(name) => {
@@ -338,13 +346,13 @@ mod tests {
     use http::{HeaderMap, StatusCode};
     use proptest::prelude::*;
 
-    use super::{
-        super::{decode::decode, error::Error, mask::Mask},
-        *,
+    use super::{super::success::decode, *};
+    use crate::{
+        proto::stytch::b2b::totp::v1::CreateResponse,
+        stytch::{Error, Mask},
     };
-    use crate::proto::stytch::b2b::totp::v1::CreateResponse;
 
-    /// The result of `work`, which fails the test if it takes longer than any body should.
+    /// Returns the result of `work`, and fails the test if it takes longer than any body should.
     #[track_caller]
     fn in_time<T: Send + 'static>(
         body: &[u8],
@@ -357,7 +365,7 @@ mod tests {
         result.unwrap_or_else(|error| panic!("{error} for {:?}", body.escape_ascii().to_string()))
     }
 
-    /// A success with this body, and the paths of what was left out.
+    /// Decodes the body of a success. Returns the paths of the fields left unset too.
     #[track_caller]
     fn success(body: &[u8]) -> Result<(CreateResponse, Vec<String>), Unreadable> {
         in_time(body, |body| {
@@ -367,21 +375,22 @@ mod tests {
         })
     }
 
-    /// A failure with this body.
+    /// Classifies a failure with this body.
     #[track_caller]
     fn failure(body: &[u8]) -> Error {
         in_time(body, |body| {
             let mask = || Mask::new([]);
-            Error::from_answer(StatusCode::BAD_REQUEST, &HeaderMap::new(), Ok(body), mask)
+            Error::from_response(StatusCode::BAD_REQUEST, &HeaderMap::new(), Ok(body), mask)
         })
     }
 
-    /// `text` with `byte` in the place of each `@`.
+    /// Returns `text` with each `@` replaced by `byte`.
     fn with_byte(text: &str, byte: u8) -> Vec<u8> {
         text.bytes().map(|it| if it == b'@' { byte } else { it }).collect()
     }
 
-    /// Bytes that stand nowhere in JSON but in strings, many of which some function takes for white space.
+    /// Returns the bytes that JSON allows only in strings. Many of them count as white space
+    /// elsewhere.
     fn odd_bytes() -> impl Iterator<Item = u8> {
         (0..=u8::MAX).filter(|byte| !byte.is_ascii_graphic() && !is_blank(*byte))
     }
@@ -450,7 +459,7 @@ mod tests {
         }
     }
 
-    /// A good body in which some bytes are replaced, taken out or put in.
+    /// Generates valid bodies with some bytes replaced, removed or inserted.
     fn mutants() -> impl Strategy<Value = Vec<u8>> {
         let good = proptest::sample::select(
             &[
@@ -475,7 +484,7 @@ mod tests {
     }
 
     proptest! {
-        // A body that hangs is not made smaller: each attempt would hang, too.
+        // No shrinking: if a body hangs the reader, so would each smaller one.
         #![proptest_config(ProptestConfig { max_shrink_iters: 0, ..ProptestConfig::with_cases(2000) })]
 
         #[test]

@@ -1,9 +1,10 @@
-//! Takes secrets out of what Stytch says in an error, which may repeat what it was sent.
+//! Masks secrets in Stytch's error objects, which may echo the request.
 //!
-//! A text is scanned once, for all secrets together; what they cover, overlaps merged, becomes [`MASK`], and
-//! that is not scanned for more to replace. So the work and the output are bounded by the text, whatever the
-//! secrets are. What cannot be masked to some purpose is left out altogether: a text beside a secret so short
-//! that the gaps would spell it, or whose masked form still holds a secret (as when one is `redacted`).
+//! A text is scanned once, for all secrets together. Each stretch that secrets cover, overlaps
+//! merged, becomes [`MASK`], which is not scanned again. So the work and the output are bounded by
+//! the text, whatever the secrets are. A text that cannot be masked usefully is dropped: because a
+//! secret is so short that the gaps would reveal it, or because the masked text still contains a
+//! secret (as when a secret is `redacted`).
 
 use std::{collections::HashSet, ops::Range};
 
@@ -15,38 +16,42 @@ use aho_corasick::{
 use percent_encoding::utf8_percent_encode;
 use serde_json::{Map, Number, Value};
 
-use super::client::SEGMENT;
+use super::endpoint::PATH_SEGMENT;
 
-/// Stands in for secrets.
+/// Replaces secrets.
 pub const MASK: &str = "[redacted]";
 
-/// A shorter secret, in characters, is no more than a letter or a word: beside one, texts are left out.
-const SHORTEST: usize = 3;
-/// A name, such as an error type, is made of words, which may be somebody's recovery code by chance. Only a
-/// secret of so many bytes, or one with a digit, makes a name that has it a leak.
-const TELLING: usize = 8;
-/// What is looked for at most, in bytes, in all spellings. A request has half of it.
+/// The minimum length of a secret, in characters. If a secret is shorter, every text is dropped.
+const MIN_SECRET: usize = 3;
+/// The length in bytes from which a secret without digits counts in a name. A name, such as an
+/// error type, is made of words, and a word may equal somebody's recovery code by chance.
+const MIN_TELLING: usize = 8;
+/// The maximum total length of all secrets in all spellings, in bytes. A request has at most half
+/// of it.
 const MAX_SECRETS: usize = 32 * 1024;
-/// How much of a text is of interest.
+/// How much of a text to read, in bytes.
 const MAX_INPUT: usize = 4 * 1024;
-/// The longest text that is given out.
+/// The longest masked text, in bytes.
 pub const MAX_TEXT: usize = 1024;
-/// What an object may have, in bytes and in values. More does not fit into trailers.
+/// The maximum length of the names and texts of an object, in bytes. More would not fit into
+/// trailers.
 const MAX_OBJECT: usize = 3 * 1024;
+/// The maximum number of values in an object.
 const MAX_VALUES: usize = 256;
-/// How deep an object may be nested. protobuf's readers take a hundred messages, and a level has three.
+/// The maximum nesting of an object. Protobuf parsers accept a hundred levels, and each of these
+/// takes three.
 const MAX_DEPTH: usize = 16;
 
-/// What must not come out, case aside: each secret as it is, and percent-encoded, escaped as in JSON, without
-/// blanks around it, or as a number without leading zeros.
+/// The secrets to mask, regardless of case: each one verbatim, percent-encoded, escaped as in JSON,
+/// trimmed, and as a number without leading zeros.
 pub struct Mask {
-    /// Finds the secrets, unless there are none or too many.
+    /// Finds the secrets; `None` if there are no secrets, or too many.
     automaton: Option<NFA>,
-    /// The numbers that are secrets, as the bits of a double.
+    /// The numeric secrets, as the bits of a double.
     numbers: HashSet<u64>,
-    /// Whether texts are left out, because not everything in them can be masked.
+    /// Whether to drop texts, because they cannot be masked reliably.
     drops_texts: bool,
-    /// Whether names are left out too.
+    /// Whether to drop names too.
     drops_names: bool,
 }
 
@@ -57,7 +62,7 @@ impl std::fmt::Debug for Mask {
 }
 
 impl Mask {
-    /// Masks `secrets`. Empty ones count for nothing.
+    /// Creates a mask for `secrets`. Empty ones are ignored.
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
         let mut patterns = Patterns::default();
         let mut plain = Vec::new();
@@ -81,7 +86,8 @@ impl Mask {
         Self { automaton, numbers, drops_texts, drops_names }
     }
 
-    /// `text` without secrets, at most [`MAX_TEXT`] of it.
+    /// Returns `text` with secrets masked, truncated to [`MAX_TEXT`] bytes; empty if it cannot be
+    /// masked.
     pub fn text(&self, text: &str) -> String {
         if self.drops_texts {
             return String::new();
@@ -90,9 +96,10 @@ impl Mask {
         if self.finds_any(&masked) { String::new() } else { masked }
     }
 
-    /// Whether `name` has to be left out, for it holds a secret. One that could be any word is none here.
+    /// Returns whether `name` contains a secret and must be dropped. A secret that could be any
+    /// word does not count here.
     pub fn hides_name(&self, name: &str) -> bool {
-        let is_telling = |it: &[u8]| it.len() >= TELLING || it.iter().any(u8::is_ascii_digit);
+        let is_telling = |it: &[u8]| it.len() >= MIN_TELLING || it.iter().any(u8::is_ascii_digit);
         let mut is_hidden = self.drops_names;
         self.each_longest(name.as_bytes(), |found| {
             is_hidden |= is_telling(&name.as_bytes()[found])
@@ -100,7 +107,7 @@ impl Mask {
         is_hidden
     }
 
-    /// `object` without secrets, unless it is too large or cannot be masked.
+    /// Returns `object` with secrets masked; `None` if it is too large or cannot be masked.
     pub fn object(&self, object: &Map<String, Value>) -> Option<Map<String, Value>> {
         let mut room = Room { bytes: MAX_OBJECT, values: MAX_VALUES };
         if self.drops_texts { None } else { self.entries(object, &mut room, MAX_DEPTH) }
@@ -134,23 +141,23 @@ impl Mask {
         })
     }
 
-    /// A text of which nothing is cut off.
+    /// Masks a text without truncating it; `None` if it is too long or cannot be masked.
     fn whole(&self, text: &str, room: &mut Room) -> Option<String> {
         room.bytes = room.bytes.checked_sub(text.len())?;
         let masked = self.masked(text, usize::MAX);
         (!self.finds_any(&masked)).then_some(masked)
     }
 
-    /// A passcode may come back as a number.
+    /// Returns whether a number equals or contains a secret: a passcode may be echoed as a number.
     fn hides_number(&self, number: &Number) -> bool {
         let bits = number.as_f64().map(|it| it.abs().to_bits());
         bits.is_some_and(|bits| self.numbers.contains(&bits)) || self.finds_any(&number.to_string())
     }
 
-    /// The beginning of `text`, masked, in at most `max` bytes.
+    /// Masks the first [`MAX_INPUT`] bytes of `text`, and returns at most `max` bytes.
     fn masked(&self, text: &str, max: usize) -> String {
         let end = text.floor_char_boundary(MAX_INPUT);
-        // A secret that begins before the end may go on after it.
+        // A secret that begins before the end may extend beyond it.
         let longest = self.automaton.as_ref().map_or(0, |automaton| automaton.max_pattern_len());
         let seen = &text[..text.ceil_char_boundary(end + longest)];
         let mut masked = String::new();
@@ -169,7 +176,8 @@ impl Mask {
         masked
     }
 
-    /// What secrets cover of `text`, in order, overlapping and touching ones as one.
+    /// Returns the ranges of `text` that secrets cover, in order, with overlapping and adjacent
+    /// ones merged.
     fn covered(&self, text: &[u8]) -> Vec<Range<usize>> {
         let mut covered: Vec<Range<usize>> = Vec::new();
         self.each_longest(text, |mut found| {
@@ -187,14 +195,17 @@ impl Mask {
         found
     }
 
-    /// Calls `found` for each place where secrets end, with the longest of them.
+    /// Calls `found` for each position where secrets end, with the range of the longest.
     fn each_longest(&self, text: &[u8], mut found: impl FnMut(Range<usize>)) {
         let Some(automaton) = &self.automaton else { return };
-        let mut state = automaton.start_state(Anchored::No).expect("it is made for any start");
+        let mut state = automaton
+            .start_state(Anchored::No)
+            .expect("the automaton supports unanchored searches");
         for (at, byte) in text.iter().enumerate() {
             state = automaton.next_state(Anchored::No, state, *byte);
             if automaton.is_match(state) {
-                // Those that end here are in one list, longest first; the others are suffixes of it.
+                // The matches that end here are in one list, longest first; the rest are its
+                // suffixes.
                 let length = automaton.pattern_len(automaton.match_pattern(state, 0));
                 found(at + 1 - length..at + 1);
             }
@@ -202,13 +213,13 @@ impl Mask {
     }
 }
 
-/// What is left of the room for an object.
+/// How much more of an object is accepted.
 struct Room {
     bytes: usize,
     values: usize,
 }
 
-/// What is looked for, in the making.
+/// The patterns of an automaton, while they are collected.
 #[derive(Default)]
 struct Patterns {
     patterns: HashSet<String>,
@@ -218,9 +229,9 @@ struct Patterns {
 }
 
 impl Patterns {
-    /// Says whether it is new and has been taken.
+    /// Adds a pattern. Returns whether it is new and acceptable.
     fn add(&mut self, pattern: String) -> bool {
-        if pattern.chars().take(SHORTEST).count() < SHORTEST {
+        if pattern.chars().take(MIN_SECRET).count() < MIN_SECRET {
             self.too_short = true;
             return false;
         }
@@ -250,18 +261,18 @@ impl Patterns {
     }
 }
 
-/// How else a secret may be spelled in a text.
+/// Returns the other spellings of a secret.
 fn spellings(secret: &str) -> impl Iterator<Item = String> {
     let json = serde_json::to_string(secret).expect("a text has a JSON form");
     let mut spellings = vec![
-        utf8_percent_encode(secret, SEGMENT).to_string(),
+        utf8_percent_encode(secret, PATH_SEGMENT).to_string(),
         json[1..json.len() - 1].to_owned(),
         secret.trim().to_owned(),
     ];
     if is_digits(secret) {
         let digits = secret.trim_start_matches('0');
-        // A shorter number could be any; as a JSON number it is known by its value.
-        if digits.len() >= SHORTEST {
+        // A shorter number could be any number; in JSON it is recognized by its value.
+        if digits.len() >= MIN_SECRET {
             spellings.push(digits.to_owned());
         }
     }
@@ -272,13 +283,13 @@ fn is_digits(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The number that a secret may come back as.
+/// Returns the numeric value of a secret made of digits, as the bits of a double.
 fn number(secret: &str) -> Option<u64> {
     let number = secret.trim().parse::<f64>().ok()?;
     (is_digits(secret.trim()) && number.is_finite()).then(|| number.to_bits())
 }
 
-/// Adds as much of `text` as there is room for.
+/// Appends as much of `text` as fits into `max` bytes.
 fn push(masked: &mut String, text: &str, max: usize) {
     let room = max - masked.len().min(max);
     masked.push_str(&text[..text.floor_char_boundary(room)]);
@@ -326,7 +337,8 @@ mod tests {
     fn a_secret_at_the_cut_leaves_nothing_of_itself() {
         let secret = "0123456789abcdef".repeat(40);
         for before in (MAX_INPUT - secret.len() - 1..=MAX_INPUT).step_by(17) {
-            // A long secret first, so that the cut of the input counts and not that of the output.
+            // A long secret comes first, so that the limit of the input applies and not that of the
+            // output.
             let long = "x".repeat(before - 10);
             let text = format!("{long}          {secret}{secret}");
 
@@ -383,8 +395,9 @@ mod tests {
 
     #[test]
     fn the_worst_secrets_and_the_longest_text_are_masked_in_no_time() {
-        // Each ends wherever a longer one does, so that the automaton's lists are as long as can be.
-        let nested: Vec<_> = (SHORTEST..150).map(|length| "a".repeat(length)).collect();
+        // Each secret ends wherever a longer one does, so the automaton's match lists have maximum
+        // length.
+        let nested: Vec<_> = (MIN_SECRET..150).map(|length| "a".repeat(length)).collect();
         let long = "a".repeat(MAX_SECRETS - 12_000);
         let text = "a".repeat(1024 * 1024);
         let start = Instant::now();
@@ -393,11 +406,11 @@ mod tests {
 
         assert_eq!(mask.text(&text), MASK);
         assert!(mask.hides_name(&text));
-        // The least of what a quadratic scan takes is minutes.
+        // A quadratic scan would take minutes.
         assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     }
 
-    /// Texts and secrets of few letters, so that they meet.
+    /// Generates secrets of few letters, so that they occur in texts of the same letters.
     fn any_secrets() -> impl Strategy<Value = Vec<String>> {
         let secret = prop_oneof![
             6 => "[abAB01]{3,8}",
@@ -416,7 +429,7 @@ mod tests {
         ]
     }
 
-    /// No secret is in `text`, case aside.
+    /// Asserts that `text` contains no secret, regardless of case.
     fn assert_clean(text: &str, secrets: &[String]) -> Result<(), TestCaseError> {
         let text = text.to_ascii_lowercase();
         for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
@@ -425,7 +438,7 @@ mod tests {
         Ok(())
     }
 
-    /// What has to be masked, found the slow way: whether each byte of `text` is of a secret.
+    /// Returns for each byte of `text` whether it belongs to a secret, found by brute force.
     fn is_covered(text: &str, secrets: &[String]) -> Vec<bool> {
         let text = text.to_ascii_lowercase();
         let mut covered = vec![false; text.len()];

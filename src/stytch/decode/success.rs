@@ -1,51 +1,53 @@
-//! Reading an answer without losing it to one odd field.
+//! Decodes the body of a success without failing on a malformed field.
 //!
-//! Stytch has done the work by the time the answer is read, and the secret in it cannot be had again.
-//! So a field that does not fit is left unset and reported, and only an answer without its essential part
-//! is refused. What is read fits into a message that every client can read.
+//! By the time the response is read, Stytch has done the work, and the secret in the response
+//! cannot be fetched again. So a field that does not fit the message is left unset and reported.
+//! The decoded message is one that every gRPC client can read: neither too long nor too deeply
+//! nested.
 
 use serde::de::DeserializeOwned;
 
-use super::{
-    error::Unreadable,
-    lenient::{FreeForm, fitting},
+use super::lenient::{FreeForm, copy_fitting};
+use crate::{
+    proto::{Form, StytchResponse, json::FromObject},
+    stytch::error::Unreadable,
 };
-use crate::proto::{Form, StytchResponse, json::FromObject};
 
-/// The longest message that gRPC clients read unless they are told otherwise.
+/// The longest message that gRPC clients accept by default, in bytes.
 const MAX_MESSAGE: usize = 4 * 1024 * 1024;
-/// How much longer than its JSON a message can be, at most: a list of zeros.
-const GROWTH: usize = 6;
+/// How many times longer than its JSON a message can be, at most. The worst case is a list of
+/// zeros.
+const MAX_GROWTH: usize = 6;
 
-/// Reads `body` as `T`. `dropped` is told the path of each field that had to be left unset.
+/// Decodes `body` as a `T`. Calls `dropped` with the path of each field that is left unset.
 ///
 /// # Errors
 ///
-/// When it is no JSON object.
+/// If `body` is not a JSON object.
 pub fn decode<T: DeserializeOwned + StytchResponse>(
     body: &[u8],
     mut dropped: impl FnMut(&str),
 ) -> Result<T, Unreadable> {
-    // Nearly every answer fits, and is read straight from the buffer.
-    let answer = match serde_json::from_slice(body) {
-        Ok(FromObject(answer)) => answer,
+    // Nearly every response fits the message and is read straight from the buffer.
+    let message = match serde_json::from_slice(body) {
+        Ok(FromObject(message)) => message,
         Err(_) => decode_fitting(body, FreeForm::Kept, &mut dropped)?,
     };
-    if body.len() > MAX_MESSAGE / GROWTH && T::encoded_len(&answer) > MAX_MESSAGE {
+    if body.len() > MAX_MESSAGE / MAX_GROWTH && T::encoded_len(&message) > MAX_MESSAGE {
         return decode_fitting(body, FreeForm::LeftOut, &mut dropped);
     }
-    Ok(answer)
+    Ok(message)
 }
 
-/// Reads what of `body` fits.
+/// Decodes the parts of `body` that fit.
 fn decode_fitting<T: DeserializeOwned + StytchResponse>(
     body: &[u8],
     free_form: FreeForm,
     dropped: &mut dyn FnMut(&str),
 ) -> Result<T, Unreadable> {
-    let fitting = fitting(body, &Form::Message(T::SHAPE), free_form, dropped)?;
+    let fitting = copy_fitting(body, &Form::Message(T::SHAPE), free_form, dropped)?;
     match serde_json::from_slice(&fitting) {
-        Ok(FromObject(answer)) => Ok(answer),
+        Ok(FromObject(message)) => Ok(message),
         Err(_) => Err(Unreadable::NotJson),
     }
 }
@@ -117,7 +119,7 @@ mod tests {
         assert_eq!(dropped, MAX_REPORTS + 1);
     }
 
-    /// What is read, and the paths of what was left out.
+    /// Returns the decoded message, and the paths of the fields left unset.
     fn read(body: impl AsRef<[u8]>) -> (CreateResponse, Vec<String>) {
         let mut dropped = Vec::new();
         let read = decode(body.as_ref(), |path| dropped.push(path.to_owned()));
@@ -130,17 +132,17 @@ mod tests {
             (r#""\ud800""#, "a lone surrogate"),
             (r#""\udc00\ud800""#, "surrogates the wrong way round"),
             (r#""\ud800\ud800""#, "two first halves"),
-            (r#""\x""#, "an escape that is none"),
-            (r#""\u12""#, "an escape cut short"),
+            (r#""\x""#, "an unknown escape"),
+            (r#""\u12""#, "a truncated escape"),
             ("\"a\nb\"", "a line break"),
-            ("1e400", "more than a double holds"),
-            ("-1e999999999999999999999", "much more"),
+            ("1e400", "beyond the range of a double"),
+            ("-1e999999999999999999999", "far beyond the range of a double"),
             ("01", "a leading zero"),
-            ("1.", "no decimals"),
+            ("1.", "a point without decimals"),
             ("+1", "a plus sign"),
-            ("NaN", "no number, as Python writes it"),
-            ("-Infinity", "no finite number"),
-            ("undefined", "no JSON at all"),
+            ("NaN", "not a number, as Python writes it"),
+            ("-Infinity", "an infinity"),
+            ("undefined", "not JSON"),
             ("nul", "half a null"),
         ] {
             let (metadata, list, name) = (
@@ -246,12 +248,12 @@ mod tests {
         }
     }
 
-    /// `levels` of objects or lists around `core`.
+    /// Returns `core` within `levels` of nested objects or lists.
     fn nested(open: &str, close: &str, levels: usize, core: &str) -> String {
         format!("{}{core}{}", open.repeat(levels), close.repeat(levels))
     }
 
-    /// Where a free-form object can be in an answer of `create`, and how deep it is there.
+    /// The places of free-form objects in a response to `create`, and how deep each is nested.
     const PLACES: [(&str, &str, usize); 4] = [
         (r#""member": {"trusted_metadata": "#, "}", 2),
         (r#""organization": {"allowed_oauth_tenants": "#, "}", 2),
@@ -272,7 +274,7 @@ mod tests {
                     (r#""\ud800""#, Depth::LIMIT),
                 ] {
                     for levels in 0..=140 {
-                        // The outermost `Value` is that of a member of the `Struct`.
+                        // The outermost `Value` is that of a field of the `Struct`.
                         let needed = depth + 2 + levels * cost + levels_of_core;
                         let inner = nested(open, close, levels, core);
                         let body = format!(
@@ -317,7 +319,7 @@ mod tests {
             ),
             (
                 format!(r#"{{"secret": "S"{}}}"#, fill(r#","secret":"S""#)),
-                "one field again and again",
+                "one field over and over",
             ),
             (format!(r#"{{"secret": "S", "recovery_codes": [{}7]}}"#, fill("7,")), "odd entries"),
             (
@@ -349,7 +351,7 @@ mod tests {
             let read =
                 decode::<CreateResponse>(body.as_bytes(), |path| reports.push(path.to_owned()));
 
-            // It takes milliseconds; rounds over the whole would take minutes.
+            // This takes milliseconds; repeated passes over the whole text would take minutes.
             assert!(start.elapsed().as_secs() < 10, "{reason}: {:?}", start.elapsed());
             assert!(reports.len() <= MAX_REPORTS + 1, "{reason}: {} reports", reports.len());
             assert!(reports.iter().all(|path| path.len() < 300), "{reason}");
@@ -385,7 +387,7 @@ mod tests {
         }
     }
 
-    /// Text that looks like JSON.
+    /// Generates text that looks like JSON.
     fn odd_json() -> impl Strategy<Value = String> {
         let part = prop_oneof![
             Just(r#"{"trusted_metadata":"#.to_owned()),
