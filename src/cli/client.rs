@@ -154,27 +154,27 @@ impl ConnectionArgs {
             Ok(deadline) if deadline > MAX_DEADLINE => Err("is longer than a day".to_owned()),
             deadline => deadline,
         };
-        let deadline = deadline.map_err(|what| Failure::usage("--deadline", &what))?;
-        let url = url_of(&self.addr).map_err(|what| Failure::usage("--addr", &what))?;
+        let deadline = deadline.map_err(|what| Failure::usage("--deadline", what))?;
+        let url = url_of(&self.addr).map_err(|what| Failure::usage("--addr", what))?;
         Ok(Connection { endpoint: self.endpoint(&url)?, url, deadline })
     }
 
     /// Where to connect to, and with which certificates.
     fn endpoint(&self, url: &str) -> Result<Endpoint, Failure> {
         let endpoint = Endpoint::from_shared(url.to_owned())
-            .map_err(|error| Failure::usage("--addr", &error))?;
+            .map_err(|error| Failure::usage("--addr", error))?;
         if endpoint.uri().scheme_str() != Some("https") {
             // Whoever names them wants TLS, and would not get it.
             let files = [("--ca-file", &self.ca_file), ("--cert-file", &self.cert_file)];
             return match files.into_iter().find(|(_, file)| file.is_some()) {
                 Some((flag, _)) => {
-                    Err(Failure::usage(flag, &"needs an --addr that begins with https://"))
+                    Err(Failure::usage(flag, "needs an --addr that begins with https://"))
                 }
                 None => Ok(endpoint),
             };
         }
         let read = |setting, path: &PathBuf| {
-            files::read_bytes(path).map_err(|what| Failure::usage(setting, &what))
+            files::read_bytes(path).map_err(|what| Failure::usage(setting, what))
         };
         let mut tls = match &self.ca_file {
             None => ClientTlsConfig::new().with_enabled_roots(),
@@ -183,11 +183,11 @@ impl ConnectionArgs {
         };
         if let (Some(certificate), Some(key)) = (&self.cert_file, &self.key_file) {
             // The library would only say that there is no key.
-            pem::private_key(key).map_err(|what| Failure::usage("--key-file", &what))?;
+            pem::private_key(key).map_err(|what| Failure::usage("--key-file", what))?;
             let (certificate, key) = (read("--cert-file", certificate)?, read("--key-file", key)?);
             tls = tls.identity(Identity::from_pem(certificate, key));
         }
-        endpoint.tls_config(tls).map_err(|error| Failure::usage("--ca-file", &with_causes(&error)))
+        endpoint.tls_config(tls).map_err(|error| Failure::usage("--ca-file", with_causes(&error)))
     }
 }
 
@@ -226,7 +226,7 @@ fn token() -> Result<Option<MetadataValue<Ascii>>, Failure> {
     };
     let mut value = Zeroizing::new(format!("Bearer {}", token.to_string_lossy()))
         .parse::<MetadataValue<Ascii>>()
-        .map_err(|error| Failure::usage(TOKEN, &error))?;
+        .map_err(|error| Failure::usage(TOKEN, error))?;
     value.set_sensitive(true);
     Ok(Some(value))
 }
