@@ -6,7 +6,8 @@
 //!
 //! - `Debug`, which hides each field marked `[debug_redact = true]`;
 //! - `StytchRequest` and `StytchResponse`, for the messages that an RPC takes and returns;
-//! - `Described`, which describes the fields of a request to the command line;
+//! - `Described`, which describes the fields of a request to the command line, as `METHODS` and the
+//!   macro `rpcs!` describe the RPCs;
 //! - `Shaped`, which describes the JSON of a message to the reader of malformed responses.
 
 use std::{
@@ -18,7 +19,8 @@ use std::{
 };
 
 use protox::prost_reflect::{
-    DescriptorPool, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, Value,
+    DescriptorPool, FieldDescriptor, FileDescriptor, Kind, MessageDescriptor, MethodDescriptor,
+    Value,
 };
 
 /// The folder of the contract.
@@ -60,6 +62,7 @@ fn proto_files(folder: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
 
 /// What the generated code needs to know of the contract.
 struct Contract {
+    methods: Vec<MethodDescriptor>,
     messages: Vec<MessageDescriptor>,
     /// The messages that an RPC takes, sorted by name.
     requests: Vec<MessageDescriptor>,
@@ -81,6 +84,7 @@ impl Contract {
         Self {
             messages: pool.all_messages().filter(|it| is_ours(it.package_name())).collect(),
             depths: depths(requests.iter().chain(&responses)),
+            methods,
             requests,
             responses,
         }
@@ -197,6 +201,7 @@ fn impls(contract: &Contract) -> Result<String, Box<dyn Error>> {
     for message in &contract.responses {
         code += &response_impl(message);
     }
+    code += &rpcs(&contract.methods);
     Ok(code)
 }
 
@@ -316,7 +321,7 @@ fn described_impl(message: &MessageDescriptor) -> String {
             _ => "Text",
         };
         let is_required = !field.is_list() && !field.supports_presence();
-        let (name, comment) = (field.name(), comment(field));
+        let (name, comment) = (field.name(), comment(&field.parent_file(), field.path()));
         let flag = name.replace('_', "-");
         format!(
             "        crate::proto::Field {{ name: {name:?}, flag: {flag:?}, comment: {comment:?}, \
@@ -333,22 +338,60 @@ fn described_impl(message: &MessageDescriptor) -> String {
     )
 }
 
+/// Returns `METHODS`, which describes every RPC, and the macro `rpcs!`: `rpcs!(f)` is an array of
+/// `f::<Request, Response>(&method)` for each.
+fn rpcs(methods: &[MethodDescriptor]) -> String {
+    let (mut table, mut calls) = (String::new(), String::new());
+    for (index, method) in methods.iter().enumerate() {
+        let service = method.parent_service();
+        let name = format!("{}/{}", service.full_name(), method.name());
+        let group = kebab_case(service.name().trim_end_matches("Service"));
+        let group_comment = comment(&service.parent_file(), service.path());
+        let command = kebab_case(method.name());
+        let comment = comment(&service.parent_file(), method.path());
+        table += &format!(
+            "    crate::proto::Method {{ name: {name:?}, group: {group:?}, \
+             group_comment: {group_comment:?}, command: {command:?}, comment: {comment:?} }},\n"
+        );
+        let (input, output) = (rust_path(&method.input()), rust_path(&method.output()));
+        calls += &format!("    $f::<{input}, {output}>(&crate::proto::METHODS[{index}]),\n");
+    }
+    format!(
+        "pub const METHODS: &[crate::proto::Method] = &[
+{table}];
+macro_rules! rpcs {{ ($f:ident) => {{ [
+{calls}] }}; }}
+pub(crate) use rpcs;
+"
+    )
+}
+
+/// Returns `RecoveryCodes` as `recovery-codes`.
+fn kebab_case(name: &str) -> String {
+    let mut text = String::new();
+    for char in name.chars() {
+        if char.is_ascii_uppercase() && !text.is_empty() {
+            text.push('-');
+        }
+        text.push(char.to_ascii_lowercase());
+    }
+    text
+}
+
 /// Returns what `line` writes for each field of `message`, a line each. Empty lines are left out.
 fn lines(message: &MessageDescriptor, line: impl Fn(&FieldDescriptor) -> String) -> String {
     let lines = message.fields().map(|field| line(&field)).filter(|line| !line.is_empty());
     lines.map(|line| line + "\n").collect()
 }
 
-/// Returns the contract's comment on a field, as one paragraph.
-fn comment(field: &FieldDescriptor) -> String {
-    let file = field.parent_file();
-    let locations = &file.file_descriptor_proto().source_code_info.as_ref();
-    let location = locations
-        .iter()
-        .flat_map(|info| &info.location)
-        .find(|location| location.path == field.path());
+/// Returns the first paragraph of the comment above the item at `path` in `file`, as one line.
+fn comment(file: &FileDescriptor, path: &[i32]) -> String {
+    let info = file.file_descriptor_proto().source_code_info.as_ref();
+    let locations = info.map_or(&[][..], |info| &info.location);
+    let location = locations.iter().find(|location| location.path == path);
     let lines = location.map_or("", |location| location.leading_comments());
-    lines.split_whitespace().collect::<Vec<_>>().join(" ")
+    let paragraph = lines.lines().map(str::trim).skip_while(|line| line.is_empty());
+    paragraph.take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// Returns the path of the generated struct, as

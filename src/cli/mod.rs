@@ -2,36 +2,29 @@
 
 mod client;
 mod code;
+mod exit;
+mod failure;
+mod healthcheck;
+mod output;
 mod parse;
 mod qr;
 mod request;
+mod rpc;
 mod serve;
 
-use std::{
-    ffi::OsString,
-    io::{self, Write as _},
-    process::ExitCode,
-};
+use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     access,
     config::{self, Config, Problem, Secrets, ServerArgs, UpstreamArgs},
-    error_chain::with_causes,
-    proto::stytch::b2b::totp::v1::{
-        AuthenticateRequest, CreateRequest, DeleteRequest, MigrateRequest,
-    },
     telemetry,
 };
 pub use client::TOKEN;
-use client::{CallArgs, RecoveryCodesCommand};
+use failure::Failure;
+use output::{print, say};
 use parse::Refusal;
-
-/// A bad flag or setting, after BSD's `sysexits.h`.
-const USAGE: u8 = 64;
-/// Something failed at run time.
-const FAILURE: u8 = 1;
 
 /// A gRPC façade in front of Stytch's B2B TOTP API
 #[derive(Debug, Parser)]
@@ -98,75 +91,41 @@ impl LogArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve the façade in front of the real Stytch
+    /// Serves the façade in front of Stytch
     Serve {
         #[command(flatten)]
         upstream: UpstreamArgs,
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Serve the façade in front of an embedded sandbox of Stytch; needs no account
+    /// Serves the façade in front of an embedded sandbox of Stytch; needs no account
     Dev(serve::DevArgs),
-    /// Serve the sandbox alone, for any official Stytch SDK
+    /// Serves the sandbox alone, for any official Stytch SDK
     Sandbox(serve::SandboxArgs),
-    /// Check the settings that `serve` would use, and print them without secrets
+    /// Checks the settings that `serve` would use, and prints them without secrets
     Check {
         #[command(flatten)]
         upstream: UpstreamArgs,
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Register a TOTP for a member; prints the answer as JSON and draws the QR code on a terminal
-    Create(CallArgs<CreateRequest>),
-    /// Check a code of the member's authenticator app; the first one makes the TOTP active
-    Authenticate(CallArgs<AuthenticateRequest>),
-    /// Take over a TOTP that another provider registered
-    Migrate(CallArgs<MigrateRequest>),
-    /// Remove a member's TOTP and recovery codes
-    Delete(CallArgs<DeleteRequest>),
-    /// Get, rotate or spend recovery codes
-    #[command(subcommand)]
-    RecoveryCodes(RecoveryCodesCommand),
-    /// Print the code that an authenticator app shows now, for the answer of `create`, a base32 secret or an
-    /// otpauth:// URI on standard input
+    #[command(flatten)]
+    Rpc(rpc::Call),
+    /// Prints the code that an authenticator app shows now, for the secret on standard input: the
+    /// response of `create`, the secret in base32, or an otpauth:// URI
     Code,
-    /// Make a bearer token for a caller, and the line for TOTP_FACADE_TOKENS_FILE
+    /// Creates a bearer token for a caller, and its line for TOTP_FACADE_TOKENS_FILE
     Token {
-        /// Whom it is for, as in `token:NAME` of the policy
+        /// The name of the caller, as in `token:NAME` of the policy
         name: String,
     },
-    /// Ask a running façade whether it serves; exits with 0 if it does
-    Healthcheck(client::HealthcheckArgs),
-}
-
-/// Why a subcommand ends with another code than 0.
-#[derive(Debug)]
-enum Failure {
-    /// Settings that cannot be used.
-    Settings(Vec<Problem>),
-    /// Anything else, in words.
-    Run(String),
-}
-
-impl Failure {
-    fn run(error: &dyn std::error::Error) -> Self {
-        Self::Run(with_causes(error))
-    }
-}
-
-impl From<Vec<Problem>> for Failure {
-    fn from(problems: Vec<Problem>) -> Self {
-        Self::Settings(problems)
-    }
-}
-
-fn usage(setting: &'static str, what: &dyn std::fmt::Display) -> Failure {
-    Failure::Settings(vec![Problem { setting, what: what.to_string() }])
+    /// Asks a running façade whether it serves; exits with 0 if it does
+    Healthcheck(healthcheck::HealthcheckArgs),
 }
 
 /// Runs the program with these arguments, its name first.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match parse::parse(args.into_iter().collect()) {
+    let cli = match parse::parse::<Cli>(args.into_iter().collect()) {
         Ok(cli) => cli,
         Err(refusal) => return refuse(refusal),
     };
@@ -178,17 +137,17 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 impl Cli {
-    /// Whether all settings can be used, those of the logs included.
+    /// Checks all settings, those of the logs included.
     fn check(&self) -> Result<(), Vec<Problem>> {
         config::together(self.log.check().map(drop), self.command.check()).map(drop)
     }
 }
 
-/// Says why the arguments are refused, and what else is wrong.
-fn refuse(refusal: Refusal) -> ExitCode {
+/// Reports why the arguments are refused, and every other problem.
+fn refuse(refusal: Refusal<Cli>) -> ExitCode {
     match refusal {
-        Refusal::Answer(answer) => {
-            let _ = answer.print();
+        Refusal::Help(text) => {
+            let _ = text.print();
             ExitCode::SUCCESS
         }
         Refusal::Usage { errors, rest } => {
@@ -197,13 +156,13 @@ fn refuse(refusal: Refusal) -> ExitCode {
             }
             let problems = rest.map_or(Ok(()), |cli| cli.check());
             end(problems.map_err(Failure::from));
-            ExitCode::from(USAGE)
+            ExitCode::from(exit::USAGE)
         }
     }
 }
 
 impl Command {
-    /// Whether its settings can be used.
+    /// Checks the settings of the subcommand.
     fn check(&self) -> Result<(), Vec<Problem>> {
         match self {
             Self::Serve { upstream, server } | Self::Check { upstream, server } => {
@@ -211,14 +170,7 @@ impl Command {
             }
             Self::Dev(args) => args.check().map(drop),
             Self::Sandbox(args) => args.check(serve::SANDBOX_DEFAULT).map(drop),
-            Self::Create(_)
-            | Self::Authenticate(_)
-            | Self::Migrate(_)
-            | Self::Delete(_)
-            | Self::RecoveryCodes(_)
-            | Self::Code
-            | Self::Token { .. }
-            | Self::Healthcheck(_) => Ok(()),
+            Self::Rpc(_) | Self::Code | Self::Token { .. } | Self::Healthcheck(_) => Ok(()),
         }
     }
 }
@@ -233,17 +185,14 @@ fn run(command: Command, log: &LogArgs) -> Result<(), Failure> {
             let (settings, log) = (config.summary(), log.summary());
             print(&format!("{settings}{log}\n{}", config.server.callers()))
         }
-        Command::Create(args) => client::create(args),
-        Command::Authenticate(args) => client::authenticate(args),
-        Command::Migrate(args) => client::migrate(args),
-        Command::Delete(args) => client::delete(args),
-        Command::RecoveryCodes(command) => client::recovery_codes(command),
+        Command::Rpc(call) => call.run(),
         Command::Code => code::code(),
         Command::Token { name } => token(&name),
-        Command::Healthcheck(args) => client::healthcheck(&args),
+        Command::Healthcheck(args) => healthcheck::healthcheck(args),
     }
 }
 
+/// Reports why a subcommand failed, and returns the exit code.
 fn end(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -251,40 +200,20 @@ fn end(result: Result<(), Failure>) -> ExitCode {
             for problem in problems {
                 say(&format!("error: {problem}\n"));
             }
-            ExitCode::from(USAGE)
+            ExitCode::from(exit::USAGE)
         }
         Err(Failure::Run(what)) => {
             say(&format!("error: {what}\n"));
-            ExitCode::from(FAILURE)
+            ExitCode::from(exit::FAILURE)
         }
     }
 }
 
-/// Prints a new token, for the caller, and its line, for the server; the token is nowhere else.
+/// Prints a new token for the caller, and its line for the server. The token is stored nowhere.
 fn token(name: &str) -> Result<(), Failure> {
     if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(usage("NAME", &"must be visible ASCII without blanks"));
+        return Err(Failure::usage("NAME", "must be visible ASCII without blanks"));
     }
     let (token, line) = access::token_line(name);
     print(&format!("token: {}\nline: {line}\n", *token))
-}
-
-/// Prints to standard output. A reader that has gone away is no failure; that an answer is lost is one.
-fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::Run(format!("cannot write to standard output: {error}")))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Says something on standard error, if anybody can hear it.
-fn say(text: &str) {
-    let _ = io::stderr().lock().write_all(text.as_bytes());
-}
-
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Runtime::new().map_err(|error| Failure::run(&error))
 }

@@ -1,4 +1,4 @@
-//! Arguments and variables become a [`Cli`]. What clap refuses does not hide what else is wrong.
+//! Parses the arguments and variables. An argument that clap refuses does not hide other problems.
 
 use std::{
     any::TypeId,
@@ -9,38 +9,36 @@ use std::{
 };
 
 use clap::{
-    Arg, Command, CommandFactory as _, FromArgMatches as _,
+    Arg, Command, Parser,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-use super::Cli;
-
-/// Why there is no [`Cli`].
-pub(super) enum Refusal {
-    /// Help or the version, which somebody asked for.
-    Answer(clap::Error),
-    /// Arguments that clap does not take.
+/// Why the arguments do not make a command line `C`.
+pub(super) enum Refusal<C> {
+    /// The user asked for help or for the version.
+    Help(clap::Error),
+    /// clap refuses some of the arguments.
     Usage {
-        /// What it says of each; the first with the usage.
+        /// One message for each refused argument; only the first includes the usage.
         errors: Vec<String>,
-        /// The others, if they make sense without them.
-        rest: Option<Box<Cli>>,
+        /// What the other arguments make, if they are complete.
+        rest: Option<Box<C>>,
     },
 }
 
-/// Reads the arguments, the program's name first.
-pub(super) fn parse(mut args: Vec<OsString>) -> Result<Cli, Refusal> {
-    // A variable that is empty counts as not set, whatever it is for.
-    let mut command = without_variables(Cli::command(), |_, value| value.is_empty());
+/// Parses the arguments, the first of which is the program's name.
+pub(super) fn parse<C: Parser>(mut args: Vec<OsString>) -> Result<C, Refusal<C>> {
+    // An empty variable counts as not set.
+    let mut command = without_variables(C::command(), |_, value| value.is_empty());
     let mut errors = Vec::new();
     loop {
         match read(&command, &args) {
             Ok(cli) if errors.is_empty() => return Ok(cli),
             Ok(cli) => return Err(Refusal::Usage { errors, rest: Some(Box::new(cli)) }),
             Err(error) if !error.use_stderr() && errors.is_empty() => {
-                return Err(Refusal::Answer(error));
+                return Err(Refusal::Help(error));
             }
-            // clap does not say which.
+            // clap does not say which variable it is.
             Err(error)
                 if error.kind() == ErrorKind::InvalidUtf8 && !garbled(&command).is_empty() =>
             {
@@ -52,7 +50,7 @@ pub(super) fn parse(mut args: Vec<OsString>) -> Result<Cli, Refusal> {
                 let is_removed = error.use_stderr() && remove(&mut args, &error);
                 if error.use_stderr() {
                     let text = text_of(&error);
-                    // The usage once is enough.
+                    // Only the first message includes the usage.
                     let short = text.split("\n\nUsage").next().unwrap_or_default().to_owned();
                     errors.push(if errors.is_empty() { text } else { short + "\n" });
                 }
@@ -64,13 +62,13 @@ pub(super) fn parse(mut args: Vec<OsString>) -> Result<Cli, Refusal> {
     }
 }
 
-fn read(command: &Command, args: &[OsString]) -> Result<Cli, clap::Error> {
+fn read<C: Parser>(command: &Command, args: &[OsString]) -> Result<C, clap::Error> {
     let mut command = command.clone();
     let matches = command.try_get_matches_from_mut(args)?;
-    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    C::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
-/// The same without those variables that are `bad`, for this and every subcommand.
+/// Returns the command without the variables that are set to a `bad` value, in every subcommand too.
 fn without_variables(command: Command, bad: fn(&Arg, &OsStr) -> bool) -> Command {
     let command = command.mut_args(|arg| match variable(&arg, bad) {
         None => arg,
@@ -82,18 +80,18 @@ fn without_variables(command: Command, bad: fn(&Arg, &OsStr) -> bool) -> Command
     command.mut_subcommands(|command| without_variables(command, bad))
 }
 
-/// The variable of an argument, if it is set and `bad`.
+/// The variable of an argument, if it is set to a `bad` value.
 fn variable(arg: &Arg, bad: fn(&Arg, &OsStr) -> bool) -> Option<String> {
     let name = arg.get_env()?;
     env::var_os(name).filter(|value| bad(arg, value)).map(|_| name.to_string_lossy().into_owned())
 }
 
-/// Whether a variable should hold text, and does not.
+/// Whether a variable must be UTF-8 and is not.
 fn is_garbled(arg: &Arg, value: &OsStr) -> bool {
     value.to_str().is_none() && arg.get_value_parser().type_id() == TypeId::of::<String>()
 }
 
-/// The variables of which that is so.
+/// The names of the variables that must be UTF-8 and are not.
 fn garbled(command: &Command) -> BTreeSet<String> {
     let mut names: BTreeSet<_> =
         command.get_arguments().filter_map(|arg| variable(arg, is_garbled)).collect();
@@ -101,12 +99,12 @@ fn garbled(command: &Command) -> BTreeSet<String> {
     names
 }
 
-/// What clap says, without values: a mistyped flag may have left a secret where none belongs.
+/// Formats an error of clap's without values: a mistyped flag may leave a secret in a wrong place.
 fn text_of(error: &clap::Error) -> String {
     let arg = arg_of(error);
     let what = match (error.kind(), arg, error.source()) {
         (ErrorKind::UnknownArgument, Some(arg), _) if !arg.starts_with('-') => {
-            "there is an argument too many (its text is not shown)".to_owned()
+            "unexpected argument (its text is not shown)".to_owned()
         }
         (ErrorKind::ValueValidation, Some(arg), Some(source)) => {
             format!("invalid value for '{arg}': {source}")
@@ -117,7 +115,7 @@ fn text_of(error: &clap::Error) -> String {
     format!("error: {what}\n\nFor more information, try '--help'.\n")
 }
 
-/// The argument that an error is about.
+/// The argument that an error of clap's is about.
 fn arg_of(error: &clap::Error) -> Option<&str> {
     match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(arg)) => Some(arg),
@@ -125,7 +123,7 @@ fn arg_of(error: &clap::Error) -> Option<&str> {
     }
 }
 
-/// Takes what an error is about out of the arguments. Says whether that could be done.
+/// Removes the argument that an error is about. Returns whether it was found.
 fn remove(args: &mut Vec<OsString>, error: &clap::Error) -> bool {
     let flag = arg_of(error).and_then(|arg| arg.split([' ', '=', '[']).next());
     let Some(flag) = flag.filter(|flag| flag.starts_with('-')) else { return false };

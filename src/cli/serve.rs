@@ -9,7 +9,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::{Failure, print, runtime};
+use super::{exit, failure::Failure, output::print};
 use crate::{
     config::{
         self, Config, Problem, Secrets, ServerArgs, ServerConfig, TimeoutArgs, Timeouts,
@@ -282,6 +282,10 @@ fn members(seed: &Seed) -> String {
     text
 }
 
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Runtime::new().map_err(|error| Failure::run(&error))
+}
+
 /// Keeps the secrets in memory out of core files, and of the hands of debuggers of the same user.
 #[cfg(target_os = "linux")]
 fn forbid_core_dumps() {
@@ -308,7 +312,7 @@ fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
         stop.send_replace(true);
         signals.next().await;
         tracing::error!("stopped by a second signal; open calls are cut");
-        std::process::exit(super::FAILURE.into());
+        std::process::exit(exit::FAILURE.into());
     });
     Ok(async move {
         let _ = stopped.wait_for(|stopped| *stopped).await;
