@@ -31,7 +31,7 @@ deny:
 advisories:
     cargo deny --locked check advisories
 
-# Prints the tables of docs/errors.md and docs/retries.md anew.
+# Prints the tables of docs/errors.md, docs/retries.md and docs/settings.md again.
 docs:
     UPDATE_DOCS=1 cargo test --locked --test it the_published_tables
 

@@ -2,31 +2,26 @@
 
 use std::{
     io::{IsTerminal as _, stdout},
-    path::PathBuf,
     time::Duration,
 };
 
 use clap::{Args, Subcommand};
 use http::header::AUTHORIZATION;
-use reqwest::Url;
 use serde::{Serialize, de::DeserializeOwned};
 use terminal_size::{Width, terminal_size_of};
 use tokio::time::{Instant, timeout_at};
 use tonic::{
     Code, Request, Response, Status,
-    metadata::{Ascii, MetadataValue},
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
+    transport::{Channel, Endpoint},
 };
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 use tonic_types::StatusExt as _;
-use zeroize::Zeroizing;
 
 use super::{Failure, print, qr, request::RequestArgs, runtime, say, usage, with_causes};
 use crate::{
-    config,
-    files::{self, pem},
+    config::{ClientConfig, Unchecked},
     proto::{
         Described, metadata,
         stytch::b2b::{
@@ -43,42 +38,7 @@ use crate::{
     status,
 };
 
-/// The variable that holds the bearer token to call with.
-pub const TOKEN: &str = "TOTP_FACADE_TOKEN";
-
-/// The longest deadline.
-const MAX_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Where the façade is, and how long to wait for it.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Connection")]
-struct ConnectionArgs {
-    /// Where the façade listens: IP:PORT as it prints it, or a URL
-    #[arg(
-        long,
-        env = "TOTP_FACADE_ADDR",
-        hide_env_values = true,
-        default_value = "http://127.0.0.1:50051",
-        value_name = "URL"
-    )]
-    addr: String,
-
-    /// Time for connecting and for the whole call
-    #[arg(long, default_value = "15s", value_name = "TIME")]
-    deadline: String,
-
-    /// Authorities of the façade's certificate, PEM; those of the system by default
-    #[arg(long, value_name = "FILE")]
-    ca_file: Option<PathBuf>,
-
-    /// Certificate to call with, PEM
-    #[arg(long, value_name = "FILE", requires = "key_file")]
-    cert_file: Option<PathBuf>,
-
-    /// Its key, PEM
-    #[arg(long, value_name = "FILE", requires = "cert_file")]
-    key_file: Option<PathBuf>,
-}
+type ConnectionArgs = Unchecked<ClientConfig>;
 
 /// A call of one RPC.
 #[derive(Args, Debug)]
@@ -167,7 +127,7 @@ impl<Req: Described + DeserializeOwned> CallArgs<Req> {
         self,
         rpc: impl AsyncFnOnce(Channel, Request<Req>) -> Result<Response<Res>, Status>,
     ) -> Result<Res, Failure> {
-        let connection = self.connection.check()?;
+        let connection = Connection::new(self.connection.check()?)?;
         let mut request = Request::new(self.request.read()?);
         if let Some(key) = self.idempotency_key {
             let key = key.parse().map_err(|error| usage("--idempotency-key", &error))?;
@@ -191,7 +151,7 @@ impl<Req: Described + DeserializeOwned> CallArgs<Req> {
 
 pub(super) fn healthcheck(args: &HealthcheckArgs) -> Result<(), Failure> {
     let request = Request::new(HealthCheckRequest { service: args.service.clone() });
-    let connection = args.connection.check()?;
+    let connection = Connection::new(args.connection.check()?)?;
     let answer = connection
         .call(request, async |channel, request| HealthClient::new(channel).check(request).await)?;
     match answer.get_ref().status() {
@@ -200,29 +160,38 @@ pub(super) fn healthcheck(args: &HealthcheckArgs) -> Result<(), Failure> {
     }
 }
 
-/// A way to the façade, checked.
+/// A way to the façade.
 struct Connection {
-    url: String,
+    config: ClientConfig,
     endpoint: Endpoint,
-    deadline: Duration,
 }
 
 /// How long after the deadline an answer that says so itself may come in.
 const GRACE: Duration = Duration::from_millis(500);
 
 impl Connection {
+    fn new(mut config: ClientConfig) -> Result<Self, Failure> {
+        let mut endpoint =
+            Endpoint::from_shared(config.url.clone()).map_err(|error| usage("--addr", &error))?;
+        if let Some(tls) = config.tls.take() {
+            let result = endpoint.tls_config(tls);
+            endpoint = result.map_err(|error| usage("--ca-file", &with_causes(&error)))?;
+        }
+        Ok(Self { config, endpoint })
+    }
+
     /// Makes one call, which with connecting lasts no longer than the deadline.
     fn call<Req, Res>(
         &self,
         mut request: Request<Req>,
         rpc: impl AsyncFnOnce(Channel, Request<Req>) -> Result<Response<Res>, Status>,
     ) -> Result<Response<Res>, Failure> {
-        if let Some(token) = token()? {
-            request.metadata_mut().insert(AUTHORIZATION.as_str(), token);
+        if let Some(authorization) = &self.config.authorization {
+            request.metadata_mut().insert(AUTHORIZATION.as_str(), authorization.clone());
         }
         let runtime = runtime()?;
         let result = runtime.block_on(async {
-            let until = Instant::now() + self.deadline;
+            let until = Instant::now() + self.config.deadline;
             let channel = self.connect(until).await?;
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -249,7 +218,7 @@ impl Connection {
     }
 
     async fn connect(&self, until: Instant) -> Result<Channel, Failure> {
-        let Self { url, .. } = self;
+        let url = &self.config.url;
         match timeout_at(until, self.endpoint.connect()).await {
             Ok(Ok(channel)) => Ok(channel),
             Ok(Err(error)) => {
@@ -264,7 +233,7 @@ impl Connection {
     }
 
     fn ran_out(&self, known: &str) -> Failure {
-        let deadline = humantime::format_duration(self.deadline);
+        let deadline = humantime::format_duration(self.config.deadline);
         Failure::Run(format!("your --deadline of {deadline} ran out: {known}"))
     }
 }
@@ -286,87 +255,6 @@ fn is_cut_off(status: &Status, until: Instant) -> bool {
 /// Says something beside the answer, which goes to standard output.
 fn note(what: &str) {
     say(&format!("note: {what}\n"));
-}
-
-impl ConnectionArgs {
-    fn check(&self) -> Result<Connection, Failure> {
-        let deadline = match config::duration(&self.deadline) {
-            Ok(Duration::ZERO) => Err("must be longer than 0".to_owned()),
-            Ok(deadline) if deadline > MAX_DEADLINE => Err("is longer than a day".to_owned()),
-            deadline => deadline,
-        };
-        let deadline = deadline.map_err(|what| usage("--deadline", &what))?;
-        let url = url_of(&self.addr).map_err(|what| usage("--addr", &what))?;
-        Ok(Connection { endpoint: self.endpoint(&url)?, url, deadline })
-    }
-
-    /// Where to connect to, and with which certificates.
-    fn endpoint(&self, url: &str) -> Result<Endpoint, Failure> {
-        let endpoint =
-            Endpoint::from_shared(url.to_owned()).map_err(|error| usage("--addr", &error))?;
-        if endpoint.uri().scheme_str() != Some("https") {
-            // Whoever names them wants TLS, and would not get it.
-            let files = [("--ca-file", &self.ca_file), ("--cert-file", &self.cert_file)];
-            return match files.into_iter().find(|(_, file)| file.is_some()) {
-                Some((flag, _)) => Err(usage(flag, &"needs an --addr that begins with https://")),
-                None => Ok(endpoint),
-            };
-        }
-        let read =
-            |setting, path: &PathBuf| files::read_bytes(path).map_err(|what| usage(setting, &what));
-        let mut tls = match &self.ca_file {
-            None => ClientTlsConfig::new().with_enabled_roots(),
-            Some(path) => ClientTlsConfig::new()
-                .ca_certificate(Certificate::from_pem(read("--ca-file", path)?)),
-        };
-        if let (Some(certificate), Some(key)) = (&self.cert_file, &self.key_file) {
-            // The library would only say that there is no key.
-            pem::private_key(key).map_err(|what| usage("--key-file", &what))?;
-            let (certificate, key) = (read("--cert-file", certificate)?, read("--key-file", key)?);
-            tls = tls.identity(Identity::from_pem(certificate, key));
-        }
-        endpoint.tls_config(tls).map_err(|error| usage("--ca-file", &with_causes(&error)))
-    }
-}
-
-/// The URL of a façade, which may be given as IP:PORT.
-fn url_of(addr: &str) -> Result<String, &'static str> {
-    const FORM: &str =
-        "is not the address of a façade: HOST:PORT, http://HOST:PORT or https://HOST[:PORT]";
-    // It may hold a password, so no message quotes it.
-    let (has_scheme, url) = match addr.split_once("://") {
-        // `Url` would take the first part of a path for the host.
-        Some((_, rest)) if rest.starts_with(['/', '\\']) => return Err(FORM),
-        Some(_) => (true, addr.to_owned()),
-        None => (false, format!("http://{addr}")),
-    };
-    let url = Url::parse(&url).map_err(|_| FORM)?;
-    // `Url` drops a port that is the scheme's own.
-    let has_port = has_scheme || url.port().is_some() || addr.ends_with(":80");
-    if !matches!(url.scheme(), "http" | "https") || !has_port {
-        return Err(FORM);
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(
-            "must not hold credentials; TOTP_FACADE_TOKEN is the bearer token to call with",
-        );
-    }
-    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-        return Err("must end with the host and the port, without a path or a query");
-    }
-    Ok(url.as_str().trim_end_matches('/').to_owned())
-}
-
-/// The bearer token to call with, as metadata.
-fn token() -> Result<Option<MetadataValue<Ascii>>, Failure> {
-    let Some(token) = std::env::var_os(TOKEN).filter(|token| !token.is_empty()) else {
-        return Ok(None);
-    };
-    let mut value = Zeroizing::new(format!("Bearer {}", token.to_string_lossy()))
-        .parse::<MetadataValue<Ascii>>()
-        .map_err(|error| usage(TOKEN, &error))?;
-    value.set_sensitive(true);
-    Ok(Some(value))
 }
 
 fn print_json(answer: &impl Serialize) -> Result<(), Failure> {
