@@ -1,15 +1,9 @@
 //! Arguments and variables become a [`Cli`]. What clap refuses does not hide what else is wrong.
 
-use std::{
-    any::TypeId,
-    collections::BTreeSet,
-    env,
-    error::Error as _,
-    ffi::{OsStr, OsString},
-};
+use std::{error::Error as _, ffi::OsString};
 
 use clap::{
-    Arg, Command, CommandFactory as _, FromArgMatches as _,
+    Command, CommandFactory as _, FromArgMatches as _,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
@@ -30,8 +24,7 @@ pub(super) enum Refusal {
 
 /// Reads the arguments, the program's name first.
 pub(super) fn parse(mut args: Vec<OsString>) -> Result<Cli, Refusal> {
-    // A variable that is empty counts as not set, whatever it is for.
-    let mut command = without_variables(Cli::command(), |_, value| value.is_empty());
+    let command = Cli::command();
     let mut errors = Vec::new();
     loop {
         match read(&command, &args) {
@@ -39,14 +32,6 @@ pub(super) fn parse(mut args: Vec<OsString>) -> Result<Cli, Refusal> {
             Ok(cli) => return Err(Refusal::Usage { errors, rest: Some(Box::new(cli)) }),
             Err(error) if !error.use_stderr() && errors.is_empty() => {
                 return Err(Refusal::Answer(error));
-            }
-            // clap does not say which.
-            Err(error)
-                if error.kind() == ErrorKind::InvalidUtf8 && !garbled(&command).is_empty() =>
-            {
-                let names = garbled(&command).into_iter();
-                errors.extend(names.map(|name| format!("error: {name}: is not UTF-8\n")));
-                command = without_variables(command, is_garbled);
             }
             Err(error) => {
                 let is_removed = error.use_stderr() && remove(&mut args, &error);
@@ -68,37 +53,6 @@ fn read(command: &Command, args: &[OsString]) -> Result<Cli, clap::Error> {
     let mut command = command.clone();
     let matches = command.try_get_matches_from_mut(args)?;
     Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
-}
-
-/// The same without those variables that are `bad`, for this and every subcommand.
-fn without_variables(command: Command, bad: fn(&Arg, &OsStr) -> bool) -> Command {
-    let command = command.mut_args(|arg| match variable(&arg, bad) {
-        None => arg,
-        Some(name) => {
-            let help = format!("{} [env: {name}]", arg.get_help().cloned().unwrap_or_default());
-            arg.help(help).env(None::<&'static str>)
-        }
-    });
-    command.mut_subcommands(|command| without_variables(command, bad))
-}
-
-/// The variable of an argument, if it is set and `bad`.
-fn variable(arg: &Arg, bad: fn(&Arg, &OsStr) -> bool) -> Option<String> {
-    let name = arg.get_env()?;
-    env::var_os(name).filter(|value| bad(arg, value)).map(|_| name.to_string_lossy().into_owned())
-}
-
-/// Whether a variable should hold text, and does not.
-fn is_garbled(arg: &Arg, value: &OsStr) -> bool {
-    value.to_str().is_none() && arg.get_value_parser().type_id() == TypeId::of::<String>()
-}
-
-/// The variables of which that is so.
-fn garbled(command: &Command) -> BTreeSet<String> {
-    let mut names: BTreeSet<_> =
-        command.get_arguments().filter_map(|arg| variable(arg, is_garbled)).collect();
-    names.extend(command.get_subcommands().flat_map(garbled));
-    names
 }
 
 /// What clap says, without values: a mistyped flag may have left a secret where none belongs.
