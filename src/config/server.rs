@@ -43,7 +43,11 @@ settings! { SHUTDOWN "Shutdown"
 /// Reads the addresses for gRPC and for HTTP.
 pub(super) fn addresses(reader: &mut Reader<'_>) -> Option<(SocketAddr, SocketAddr)> {
     let (grpc, admin) = (reader.get(&GRPC_ADDR), reader.get(&ADMIN_ADDR));
-    Some((grpc?, admin?))
+    let (grpc, admin) = (grpc?, admin?);
+    if grpc == admin && grpc.port() != 0 {
+        return reader.problem(&ADMIN_ADDR, format!("must not be the address of {GRPC_ADDR}"));
+    }
+    Some((grpc, admin))
 }
 
 /// Reads limits and times.

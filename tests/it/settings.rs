@@ -69,3 +69,18 @@ fn check_shows_every_setting_of_serve_and_help_lists_it() {
         assert_eq!(is_shown, is_listed, "{}", setting.name);
     }
 }
+
+#[test]
+fn the_grpc_port_and_the_admin_port_must_differ() {
+    for (addr, code) in [("127.0.0.1:50999", 64), ("127.0.0.1:0", 0)] {
+        let output = program(&["check", "--grpc-addr", addr, "--admin-addr", addr])
+            .env("STYTCH_PROJECT_ID", "project-test-1")
+            .env("STYTCH_SECRET", "secret")
+            .output()
+            .unwrap();
+
+        assert_eq!(output.status.code(), Some(code), "{addr}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(stderr.contains("TOTP_FACADE_ADMIN_ADDR: "), code != 0, "{stderr}");
+    }
+}
