@@ -1,4 +1,4 @@
-//! `serve`, `dev` and `sandbox`: processes that run until they are told to stop.
+//! `serve`, `dev` and `sandbox`: the subcommands that run until a signal stops them.
 
 use std::{io, net::SocketAddr};
 
@@ -25,7 +25,7 @@ pub(super) fn serve(config: Config) -> Result<(), Failure> {
     runtime()?.block_on(async {
         let stop = stop_signal()?;
         let listeners = listen(&config)?;
-        warn_of_open_doors(&config);
+        warn_if_exposed(&config);
         let announce = announcement(&listeners)?;
         let serving = || {
             let base_url = config.facade.stytch.base_url.as_str();
@@ -33,7 +33,7 @@ pub(super) fn serve(config: Config) -> Result<(), Failure> {
             // A closed standard output is no reason not to serve.
             let _ = print(&announce);
         };
-        facade(listeners, &config.facade, serving, stop).await
+        run(listeners, &config.facade, serving, stop).await
     })
 }
 
@@ -52,7 +52,7 @@ pub(super) fn dev(DevConfig { mut config, sandbox }: DevConfig) -> Result<(), Fa
             result = start(sandbox).run(listener, std::future::pending()) => {
                 result.map_err(|error| Failure::run(&error))
             }
-            result = facade(listeners, &config.facade, serving, stop) => result,
+            result = run(listeners, &config.facade, serving, stop) => result,
         }
     })
 }
@@ -78,8 +78,8 @@ fn start(config: SandboxConfig) -> Sandbox {
     if config.control { sandbox.with_control() } else { sandbox }
 }
 
-/// Serves until `stop`. `serving` is called once everything is loaded and calls are answered.
-async fn facade(
+/// Serves until `stop`. Calls `serving` once everything is loaded and calls are answered.
+async fn run(
     listeners: Listeners,
     settings: &facade::Settings,
     serving: impl FnOnce(),
@@ -94,7 +94,8 @@ async fn facade(
     server.run(listeners, stop).await.map_err(|error| Failure::run(&error))
 }
 
-fn warn_of_open_doors(config: &Config) {
+/// Warns of settings that are allowed beyond loopback but leave something open.
+fn warn_if_exposed(config: &Config) {
     if config.grpc_addr.ip().is_loopback() {
         return;
     }
@@ -120,7 +121,7 @@ fn bind(what: &str, addr: SocketAddr) -> Result<TcpListener, Failure> {
             SocketAddr::V4(_) => TcpSocket::new_v4(),
             SocketAddr::V6(_) => TcpSocket::new_v6(),
         }?;
-        // As the runtime does it for a listener of its own.
+        // As `TcpListener::bind` does, so that a restart need not wait.
         #[cfg(unix)]
         socket.set_reuseaddr(true)?;
         socket.bind(addr)?;
@@ -131,7 +132,7 @@ fn bind(what: &str, addr: SocketAddr) -> Result<TcpListener, Failure> {
     })
 }
 
-/// Where the façade listens, in a form that a script can read.
+/// Says where the façade listens, in a form that scripts can read.
 fn announcement(listeners: &Listeners) -> Result<String, Failure> {
     Ok(listening("grpc", &listeners.grpc)? + &listening("admin", &listeners.admin)?)
 }
@@ -144,15 +145,15 @@ fn addr_of(listener: &TcpListener) -> Result<SocketAddr, Failure> {
     listener.local_addr().map_err(|error| Failure::run(&error))
 }
 
-/// Calls to paste, for what the sandbox was seeded with.
+/// Returns commands to paste, for the members of the sandbox.
 fn dev_hints(seed: &Seed, grpc: SocketAddr) -> String {
     let organization = seed.organization();
-    // The client's own default needs no flag.
+    // The default address needs no flag.
     let addr = match grpc.to_string().as_str() {
         "127.0.0.1:50051" => String::new(),
         addr => format!("--addr http://{addr} "),
     };
-    // As it was started: cargo sets this variable for what it runs.
+    // `cargo run` sets this variable.
     let program = match (std::env::var_os("CARGO"), std::env::args().next()) {
         (Some(_), _) if cfg!(debug_assertions) => "cargo run --".to_owned(),
         (Some(_), _) => "cargo run --release --".to_owned(),
@@ -180,13 +181,13 @@ fn members(seed: &Seed) -> String {
     text
 }
 
-/// Keeps the secrets in memory out of core files, and of the hands of debuggers of the same user.
+/// Keeps secrets in memory out of core files, and away from debuggers of the same user.
 #[cfg(target_os = "linux")]
 fn forbid_core_dumps() {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
     let none = Rlimit { current: Some(0), maximum: Some(0) };
-    // The limit says nothing to a handler that cores are piped to; the behaviour does.
+    // A handler that cores are piped to ignores the limit, but not the behaviour.
     let forbidden = setrlimit(Resource::Core, none)
         .and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
     if let Err(error) = forbidden {
@@ -197,7 +198,8 @@ fn forbid_core_dumps() {
 #[cfg(not(target_os = "linux"))]
 fn forbid_core_dumps() {}
 
-/// Ends at the first signal to stop; the second one ends the process. Signals are heard from now on.
+/// Returns a future that ends at the first signal to stop. A second signal ends the process. Signals
+/// are caught from the call on, before the future is polled.
 fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
     let mut signals = Signals::new().map_err(|error| Failure::run(&error))?;
     let (stop, mut stopped) = watch::channel(false);
