@@ -1,10 +1,10 @@
 //! Compiles the contract in `proto/` in pure Rust (no `protoc`) and makes one model of it: the
 //! messages carry serde with Stytch's field names, so each is both the gRPC message and the JSON body.
 //!
-//! What can be read off the descriptors is not kept by hand: a `Debug` that hides every field marked
-//! `[debug_redact = true]`, the traits `StytchRequest` and `StytchResponse` for the messages that an RPC
-//! takes and returns, a description of the former for the command line, and the shape of the latter for
-//! answers with odd fields.
+//! What the descriptors say is not kept by hand: a `Debug` that hides every field marked
+//! `[debug_redact = true]`, the traits `StytchRequest` and `StytchResponse` for the messages that an
+//! RPC takes and returns, the RPCs and the fields of their requests for the command line, and the
+//! shape of the responses for bodies with odd fields.
 
 use std::{
     collections::HashMap,
@@ -16,7 +16,8 @@ use std::{
 };
 
 use protox::prost_reflect::{
-    DescriptorPool, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, Value,
+    DescriptorPool, FieldDescriptor, FileDescriptor, Kind, MessageDescriptor, MethodDescriptor,
+    Value,
 };
 
 const ROOT: &str = "proto";
@@ -147,6 +148,7 @@ fn model(pool: &DescriptorPool, messages: &[MessageDescriptor]) -> Result<String
         }
     }
     let (methods, depths) = (methods(pool), depths(pool));
+    write_methods(&mut code, &methods)?;
     for message in messages {
         if let Some(depth) = depths.get(message.full_name()) {
             write_shape(&mut code, message, *depth)?;
@@ -179,6 +181,43 @@ fn methods(pool: &DescriptorPool) -> Vec<MethodDescriptor> {
         .filter(|service| service.package_name().starts_with("stytch."))
         .flat_map(|service| service.methods().collect::<Vec<_>>())
         .collect()
+}
+
+/// Writes `METHODS`, which describes every RPC, and the macro `rpcs!`: `rpcs!(f)` is an array of
+/// `f::<Request, Response>(&method)` for each.
+fn write_methods(code: &mut String, methods: &[MethodDescriptor]) -> Result<(), Box<dyn Error>> {
+    let (mut table, mut calls) = (String::new(), String::new());
+    for (index, method) in methods.iter().enumerate() {
+        let service = method.parent_service();
+        let name = format!("{}/{}", service.full_name(), method.name());
+        let group = kebab_case(service.name().trim_end_matches("Service"));
+        let group_comment = comment(&service.parent_file(), service.path());
+        let command = kebab_case(method.name());
+        let comment = comment(&service.parent_file(), method.path());
+        writeln!(
+            table,
+            "    crate::proto::Method {{ name: {name:?}, group: {group:?}, \
+             group_comment: {group_comment:?}, command: {command:?}, comment: {comment:?} }},"
+        )?;
+        let (input, output) = (rust_path(&method.input()), rust_path(&method.output()));
+        writeln!(calls, "    $f::<{input}, {output}>(&crate::proto::METHODS[{index}]),")?;
+    }
+    writeln!(code, "pub const METHODS: &[crate::proto::Method] = &[\n{table}];")?;
+    writeln!(code, "macro_rules! rpcs {{ ($f:ident) => {{ [\n{calls}] }}; }}")?;
+    writeln!(code, "pub(crate) use rpcs;")?;
+    Ok(())
+}
+
+/// `RecoveryCodes` as `recovery-codes`.
+fn kebab_case(name: &str) -> String {
+    let mut text = String::new();
+    for char in name.chars() {
+        if char.is_ascii_uppercase() && !text.is_empty() {
+            text.push('-');
+        }
+        text.push(char.to_ascii_lowercase());
+    }
+    text
 }
 
 fn unique(messages: impl Iterator<Item = MessageDescriptor>) -> Vec<MessageDescriptor> {
@@ -265,7 +304,7 @@ fn write_fields(code: &mut String, message: &MessageDescriptor) -> Result<(), Bo
             _ => "Text",
         };
         let is_required = !field.is_list() && !field.supports_presence();
-        let (name, comment) = (field.name(), comment(&field));
+        let (name, comment) = (field.name(), comment(&field.parent_file(), field.path()));
         let flag = name.replace('_', "-");
         writeln!(
             code,
@@ -309,16 +348,14 @@ fn write_shape(
     Ok(())
 }
 
-/// What the contract says above a field, as one paragraph.
-fn comment(field: &FieldDescriptor) -> String {
-    let file = field.parent_file();
-    let locations = &file.file_descriptor_proto().source_code_info.as_ref();
-    let location = locations
-        .iter()
-        .flat_map(|info| &info.location)
-        .find(|location| location.path == field.path());
+/// The first paragraph of the comment above the item at `path` in `file`, as one line.
+fn comment(file: &FileDescriptor, path: &[i32]) -> String {
+    let info = file.file_descriptor_proto().source_code_info.as_ref();
+    let locations = info.map_or(&[][..], |info| &info.location);
+    let location = locations.iter().find(|location| location.path == path);
     let lines = location.map_or("", |location| location.leading_comments());
-    lines.split_whitespace().collect::<Vec<_>>().join(" ")
+    let paragraph = lines.lines().map(str::trim).skip_while(|line| line.is_empty());
+    paragraph.take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// `stytch.b2b.totp.v1.CreateRequest` as the path of the generated struct.

@@ -4,7 +4,8 @@
 //	go install google.golang.org/grpc/cmd/protoc-gen-go-grpc@latest
 //	buf generate && go mod tidy && go run .
 //
-// It runs against `totp-facade dev`; ADDR, ORGANIZATION and MEMBER in the environment say otherwise.
+// It runs against `totp-facade dev`, unless ADDR, ORGANIZATION and MEMBER in the environment say
+// otherwise.
 package main
 
 import (
@@ -29,11 +30,12 @@ import (
 	totpv1 "example.com/enrol/gen/stytch/b2b/totp/v1"
 )
 
-// deadline is for a whole call, retries included.
+// deadline is the time for a whole call, retries included.
 const deadline = 5 * time.Second
 
-// retries has gRPC send a call again whatever broke, for every call has an idempotency key; the server's
-// pushback stops or delays the retries that cannot help. Without keys, only reads may be retried: docs/retries.md.
+// retries lets gRPC retry a call after any failure, because every call carries an idempotency key.
+// The server's pushback delays retries, and stops those that cannot help. Without keys, retry reads
+// only: docs/retries.md.
 const retries = `{
   "methodConfig": [{
     "name": [
@@ -84,12 +86,12 @@ func run(ctx context.Context) error {
 	}
 	fmt.Printf("scan qr.png, or type %s\n", created.GetSecret())
 
-	// Stands for the member's authenticator app.
+	// In place of the member's authenticator app.
 	code, err := totp.GenerateCode(created.GetSecret(), time.Now())
 	if err != nil {
 		return err
 	}
-	// Stands for the intermediate session token that Stytch's login call answers with.
+	// In place of the intermediate session token that a login with Stytch returns.
 	login := "sandbox-login." + member + "." + random()
 	session, err := authenticate(ctx, client, &totpv1.AuthenticateRequest{
 		OrganizationId:           organization,
@@ -115,7 +117,7 @@ func run(ctx context.Context) error {
 	return nil
 }
 
-// create registers a TOTP, in place of an active one if there is one.
+// create registers a TOTP. It replaces an active one.
 func create(
 	ctx context.Context, client totpv1.TotpServiceClient, organization, member string,
 ) (*totpv1.CreateResponse, error) {
@@ -151,14 +153,14 @@ func authenticate(
 	return client.Authenticate(ctx, request)
 }
 
-// call is the context of one call, however often gRPC has to send it: its deadline and its key.
+// call returns the context of one call, with the deadline and the key that all its attempts share.
 func call(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx = metadata.AppendToOutgoingContext(ctx, "idempotency-key", random())
 	return context.WithTimeout(ctx, deadline)
 }
 
-// details is what a failed call says in a form for programs: the reason, what is known to have happened
-// upstream, and the fields at fault. All are empty without an error.
+// details returns the details of a failed call: the reason, what is known about the call upstream,
+// and the invalid fields. All are empty without an error.
 func details(err error) (reason, upstream string, fields []string) {
 	for _, detail := range status.Convert(err).Details() {
 		switch detail := detail.(type) {

@@ -2,7 +2,8 @@
 //
 //     npm ci && npm run generate && npm run check && npm start
 //
-// Runs against `totp-facade dev`; ADDR, ORGANIZATION and MEMBER in the environment say otherwise.
+// Runs against `totp-facade dev`, unless ADDR, ORGANIZATION and MEMBER in the environment say
+// otherwise.
 
 import { randomUUID } from "node:crypto";
 import { writeFileSync } from "node:fs";
@@ -22,8 +23,9 @@ const who = {
   member_id: process.env.MEMBER ?? "fresh",
 };
 
-// Every call has an idempotency key, so gRPC may send it again whatever broke; the server's pushback stops or
-// delays the retries that cannot help. Without keys, only reads may be retried: docs/retries.md.
+// Every call carries an idempotency key, so gRPC may retry it after any failure. The server's
+// pushback delays retries, and stops those that cannot help. Without keys, retry reads only:
+// docs/retries.md.
 const retries = {
   methodConfig: [
     {
@@ -42,7 +44,7 @@ const retries = {
   ],
 };
 
-// google.rpc.Status and two of its details, as far as they are read here.
+// google.rpc.Status and the two kinds of details that this program reads.
 const rpc = protobuf.parse(`
   syntax = "proto3";
   package google.rpc;
@@ -55,7 +57,7 @@ const rpc = protobuf.parse(`
   }
 `, { keepCase: true }).root;
 
-/** What a failed call says in a form for programs: the reason, `upstream`, and the fields at fault. */
+/** Returns the details of a failed call: the reason, `upstream`, and the invalid fields. */
 function details(error: grpc.ServiceError) {
   const found = { reason: "", upstream: "", fields: [] as string[] };
   const [bytes] = error.metadata.get("grpc-status-details-bin");
@@ -85,7 +87,10 @@ type Unary<Req, Res> = (
   callback: (error: grpc.ServiceError | null, answer?: Res) => void,
 ) => grpc.ClientUnaryCall;
 
-/** Makes one call, however often gRPC has to send it within five seconds. */
+/**
+ * Makes one call. All its attempts carry the same idempotency key, and share a deadline of five
+ * seconds.
+ */
 function call<Req, Res>(method: Unary<Req, Res>, request: Req): Promise<Res> {
   return new Promise((resolve, reject) => {
     const metadata = new grpc.Metadata();
@@ -95,7 +100,7 @@ function call<Req, Res>(method: Unary<Req, Res>, request: Req): Promise<Res> {
   });
 }
 
-/** Registers a TOTP, in place of an active one if there is one. */
+/** Registers a TOTP. Replaces an active one. */
 async function create(client: TotpServiceClient) {
   const create = client.create.bind(client) as Unary<typeof who, any>;
   try {
@@ -123,9 +128,9 @@ const created = await create(client);
 writeFileSync("qr.png", Buffer.from(created.qr_code.split(",")[1], "base64"));
 console.log(`scan qr.png, or type ${created.secret}`);
 
-// Stands for the member's authenticator app.
+// In place of the member's authenticator app.
 const code = new TOTP({ secret: created.secret }).generate();
-// Stands for the intermediate session token that Stytch's login call answers with.
+// In place of the intermediate session token that a login with Stytch returns.
 const login = `sandbox-login.${who.member_id}.${randomUUID()}`;
 const authenticate = client.authenticate.bind(client) as Unary<object, any>;
 const session = await call(authenticate, {

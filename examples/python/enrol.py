@@ -3,7 +3,8 @@
     python -m venv .venv && .venv/bin/pip install -r requirements.txt
     .venv/bin/python enrol.py
 
-Runs against `totp-facade dev`; ADDR, ORGANIZATION and MEMBER in the environment say otherwise.
+Runs against `totp-facade dev`, unless ADDR, ORGANIZATION and MEMBER in the environment say
+otherwise.
 """
 
 import base64
@@ -19,7 +20,7 @@ import pyotp
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-# Makes the classes from the contract when it is imported; a build step does for a real service.
+# Generates the classes at run time; a real service would do that in a build step.
 sys.path.append(str(Path(__file__).resolve().parents[2] / "proto"))
 totp_pb2, totp_pb2_grpc = grpc.protos_and_services("stytch/b2b/totp/v1/totp.proto")
 
@@ -30,8 +31,9 @@ WHO = {
 }
 DEADLINE = 5  # seconds, retries included
 
-# Every call has an idempotency key, so gRPC may send it again whatever broke; the server's pushback stops or
-# delays the retries that cannot help. Without keys, only reads may be retried: docs/retries.md.
+# Every call carries an idempotency key, so gRPC may retry it after any failure. The server's
+# pushback delays retries, and stops those that cannot help. Without keys, retry reads only:
+# docs/retries.md.
 RETRIES = {
     "methodConfig": [
         {
@@ -54,13 +56,13 @@ RETRIES = {
 
 
 def call(method, request):
-    """Makes one call, however often gRPC has to send it."""
+    """Makes one call. All its attempts carry the same idempotency key."""
     key = ("idempotency-key", str(uuid.uuid4()))
     return method(request, timeout=DEADLINE, metadata=[key])
 
 
 def details(error):
-    """What a failed call says in a form for programs: the reason, `upstream`, and the fields at fault."""
+    """Returns the details of a failed call: the reason, `upstream`, and the invalid fields."""
     info, fields = error_details_pb2.ErrorInfo(), []
     status = rpc_status.from_call(error)
     for detail in status.details if status else []:
@@ -74,7 +76,7 @@ def details(error):
 
 
 def create(stub):
-    """Registers a TOTP, in place of an active one if there is one."""
+    """Registers a TOTP. Replaces an active one."""
     try:
         return call(stub.Create, totp_pb2.CreateRequest(**WHO))
     except grpc.RpcError as error:
@@ -96,9 +98,9 @@ def main():
         picture.write_bytes(base64.b64decode(created.qr_code.split(",", 1)[1]))
         print(f"scan {picture.resolve()}, or type {created.secret}")
 
-        # Stands for the member's authenticator app.
+        # In place of the member's authenticator app.
         code = pyotp.TOTP(created.secret).now()
-        # Stands for the intermediate session token that Stytch's login call answers with.
+        # In place of the intermediate session token that a login with Stytch returns.
         login = f"sandbox-login.{WHO['member_id']}.{secrets.token_hex(8)}"
         session = call(
             stub.Authenticate,

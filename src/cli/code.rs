@@ -1,4 +1,4 @@
-//! `code`: what an authenticator app would show.
+//! `code`: prints the code that an authenticator app would show.
 
 use std::io::{Read as _, stdin};
 
@@ -8,47 +8,48 @@ use totp_rs::{Algorithm, Builder, Totp};
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{Failure, print, usage};
+use super::{failure::Failure, output::print};
 
-/// The most that is read: answers of `create` are far shorter.
+/// The longest input, in bytes. The response of `create` is far shorter.
 const MAX_INPUT: u64 = 1024 * 1024;
-/// The shortest secret, in characters of base32: 80 bits, as some providers still make them.
-const SHORTEST: usize = 16;
-/// The longest time that one code may be good for.
-const LONGEST_PERIOD: u64 = 24 * 60 * 60;
+/// The shortest secret, in base32 characters: 80 bits, which some providers still use.
+const MIN_SECRET: usize = 16;
+/// The longest period of a code, in seconds.
+const MAX_PERIOD: u64 = 24 * 60 * 60;
 
-/// Prints the code of the secret on standard input, which is an answer of `create`, a secret in base32 or an
-/// `otpauth://` URI. There is no flag for it: argument lists can be read by every user of a machine.
+/// Prints the current code of the secret on standard input, which is a response of `create`, a
+/// secret in base32, or an `otpauth://` URI. It has no flag, because every user of the machine can
+/// read the argument list.
 pub(super) fn code() -> Result<(), Failure> {
     let mut text = Zeroizing::new(String::new());
     stdin().take(MAX_INPUT).read_to_string(&mut text).map_err(|error| Failure::run(&error))?;
-    let totp = totp_of(&text).map_err(|what| usage("standard input", &what))?;
+    let totp = totp_of(&text).map_err(|what| Failure::usage("standard input", what))?;
     print(&format!("{}\n", totp.generate_current()))
 }
 
-/// The TOTP that a text stands for, or what is wrong with the text. No message quotes it.
+/// Reads a TOTP from any of these forms, or returns what is wrong. No message quotes the text.
 fn totp_of(text: &str) -> Result<Totp, &'static str> {
     let text = text.trim().trim_start_matches('\u{feff}');
     match serde_json::from_str::<Value>(text) {
-        Ok(Value::Object(answer)) => match answer.get("secret") {
+        Ok(Value::Object(response)) => match response.get("secret") {
             Some(Value::String(secret)) => of_secret(secret),
-            _ => Err("is a JSON object without a secret; an answer of `create` has one"),
+            _ => Err("is a JSON object without a secret; the response of `create` has one"),
         },
-        // A secret may look like a number.
+        // A secret of digits alone parses as a JSON number.
         _ if text.contains("://") => of_uri(text),
         _ => of_secret(text),
     }
 }
 
-/// What Stytch and most others use: SHA-1, six digits and 30 seconds.
+/// A TOTP with the parameters of Stytch and most others: SHA-1, six digits and 30 seconds.
 fn of_secret(secret: &str) -> Result<Totp, &'static str> {
-    // `build` would refuse secrets below 128 bits.
+    // `build` refuses secrets of fewer than 128 bits.
     Ok(Builder::new().with_secret(bytes_of(secret)?.as_slice()).build_noncompliant())
 }
 
-/// An `otpauth://totp/` URI, as the QR codes of providers hold.
+/// A TOTP from an `otpauth://totp/` URI, as in the QR codes of providers.
 fn of_uri(text: &str) -> Result<Totp, &'static str> {
-    const FORM: &str = "is no otpauth://totp/ URI";
+    const FORM: &str = "is not an otpauth://totp/ URI";
     let uri = Url::parse(text).map_err(|_| FORM)?;
     if uri.scheme() != "otpauth" {
         return Err(FORM);
@@ -72,7 +73,7 @@ fn of_uri(text: &str) -> Result<Totp, &'static str> {
             "SHA1" => Algorithm::SHA1,
             "SHA256" => Algorithm::SHA256,
             "SHA512" => Algorithm::SHA512,
-            _ => return Err("has an algorithm that is none of SHA1, SHA256 and SHA512"),
+            _ => return Err("has an algorithm other than SHA1, SHA256 and SHA512"),
         },
     };
     let digits = value("digits").map_or(Ok(6), |it| it.parse());
@@ -86,13 +87,13 @@ fn of_uri(text: &str) -> Result<Totp, &'static str> {
         .with_step_duration(
             period
                 .ok()
-                .filter(|it| (1..=LONGEST_PERIOD).contains(it))
-                .ok_or("has a period that is no number of seconds up to a day")?,
+                .filter(|it| (1..=MAX_PERIOD).contains(it))
+                .ok_or("has a period other than 1 to 86400 seconds")?,
         )
         .build_noncompliant())
 }
 
-/// A secret as people copy it: in either case, in groups, with or without padding, of any length.
+/// Decodes a secret as people copy it: in either case, in groups, with or without padding.
 fn bytes_of(secret: &str) -> Result<Zeroizing<Vec<u8>>, &'static str> {
     let text = secret.trim_end_matches(|char: char| char == '=' || char.is_whitespace());
     let letters = text.chars().filter(|char| !char.is_whitespace() && *char != '-');
@@ -100,35 +101,35 @@ fn bytes_of(secret: &str) -> Result<Zeroizing<Vec<u8>>, &'static str> {
         Zeroizing::new(letters.map(|char| char.to_ascii_uppercase()).collect());
     if letters.is_empty() {
         return Err(
-            "is empty: it must be a secret in base32, an otpauth:// URI or an answer of `create`",
+            "is empty: it must be a secret in base32, an otpauth:// URI or a response of `create`",
         );
     }
     if !letters.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'2'..=b'7')) {
         return Err("is not base32, which has the letters A to Z and the digits 2 to 7");
     }
-    if letters.len() < SHORTEST {
-        return Err("is shorter than any secret: it must have at least 16 characters of base32");
+    if letters.len() < MIN_SECRET {
+        return Err("is too short for a secret: it must have at least 16 characters of base32");
     }
     if matches!(letters.len() % 8, 1 | 3 | 6) {
-        // This one completes no byte.
+        // The last character does not complete a byte.
         letters.pop();
     }
     let bytes = unchecked_tail().decode(letters.as_bytes());
     bytes.map(Zeroizing::new).map_err(|_| "is not base32")
 }
 
-/// Base32 whose last character may have bits that belong to no byte: authenticator apps ignore them.
+/// Base32 that ignores the trailing bits of the last character, as authenticator apps do.
 fn unchecked_tail() -> Encoding {
     let mut specification = BASE32_NOPAD.specification();
     specification.check_trailing_bits = false;
-    specification.encoding().expect("base32 with one rule fewer")
+    specification.encoding().expect("base32 with one check fewer")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The bytes of RFC 6238's example, as often as needed.
+    /// The secret of RFC 6238's examples, repeated up to a length.
     fn secret(bytes: usize) -> String {
         let digits: Vec<u8> = b"1234567890".iter().copied().cycle().take(bytes).collect();
         BASE32_NOPAD.encode(&digits)
@@ -188,7 +189,7 @@ mod tests {
 
     #[test]
     fn secrets_of_16_to_100_characters_are_taken_whatever_their_last_bits_are() {
-        for length in SHORTEST..=100 {
+        for length in MIN_SECRET..=100 {
             for last in ["A", "7"] {
                 let text = "B".repeat(length - 1) + last;
 
@@ -213,9 +214,9 @@ mod tests {
             (format!("{good}=A"), "not base32"),
             ("AAAA".to_owned(), "at least 16 characters"),
             ("123456".to_owned(), "not base32"),
-            (format!("https://example.com/?secret={good}"), "no otpauth://totp/ URI"),
+            (format!("https://example.com/?secret={good}"), "not an otpauth://totp/ URI"),
             (format!("otpauth://hotp/a?secret={good}&counter=1"), "HOTP"),
-            (format!("otpauth://yaotp/a?secret={good}"), "no otpauth://totp/ URI"),
+            (format!("otpauth://yaotp/a?secret={good}"), "not an otpauth://totp/ URI"),
             ("otpauth://totp/a?issuer=b".to_owned(), "without a secret"),
             (format!("otpauth://totp/a?secret={good}&algorithm=MD5"), "algorithm"),
             (format!("otpauth://totp/a?secret={good}&digits=4"), "digits"),

@@ -2,34 +2,28 @@
 
 mod client;
 mod code;
+mod exit;
+mod failure;
+mod healthcheck;
+mod output;
 mod parse;
 mod qr;
 mod request;
+mod rpc;
 mod serve;
 
-use std::{
-    ffi::OsString,
-    io::{self, Write as _},
-    process::ExitCode,
-};
+use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
 use crate::{
     access,
     config::{self, Config, DevConfig, LogConfig, Problem, SandboxConfig, Unchecked},
-    proto::stytch::b2b::totp::v1::{
-        AuthenticateRequest, CreateRequest, DeleteRequest, MigrateRequest,
-    },
     telemetry,
 };
-use client::{CallArgs, RecoveryCodesCommand};
+use failure::Failure;
+use output::{print, say};
 use parse::Refusal;
-
-/// A bad flag or setting, after BSD's `sysexits.h`.
-const USAGE: u8 = 64;
-/// Something failed at run time.
-const FAILURE: u8 = 1;
 
 /// A gRPC façade in front of Stytch's B2B TOTP API
 #[derive(Debug, Parser)]
@@ -49,80 +43,31 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve the façade in front of the real Stytch
+    /// Serves the façade in front of Stytch
     Serve(Unchecked<Config>),
-    /// Serve the façade in front of an embedded sandbox of Stytch; needs no account
+    /// Serves the façade in front of an embedded sandbox of Stytch; needs no account
     Dev(Unchecked<DevConfig>),
-    /// Serve the sandbox alone, for any official Stytch SDK
+    /// Serves the sandbox alone, for any official Stytch SDK
     Sandbox(Unchecked<SandboxConfig>),
-    /// Check the settings that `serve` would use, and print them without secrets
+    /// Checks the settings that `serve` would use, and prints them without secrets
     Check(Unchecked<Config>),
-    /// Register a TOTP for a member; prints the answer as JSON and draws the QR code on a terminal
-    Create(CallArgs<CreateRequest>),
-    /// Check a code of the member's authenticator app; the first one makes the TOTP active
-    Authenticate(CallArgs<AuthenticateRequest>),
-    /// Take over a TOTP that another provider registered
-    Migrate(CallArgs<MigrateRequest>),
-    /// Remove a member's TOTP and recovery codes
-    Delete(CallArgs<DeleteRequest>),
-    /// Get, rotate or spend recovery codes
-    #[command(subcommand)]
-    RecoveryCodes(RecoveryCodesCommand),
-    /// Print the code that an authenticator app shows now, for the answer of `create`, a base32 secret or an
-    /// otpauth:// URI on standard input
+    #[command(flatten)]
+    Rpc(rpc::Call),
+    /// Prints the code that an authenticator app shows now, for the secret on standard input: the
+    /// response of `create`, the secret in base32, or an otpauth:// URI
     Code,
-    /// Make a bearer token for a caller, and the line for TOTP_FACADE_TOKENS_FILE
+    /// Creates a bearer token for a caller, and its line for TOTP_FACADE_TOKENS_FILE
     Token {
-        /// Whom it is for, as in `token:NAME` of the policy
+        /// The name of the caller, as in `token:NAME` of the policy
         name: String,
     },
-    /// Ask a running façade whether it serves; exits with 0 if it does
-    Healthcheck(client::HealthcheckArgs),
-}
-
-/// Why a subcommand ends with another code than 0.
-#[derive(Debug)]
-enum Failure {
-    /// Settings that cannot be used.
-    Settings(Vec<Problem>),
-    /// Anything else, in words.
-    Run(String),
-}
-
-impl Failure {
-    fn run(error: &dyn std::error::Error) -> Self {
-        Self::Run(with_causes(error))
-    }
-}
-
-/// An error with everything that led to it.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        // Some errors say what their cause says.
-        let cause = error.to_string();
-        if !text.ends_with(&cause) {
-            text = format!("{text}: {cause}");
-        }
-        source = error.source();
-    }
-    text
-}
-
-impl From<Vec<Problem>> for Failure {
-    fn from(problems: Vec<Problem>) -> Self {
-        Self::Settings(problems)
-    }
-}
-
-fn usage(setting: &'static str, what: &dyn std::fmt::Display) -> Failure {
-    Failure::Settings(vec![Problem { setting, what: what.to_string() }])
+    /// Asks a running façade whether it serves; exits with 0 if it does
+    Healthcheck(healthcheck::HealthcheckArgs),
 }
 
 /// Runs the program with these arguments, its name first.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match parse::parse(args.into_iter().collect()) {
+    let cli = match parse::parse::<Cli>(args.into_iter().collect()) {
         Ok(cli) => cli,
         Err(refusal) => return refuse(refusal),
     };
@@ -140,11 +85,11 @@ impl Cli {
     }
 }
 
-/// Says why the arguments are refused, and what else is wrong.
-fn refuse(refusal: Refusal) -> ExitCode {
+/// Reports why the arguments are refused, and every other problem.
+fn refuse(refusal: Refusal<Cli>) -> ExitCode {
     match refusal {
-        Refusal::Answer(answer) => {
-            let _ = answer.print();
+        Refusal::Help(text) => {
+            let _ = text.print();
             ExitCode::SUCCESS
         }
         Refusal::Usage { errors, rest } => {
@@ -152,7 +97,7 @@ fn refuse(refusal: Refusal) -> ExitCode {
                 say(&error.to_string());
             }
             end(Err(rest.map_or_else(Vec::new, |cli| cli.problems()).into()));
-            ExitCode::from(USAGE)
+            ExitCode::from(exit::USAGE)
         }
     }
 }
@@ -164,14 +109,7 @@ impl Command {
             Self::Serve(settings) | Self::Check(settings) => settings.problems(),
             Self::Dev(settings) => settings.problems(),
             Self::Sandbox(settings) => settings.problems(),
-            Self::Create(_)
-            | Self::Authenticate(_)
-            | Self::Migrate(_)
-            | Self::Delete(_)
-            | Self::RecoveryCodes(_)
-            | Self::Code
-            | Self::Token { .. }
-            | Self::Healthcheck(_) => Vec::new(),
+            Self::Rpc(_) | Self::Code | Self::Token { .. } | Self::Healthcheck(_) => Vec::new(),
         }
     }
 }
@@ -182,14 +120,10 @@ fn run(command: Command, log: &Unchecked<LogConfig>) -> Result<(), Failure> {
         Command::Dev(settings) => serve::dev(settings.check()?),
         Command::Sandbox(settings) => serve::sandbox(settings.check()?),
         Command::Check(settings) => check(&settings, log),
-        Command::Create(args) => client::create(args),
-        Command::Authenticate(args) => client::authenticate(args),
-        Command::Migrate(args) => client::migrate(args),
-        Command::Delete(args) => client::delete(args),
-        Command::RecoveryCodes(command) => client::recovery_codes(command),
+        Command::Rpc(call) => call.run(),
         Command::Code => code::code(),
         Command::Token { name } => token(&name),
-        Command::Healthcheck(args) => client::healthcheck(&args),
+        Command::Healthcheck(args) => healthcheck::healthcheck(args),
     }
 }
 
@@ -200,6 +134,7 @@ fn check(settings: &Unchecked<Config>, log: &Unchecked<LogConfig>) -> Result<(),
     print(&format!("{settings}{log}\n{}", config.callers()))
 }
 
+/// Reports why a subcommand failed, and returns the exit code.
 fn end(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -207,40 +142,20 @@ fn end(result: Result<(), Failure>) -> ExitCode {
             for problem in problems {
                 say(&format!("error: {problem}\n"));
             }
-            ExitCode::from(USAGE)
+            ExitCode::from(exit::USAGE)
         }
         Err(Failure::Run(what)) => {
             say(&format!("error: {what}\n"));
-            ExitCode::from(FAILURE)
+            ExitCode::from(exit::FAILURE)
         }
     }
 }
 
-/// Prints a new token, for the caller, and its line, for the server; the token is nowhere else.
+/// Prints a new token for the caller, and its line for the server. The token is stored nowhere.
 fn token(name: &str) -> Result<(), Failure> {
     if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(usage("NAME", &"must be visible ASCII without blanks"));
+        return Err(Failure::usage("NAME", "must be visible ASCII without blanks"));
     }
     let (token, line) = access::token_line(name);
     print(&format!("token: {}\nline: {line}\n", *token))
-}
-
-/// Prints to standard output. A reader that has gone away is no failure; that an answer is lost is one.
-fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::Run(format!("cannot write to standard output: {error}")))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Says something on standard error, if anybody can hear it.
-fn say(text: &str) {
-    let _ = io::stderr().lock().write_all(text.as_bytes());
-}
-
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Runtime::new().map_err(|error| Failure::run(&error))
 }

@@ -1,43 +1,41 @@
-//! Arguments and variables become a [`Cli`]. What clap refuses does not hide what else is wrong.
+//! Parses the arguments and variables. An argument that clap refuses does not hide other problems.
 
 use std::{error::Error as _, ffi::OsString};
 
 use clap::{
-    Command, CommandFactory as _, FromArgMatches as _,
+    Command, Parser,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-use super::Cli;
-
-/// Why there is no [`Cli`].
-pub(super) enum Refusal {
-    /// Help or the version, which somebody asked for.
-    Answer(clap::Error),
-    /// Arguments that clap does not take.
+/// Why the arguments do not make a command line `C`.
+pub(super) enum Refusal<C> {
+    /// The user asked for help or for the version.
+    Help(clap::Error),
+    /// clap refuses some of the arguments.
     Usage {
-        /// What it says of each; the first with the usage.
+        /// One message for each refused argument; only the first includes the usage.
         errors: Vec<String>,
-        /// The others, if they make sense without them.
-        rest: Option<Box<Cli>>,
+        /// What the other arguments make, if they are complete.
+        rest: Option<Box<C>>,
     },
 }
 
-/// Reads the arguments, the program's name first.
-pub(super) fn parse(mut args: Vec<OsString>) -> Result<Cli, Refusal> {
-    let command = Cli::command();
+/// Parses the arguments, the first of which is the program's name.
+pub(super) fn parse<C: Parser>(mut args: Vec<OsString>) -> Result<C, Refusal<C>> {
+    let command = C::command();
     let mut errors = Vec::new();
     loop {
         match read(&command, &args) {
             Ok(cli) if errors.is_empty() => return Ok(cli),
             Ok(cli) => return Err(Refusal::Usage { errors, rest: Some(Box::new(cli)) }),
             Err(error) if !error.use_stderr() && errors.is_empty() => {
-                return Err(Refusal::Answer(error));
+                return Err(Refusal::Help(error));
             }
             Err(error) => {
                 let is_removed = error.use_stderr() && remove(&mut args, &error);
                 if error.use_stderr() {
                     let text = text_of(&error);
-                    // The usage once is enough.
+                    // Only the first message includes the usage.
                     let short = text.split("\n\nUsage").next().unwrap_or_default().to_owned();
                     errors.push(if errors.is_empty() { text } else { short + "\n" });
                 }
@@ -49,18 +47,18 @@ pub(super) fn parse(mut args: Vec<OsString>) -> Result<Cli, Refusal> {
     }
 }
 
-fn read(command: &Command, args: &[OsString]) -> Result<Cli, clap::Error> {
+fn read<C: Parser>(command: &Command, args: &[OsString]) -> Result<C, clap::Error> {
     let mut command = command.clone();
     let matches = command.try_get_matches_from_mut(args)?;
-    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    C::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
-/// What clap says, without values: a mistyped flag may have left a secret where none belongs.
+/// Formats an error of clap's without values: a mistyped flag may leave a secret in a wrong place.
 fn text_of(error: &clap::Error) -> String {
     let arg = arg_of(error);
     let what = match (error.kind(), arg, error.source()) {
         (ErrorKind::UnknownArgument, Some(arg), _) if !arg.starts_with('-') => {
-            "there is an argument too many (its text is not shown)".to_owned()
+            "unexpected argument (its text is not shown)".to_owned()
         }
         (ErrorKind::ValueValidation, Some(arg), Some(source)) => {
             format!("invalid value for '{arg}': {source}")
@@ -71,7 +69,7 @@ fn text_of(error: &clap::Error) -> String {
     format!("error: {what}\n\nFor more information, try '--help'.\n")
 }
 
-/// The argument that an error is about.
+/// The argument that an error of clap's is about.
 fn arg_of(error: &clap::Error) -> Option<&str> {
     match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(arg)) => Some(arg),
@@ -79,7 +77,7 @@ fn arg_of(error: &clap::Error) -> Option<&str> {
     }
 }
 
-/// Takes what an error is about out of the arguments. Says whether that could be done.
+/// Removes the argument that an error is about. Returns whether it was found.
 fn remove(args: &mut Vec<OsString>, error: &clap::Error) -> bool {
     let flag = arg_of(error).and_then(|arg| arg.split([' ', '=', '[']).next());
     let Some(flag) = flag.filter(|flag| flag.starts_with('-')) else { return false };

@@ -1,7 +1,9 @@
 //! Draws a QR code on a terminal, from the PNG in a data URI.
 //!
-//! The picture is read rather than scaled, and drawn anew from what it says: that works whatever its
-//! size, and a phone can scan the result from the screen.
+//! The code is decoded and drawn again rather than scaled. That works for any size of the picture,
+//! and a phone can scan the result from the screen.
+
+use std::io::{Cursor, stdout};
 
 use data_encoding::BASE64;
 use png::{ColorType, Decoder, Transformations};
@@ -11,23 +13,49 @@ use qrcode::{
 };
 use rqrr::PreparedImage;
 
-/// Why a picture cannot be drawn. Holds nothing of it.
+/// Why a picture cannot be drawn. Holds no part of the picture.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+enum Error {
     #[error("it is not a PNG in a data URI")]
     NotPng,
-    #[error("no QR code is found in the picture")]
+    #[error("the picture has no readable QR code")]
     NoCode,
     #[error("it needs {needed} columns, and the terminal has {columns}")]
     TooWide { needed: usize, columns: usize },
 }
 
-/// The light margin, in modules. The standard asks for four; scanners do with less.
+/// Widths of the light margin to try, in modules. The standard asks for 4; scanners accept less.
 const MARGINS: [u32; 3] = [4, 2, 1];
 
-/// `data_uri` as lines of half blocks, two modules a character, black on white whatever the terminal's
-/// colours are. Where `columns` are too few for it, the margin is smaller.
-pub(super) fn draw(data_uri: &str, columns: Option<usize>) -> Result<String, Error> {
+/// Returns the QR code for the terminal on standard output, or a sentence that says why it cannot be
+/// drawn and what to do instead.
+pub(super) fn draw_or_explain(data_uri: &str) -> String {
+    draw(data_uri, columns()).unwrap_or_else(|error| {
+        format!(
+            "(the QR code cannot be drawn: {error}. Show the picture in `qr_code` with another \
+             program, or type `secret` into the app)\n"
+        )
+    })
+}
+
+/// The width of the terminal on standard output, or `None` where it is not known.
+#[cfg(unix)]
+fn columns() -> Option<usize> {
+    // `terminal_size` would not give the columns of a terminal with 0 rows.
+    let size = rustix::termios::tcgetwinsize(stdout()).ok()?;
+    Some(size.ws_col.into()).filter(|columns| *columns > 0)
+}
+
+/// The width of the terminal on standard output, or `None` where it is not known.
+#[cfg(windows)]
+fn columns() -> Option<usize> {
+    let (terminal_size::Width(columns), _) = terminal_size::terminal_size_of(stdout())?;
+    Some(columns.into())
+}
+
+/// Draws the QR code of a picture in half blocks, two modules a character, black on white whatever
+/// the colours of the terminal. The margin shrinks to fit into `columns`.
+fn draw(data_uri: &str, columns: Option<usize>) -> Result<String, Error> {
     let text = read(data_uri)?;
     let code = QrCode::with_error_correction_level(text, EcLevel::L).map_err(|_| Error::NoCode)?;
     let margin = fitting_margin(code.width(), columns)?;
@@ -37,7 +65,7 @@ pub(super) fn draw(data_uri: &str, columns: Option<usize>) -> Result<String, Err
     Ok(blocks.lines().map(|line| format!("\x1b[30;107m{line}\x1b[0m\n")).collect())
 }
 
-/// The widest margin with which a code of so many modules fits.
+/// The widest margin with which a code of this many modules fits.
 fn fitting_margin(modules: usize, columns: Option<usize>) -> Result<u32, Error> {
     let columns = columns.unwrap_or(usize::MAX);
     let width = |margin: u32| modules + 2 * margin as usize;
@@ -46,12 +74,12 @@ fn fitting_margin(modules: usize, columns: Option<usize>) -> Result<u32, Error> 
     fitting.ok_or(Error::TooWide { needed, columns })
 }
 
-/// The text in the picture's QR code.
+/// Decodes the QR code of a picture.
 fn read(data_uri: &str) -> Result<String, Error> {
     let base64 = data_uri.strip_prefix("data:image/png;base64,").ok_or(Error::NotPng)?;
-    // Some answers have a space after the comma.
+    // Some responses have a space after the comma.
     let file = BASE64.decode(base64.trim().as_bytes()).map_err(|_| Error::NotPng)?;
-    let mut decoder = Decoder::new(std::io::Cursor::new(file));
+    let mut decoder = Decoder::new(Cursor::new(file));
     decoder.set_transformations(Transformations::normalize_to_color8());
     let mut reader = decoder.read_info().map_err(|_| Error::NotPng)?;
     let size = reader.output_buffer_size().ok_or(Error::NotPng)?;

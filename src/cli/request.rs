@@ -1,68 +1,49 @@
-//! A request from the command line: a flag for each field of the message, or the whole of it as JSON.
+//! A request from the command line: a flag for each field of the message, or all of it as JSON.
 
 use std::{
     io::{Read as _, stdin},
-    marker::PhantomData,
     path::{Path, PathBuf},
 };
 
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::{Failure, usage};
+use super::failure::Failure;
 use crate::{
     files::{self, what_is_wrong},
-    proto::{Described, Field, Kind, json::FromObject},
+    proto::{Field, Kind, json::FromObject},
 };
 
 const JSON: &str = "json";
 
 /// The flags of a request, as given.
 #[derive(Debug)]
-pub(super) struct RequestArgs<Req> {
+pub(super) struct RequestArgs {
     json: Option<PathBuf>,
     fields: Map<String, Value>,
-    request: PhantomData<fn() -> Req>,
 }
 
-impl<Req: DeserializeOwned> RequestArgs<Req> {
-    /// The request, from wherever it comes.
-    pub(super) fn read(self) -> Result<Req, Failure> {
-        match &self.json {
-            Some(path) => read_json(path),
-            None => serde_json::from_value(Value::Object(self.fields))
-                .map(|FromObject(request)| request)
-                // As claims that are nested too deep.
-                .map_err(|error| usage("the request", &error)),
-        }
-    }
-}
-
-impl<Req: Described> Args for RequestArgs<Req> {
-    fn augment_args(command: Command) -> Command {
+impl RequestArgs {
+    /// Adds the flags of a request with these fields to a subcommand.
+    pub(super) fn augment(command: Command, fields: &'static [Field]) -> Command {
         let json = Arg::new(JSON)
             .long(JSON)
             .value_name("FILE")
             .value_parser(value_parser!(PathBuf))
-            .conflicts_with_all(Req::FIELDS.iter().map(|field| field.name))
+            .conflicts_with_all(fields.iter().map(|field| field.name))
             .help(
                 "The whole request as JSON with Stytch's field names, from a file or from standard \
-                 input (-). Keeps tokens out of the argument list, which other users of the machine can \
-                 read",
+                 input (-). Keeps tokens out of the argument list, which other users of the machine \
+                 can read",
             );
-        command.next_help_heading("Request").arg(json).args(Req::FIELDS.iter().map(flag))
+        command.next_help_heading("Request").arg(json).args(fields.iter().map(flag))
     }
 
-    fn augment_args_for_update(command: Command) -> Command {
-        Self::augment_args(command)
-    }
-}
-
-impl<Req: Described> FromArgMatches for RequestArgs<Req> {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let fields = Req::FIELDS.iter().filter_map(|field| {
+    /// Takes the flags of a request with these fields from what clap has parsed.
+    pub(super) fn new(matches: &ArgMatches, fields: &[Field]) -> Self {
+        let fields = fields.iter().filter_map(|field| {
             let mut values = matches.get_many::<Value>(field.name)?.cloned();
             let value = match field.kind {
                 Kind::Texts => Value::Array(values.collect()),
@@ -70,20 +51,22 @@ impl<Req: Described> FromArgMatches for RequestArgs<Req> {
             };
             Some((field.name.to_owned(), value))
         });
-        Ok(Self {
-            json: matches.get_one(JSON).cloned(),
-            fields: fields.collect(),
-            request: PhantomData,
-        })
+        Self { json: matches.get_one(JSON).cloned(), fields: fields.collect() }
     }
 
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
+    /// Returns the request, from JSON or from the flags of its fields.
+    pub(super) fn read<Req: DeserializeOwned>(self) -> Result<Req, Failure> {
+        match &self.json {
+            Some(path) => read_json(path).map_err(|what| Failure::usage("--json", what)),
+            None => serde_json::from_value(Value::Object(self.fields))
+                .map(|FromObject(request)| request)
+                // Claims that are nested too deep, for instance.
+                .map_err(|error| Failure::usage("the request", error)),
+        }
     }
 }
 
-/// A field as a flag.
+/// The flag of a field.
 fn flag(field: &Field) -> Arg {
     let arg = Arg::new(field.name).long(field.flag).help(field.comment);
     let arg = match field.is_required {
@@ -121,28 +104,28 @@ fn object(value: &str) -> Result<Value, &'static str> {
     object.map(Value::Object).map_err(|_| "not a JSON object")
 }
 
-/// Reads a request. Unlike an answer of Stytch's it must fit exactly: an unknown field is a typing error.
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
+/// Reads a request from a file or from standard input. Unlike a response of Stytch's it must fit
+/// exactly: an unknown field is probably a typing error.
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, String> {
     let text = if path == Path::new("-") {
         let mut text = Zeroizing::default();
         let read = stdin().read_to_string(&mut text);
         read.map(|_| text).map_err(|error| what_is_wrong(path, &error))
     } else {
         files::read(path)
-    };
-    let text = text.map_err(|what| usage("--json", &what))?;
+    }?;
     let mut unknown = Vec::new();
     let mut json = serde_json::Deserializer::from_str(&text);
     let FromObject(request) =
         serde_ignored::deserialize(&mut json, |field| unknown.push(field.to_string()))
-            // serde's text may quote the value, which may be a token.
+            // serde's own message may quote the value, which may be a token.
             .map_err(|error| {
                 let (line, column) = (error.line(), error.column());
-                usage("--json", &format!("not the right JSON at line {line}, column {column}"))
+                format!("is not JSON of this request at line {line}, column {column}")
             })?;
-    json.end().map_err(|_| usage("--json", &"there is something after the JSON object"))?;
+    json.end().map_err(|_| "has text after the JSON object")?;
     match unknown.first() {
         None => Ok(request),
-        Some(field) => Err(usage("--json", &format!("there is no field {field}"))),
+        Some(field) => Err(format!("there is no field {field}")),
     }
 }

@@ -7,7 +7,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::{Failure, print, runtime};
+use super::{exit, failure::Failure, output::print};
 use crate::{
     config::{Config, DevConfig, SandboxConfig, sandbox_url},
     facade,
@@ -181,6 +181,10 @@ fn members(seed: &Seed) -> String {
     text
 }
 
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Runtime::new().map_err(|error| Failure::run(&error))
+}
+
 /// Keeps secrets in memory out of core files, and away from debuggers of the same user.
 #[cfg(target_os = "linux")]
 fn forbid_core_dumps() {
@@ -208,7 +212,7 @@ fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
         stop.send_replace(true);
         signals.next().await;
         tracing::error!("stopped by a second signal; open calls are cut");
-        std::process::exit(super::FAILURE.into());
+        std::process::exit(exit::FAILURE.into());
     });
     Ok(async move {
         let _ = stopped.wait_for(|stopped| *stopped).await;

@@ -7,7 +7,7 @@ pub mod json;
 pub mod metadata;
 mod shape;
 
-use std::{collections::HashSet, fmt, sync::LazyLock};
+use std::fmt;
 
 pub use shape::{Depth, Form, Shape, Shaped};
 
@@ -17,29 +17,37 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/model.rs"));
 }
 
-pub use generated::stytch;
+pub(crate) use generated::rpcs;
+pub use generated::{METHODS, stytch};
 
 /// The compiled contract with its comments, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
-/// The full name of an RPC, if there is one of this name. What is not the contract's is not passed on.
-pub fn method(name: &str) -> Option<&'static str> {
-    static METHODS: LazyLock<HashSet<String>> = LazyLock::new(|| methods().into_iter().collect());
-    METHODS.get(name).map(String::as_str)
+/// An RPC of the contract. `build.rs` lists all of them in [`METHODS`], and together with their
+/// types in the macro `rpcs!`.
+#[derive(Clone, Copy, Debug)]
+pub struct Method {
+    /// The full name, as in `stytch.b2b.recovery_codes.v1.RecoveryCodesService/Get`.
+    pub name: &'static str,
+    /// The name of the service in kebab case: `recovery-codes`.
+    pub group: &'static str,
+    /// The first paragraph of the service's comment.
+    pub group_comment: &'static str,
+    /// The name of the method in kebab case: `get`.
+    pub command: &'static str,
+    /// The first paragraph of the method's comment.
+    pub comment: &'static str,
 }
 
-/// The full name of every RPC, as in `stytch.b2b.totp.v1.TotpService/Create`.
+/// Returns the contract's own copy of the full name of an RPC, or `None` for an unknown name, which
+/// may be anything that a client made up.
+pub fn method(name: &str) -> Option<&'static str> {
+    METHODS.iter().map(|method| method.name).find(|known| *known == name)
+}
+
+/// The full name of every RPC.
 pub fn methods() -> Vec<String> {
-    let descriptors: prost_types::FileDescriptorSet =
-        prost::Message::decode(DESCRIPTORS).expect("the contract is compiled in");
-    let files = descriptors.file.iter().filter(|file| file.package().starts_with("stytch."));
-    files
-        .flat_map(|file| file.service.iter().map(move |service| (file, service)))
-        .flat_map(|(file, service)| {
-            let name = format!("{}.{}", file.package(), service.name());
-            service.method.iter().map(move |method| format!("{name}/{}", method.name()))
-        })
-        .collect()
+    METHODS.iter().map(|method| method.name.to_owned()).collect()
 }
 
 /// What every request has, whichever RPC takes it. Implemented by `build.rs`.
@@ -70,7 +78,7 @@ pub struct Field {
     pub name: &'static str,
     /// The same in kebab case.
     pub flag: &'static str,
-    /// What the contract says of it, as one paragraph.
+    /// The first paragraph of its comment.
     pub comment: &'static str,
     /// What it holds.
     pub kind: Kind,

@@ -744,7 +744,12 @@ fn a_call_with_a_key_can_be_repeated_on_the_command_line() {
     assert_eq!((code(&refused), code(&again)), (Some(1), Some(1)));
     assert!(!stderr(&refused).contains("idempotent-replayed"), "{}", stderr(&refused));
     assert!(stderr(&again).contains("idempotent-replayed: true"), "{}", stderr(&again));
-    assert_eq!(code(&with_key("fresh", "two\nlines")), Some(64), "a key that cannot be metadata");
+    for key in ["two\nlines", "", "two words", "é", &"k".repeat(256)] {
+        let output = with_key("fresh", key);
+        assert_eq!(code(&output), Some(64), "{key:?} is not a key: {}", stderr(&output));
+        let said = "error: --idempotency-key: must be ";
+        assert!(stderr(&output).starts_with(said), "{}", stderr(&output));
+    }
 }
 
 #[test]
@@ -777,6 +782,23 @@ fn a_facade_that_is_not_there_is_a_clear_error() {
         let text = stderr(&output);
         assert!(text.starts_with("error: cannot connect to http://127.0.0.1:9: "), "{text}");
         assert!(text.contains("refused"), "{text}");
+    }
+}
+
+#[test]
+fn a_port_of_another_server_is_a_clear_error() {
+    let (mut server, _) = dev(&[]);
+    let addr = server.addr("admin").to_string();
+
+    for output in [create(&addr, "fresh"), run(&["healthcheck", "--addr", &addr])] {
+        assert_eq!(code(&output), Some(1));
+        for part in [
+            "error: no façade answered: ",
+            &format!("http://{addr} is not the gRPC port of a façade"),
+            "whether the call took effect is not known",
+        ] {
+            assert!(stderr(&output).contains(part), "{part} in {}", stderr(&output));
+        }
     }
 }
 
@@ -931,13 +953,13 @@ fn code_prints_what_an_authenticator_app_shows_and_refuses_what_is_no_secret() {
     }
 }
 
-/// Runs a command line on a terminal of so many columns, and gives what it prints there.
+/// Runs a command line on a terminal of this size, and returns what it prints there.
 #[cfg(target_os = "linux")]
-fn on_terminal(columns: usize, args: &[&str]) -> String {
+fn on_terminal(rows: usize, columns: usize, args: &[&str]) -> String {
     let program = program(args);
     let words: Vec<_> = std::iter::once(program.get_program()).chain(program.get_args()).collect();
     let line: Vec<_> = words.iter().map(|word| format!("'{}'", word.to_str().unwrap())).collect();
-    let line = format!("stty rows 40 cols {columns} && {}", line.join(" "));
+    let line = format!("stty rows {rows} cols {columns} && {}", line.join(" "));
     // Of util-linux, which every Linux has.
     let output = Command::new("script").args(["-qec", &line, "/dev/null"]).output().unwrap();
     String::from_utf8(output.stdout).unwrap()
@@ -948,10 +970,10 @@ fn on_terminal(columns: usize, args: &[&str]) -> String {
 fn create_draws_a_code_that_fits_the_terminal_or_says_how_wide_it_would_have_to_be() {
     let (_server, addr) = dev(&[]);
     // With a key, so that it is the same code each time.
-    let draw = |columns| {
+    let draw = |rows, columns| {
         let ids = ["--organization-id", "example-works", "--member-id", "fresh"];
         let flags = ["create", "--addr", &addr, "--idempotency-key", "key"];
-        on_terminal(columns, &[&flags[..], &ids].concat())
+        on_terminal(rows, columns, &[&flags[..], &ids].concat())
     };
     let width = |text: &str| {
         let lines = text.lines().filter_map(|line| {
@@ -961,12 +983,15 @@ fn create_draws_a_code_that_fits_the_terminal_or_says_how_wide_it_would_have_to_
         lines.max()
     };
 
-    let full = width(&draw(200)).expect("a drawing");
-    assert_eq!(width(&draw(full - 4)), Some(full - 4), "a smaller margin");
-    let text = draw(20);
-    assert_eq!(width(&text), None, "{text}");
-    let said = format!("it needs {} columns, and the terminal has 20", full - 6);
-    assert!(text.contains(&said), "{text}");
+    let full = width(&draw(40, 200)).expect("a drawing");
+    assert_eq!(width(&draw(40, full - 4)), Some(full - 4), "a smaller margin");
+    for rows in [40, 0] {
+        let text = draw(rows, 20);
+        assert_eq!(width(&text), None, "{text}");
+        let said = format!("it needs {} columns, and the terminal has 20", full - 6);
+        assert!(text.contains(&said), "{text}");
+    }
+    assert_eq!(width(&draw(0, 0)), Some(full), "a terminal that does not know its size");
 }
 
 #[test]

@@ -36,16 +36,16 @@ import stytch.b2b.totp.v1.TotpServiceGrpc.TotpServiceBlockingStub;
  *
  * <pre>mvn compile exec:java</pre>
  *
- * <p>Runs against {@code totp-facade dev}; ADDR, ORGANIZATION and MEMBER in the environment say
- * otherwise.
+ * <p>Runs against {@code totp-facade dev}, unless ADDR, ORGANIZATION and MEMBER in the environment
+ * say otherwise.
  */
 public final class Enrol {
   private static final String ORGANIZATION = env("ORGANIZATION", "example-works");
   private static final String MEMBER = env("MEMBER", "fresh");
 
   /**
-   * Every call has an idempotency key, so gRPC may send it again whatever broke; the server's
-   * pushback stops or delays the retries that cannot help. Without keys, only reads may be retried:
+   * Every call carries an idempotency key, so gRPC may retry it after any failure. The server's
+   * pushback delays retries, and stops those that cannot help. Without keys, retry reads only:
    * docs/retries.md.
    */
   private static final Map<String, ?> RETRIES =
@@ -97,14 +97,14 @@ public final class Enrol {
     Files.write(Path.of("qr.png"), Base64.getDecoder().decode(picture));
     System.out.println("scan qr.png, or type " + created.getSecret());
 
-    // Stands for the member's authenticator app.
+    // In place of the member's authenticator app.
     String code = code(created.getSecret(), Instant.now());
     AuthenticateRequest.Builder request =
         AuthenticateRequest.newBuilder()
             .setOrganizationId(ORGANIZATION)
             .setMemberId(MEMBER)
             .setCode(code);
-    // Stands for the intermediate session token that Stytch's login call answers with.
+    // In place of the intermediate session token that a login with Stytch returns.
     String login = "sandbox-login." + MEMBER + "." + UUID.randomUUID();
     var session =
         once(client)
@@ -126,7 +126,7 @@ public final class Enrol {
     }
   }
 
-  /** Registers a TOTP, in place of an active one if there is one. */
+  /** Registers a TOTP. Replaces an active one. */
   private static CreateResponse create(TotpServiceBlockingStub client) {
     CreateRequest request =
         CreateRequest.newBuilder().setOrganizationId(ORGANIZATION).setMemberId(MEMBER).build();
@@ -147,7 +147,7 @@ public final class Enrol {
     }
   }
 
-  /** For one call, however often gRPC has to send it: its deadline, a point in time, and its key. */
+  /** Returns a client for one call, with the deadline and the key that all its attempts share. */
   private static TotpServiceBlockingStub once(TotpServiceBlockingStub client) {
     Metadata metadata = new Metadata();
     metadata.put(IDEMPOTENCY_KEY, UUID.randomUUID().toString());
@@ -157,11 +157,11 @@ public final class Enrol {
   }
 
   /**
-   * What a failed call says in a form for programs.
+   * The details of a failed call.
    *
    * @param reason stable, in upper case
-   * @param upstream what is known to have happened: not_sent, rejected or unknown
-   * @param fields the fields of the request that are at fault
+   * @param upstream what is known about the call: not_sent, rejected or unknown
+   * @param fields the invalid fields of the request
    */
   private record Details(String reason, String upstream, List<String> fields) {
     static Details of(StatusRuntimeException error) {
