@@ -202,8 +202,8 @@ fn forbid_core_dumps() {
 #[cfg(not(target_os = "linux"))]
 fn forbid_core_dumps() {}
 
-/// Returns a future that ends at the first signal to stop. A second signal ends the process. Signals
-/// are caught from the call on, before the future is polled.
+/// Returns a future that ends at the first signal to stop. A second signal ends the process.
+/// Signals are caught from the call on, before the future is polled.
 fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
     let mut signals = Signals::new().map_err(|error| Failure::run(&error))?;
     let (stop, mut stopped) = watch::channel(false);

@@ -31,8 +31,8 @@ settings! { SERVER "Server"
 }
 
 settings! { SHUTDOWN "Shutdown"
-    /// Time from the stop signal, at which health turns to NOT_SERVING, until new calls are refused,
-    /// so that load balancers can notice.
+    /// Time from the stop signal, at which health turns to NOT_SERVING, until new calls are
+    /// refused, so that load balancers can notice.
     DRAIN_DELAY: Duration = Setting::new("TOTP_FACADE_DRAIN_DELAY", TIME).default("2s");
 
     /// Time for open calls to finish after the delay. Together the two should be shorter than the

@@ -40,7 +40,8 @@ settings! { PROJECT "Stytch"
 
 settings! { TIMEOUTS "Timeouts"
     /// Time for a whole call to Stytch, retries included.
-    UPSTREAM_TIMEOUT: Duration = Setting::new("TOTP_FACADE_UPSTREAM_TIMEOUT", TIMEOUT).default("10s");
+    UPSTREAM_TIMEOUT: Duration =
+        Setting::new("TOTP_FACADE_UPSTREAM_TIMEOUT", TIMEOUT).default("10s");
 
     /// Time for connecting to Stytch, out of the time for the call.
     CONNECT_TIMEOUT: Duration = Setting::new("TOTP_FACADE_CONNECT_TIMEOUT", TIMEOUT)
