@@ -1,73 +1,25 @@
 //! A call to a running façade: the connection, the deadline, and the status of a call that failed.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
-use clap::Args;
 use http::header::AUTHORIZATION;
-use reqwest::Url;
 use tokio::{
     runtime::Runtime,
     time::{Instant, timeout_at},
 };
 use tonic::{
     Code, Request, Response, Status,
-    metadata::{Ascii, MetadataValue},
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
+    transport::{Channel, Endpoint},
 };
 use tonic_types::StatusExt as _;
-use zeroize::Zeroizing;
 
 use super::failure::Failure;
-use crate::{
-    config,
-    error_chain::with_causes,
-    files::{self, pem},
-    proto::metadata,
-    status,
-};
+use crate::{config::ClientConfig, error_chain::with_causes, proto::metadata, status};
 
-/// The variable that holds the bearer token to call with.
-pub const TOKEN: &str = "TOTP_FACADE_TOKEN";
-
-/// The longest deadline.
-const MAX_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Where the façade is, and how long to wait for it.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Connection")]
-pub(super) struct ConnectionArgs {
-    /// Where the façade listens: IP:PORT as it prints it, or a URL
-    #[arg(
-        long,
-        env = "TOTP_FACADE_ADDR",
-        hide_env_values = true,
-        default_value = "http://127.0.0.1:50051",
-        value_name = "URL"
-    )]
-    addr: String,
-
-    /// Time for connecting and for the whole call
-    #[arg(long, default_value = "15s", value_name = "TIME")]
-    deadline: String,
-
-    /// Authorities of the façade's certificate, PEM; those of the system by default
-    #[arg(long, value_name = "FILE")]
-    ca_file: Option<PathBuf>,
-
-    /// Certificate to call with, PEM
-    #[arg(long, value_name = "FILE", requires = "key_file")]
-    cert_file: Option<PathBuf>,
-
-    /// Its key, PEM
-    #[arg(long, value_name = "FILE", requires = "cert_file")]
-    key_file: Option<PathBuf>,
-}
-
-/// Where to connect to and how long to wait, checked.
+/// A connection to a façade.
 pub(super) struct Connection {
-    url: String,
+    config: ClientConfig,
     endpoint: Endpoint,
-    deadline: Duration,
 }
 
 /// How long to wait beyond the deadline for the façade's own status, which says what is known.
@@ -77,18 +29,29 @@ const GRACE: Duration = Duration::from_millis(500);
 const LEAD: Duration = Duration::from_millis(50);
 
 impl Connection {
+    /// Prepares calls to the façade. Does not connect yet.
+    pub(super) fn new(mut config: ClientConfig) -> Result<Self, Failure> {
+        let mut endpoint = Endpoint::from_shared(config.url.clone())
+            .map_err(|error| Failure::usage("--addr", error))?;
+        if let Some(tls) = config.tls.take() {
+            let result = endpoint.tls_config(tls);
+            endpoint = result.map_err(|error| Failure::usage("--ca-file", with_causes(&error)))?;
+        }
+        Ok(Self { config, endpoint })
+    }
+
     /// Makes one call. Connecting and the call together take no longer than the deadline.
     pub(super) fn call<Req, Res>(
         &self,
         mut request: Request<Req>,
         rpc: impl AsyncFnOnce(Channel, Request<Req>) -> Result<Response<Res>, Status>,
     ) -> Result<Response<Res>, Failure> {
-        if let Some(token) = token()? {
-            request.metadata_mut().insert(AUTHORIZATION.as_str(), token);
+        if let Some(authorization) = &self.config.authorization {
+            request.metadata_mut().insert(AUTHORIZATION.as_str(), authorization.clone());
         }
         let runtime = Runtime::new().map_err(|error| Failure::run(&error))?;
         let result = runtime.block_on(async {
-            let until = Instant::now() + self.deadline;
+            let until = Instant::now() + self.config.deadline;
             let channel = self.connect(until).await?;
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -106,7 +69,7 @@ impl Connection {
     }
 
     async fn connect(&self, until: Instant) -> Result<Channel, Failure> {
-        let Self { url, .. } = self;
+        let url = &self.config.url;
         match timeout_at(until, self.endpoint.connect()).await {
             Ok(Ok(channel)) => Ok(channel),
             Ok(Err(error)) => {
@@ -137,99 +100,15 @@ impl Connection {
                 "no façade answered: {}\n  either {} is not the gRPC port of a façade, or a proxy \
                  answered, or the connection broke; {UNKNOWN}",
                 describe(status),
-                self.url
+                self.config.url
             )),
         }
     }
 
     fn ran_out(&self, known: &str) -> Failure {
-        let deadline = humantime::format_duration(self.deadline);
+        let deadline = humantime::format_duration(self.config.deadline);
         Failure::Run(format!("your --deadline of {deadline} ran out: {known}"))
     }
-}
-
-impl ConnectionArgs {
-    pub(super) fn check(&self) -> Result<Connection, Failure> {
-        let deadline = match config::duration(&self.deadline) {
-            Ok(Duration::ZERO) => Err("must be longer than 0".to_owned()),
-            Ok(deadline) if deadline > MAX_DEADLINE => Err("is longer than a day".to_owned()),
-            deadline => deadline,
-        };
-        let deadline = deadline.map_err(|what| Failure::usage("--deadline", what))?;
-        let url = url_of(&self.addr).map_err(|what| Failure::usage("--addr", what))?;
-        Ok(Connection { endpoint: self.endpoint(&url)?, url, deadline })
-    }
-
-    /// Where to connect to, and with which certificates.
-    fn endpoint(&self, url: &str) -> Result<Endpoint, Failure> {
-        let endpoint = Endpoint::from_shared(url.to_owned())
-            .map_err(|error| Failure::usage("--addr", error))?;
-        if endpoint.uri().scheme_str() != Some("https") {
-            // Whoever names them wants TLS, and would not get it.
-            let files = [("--ca-file", &self.ca_file), ("--cert-file", &self.cert_file)];
-            return match files.into_iter().find(|(_, file)| file.is_some()) {
-                Some((flag, _)) => {
-                    Err(Failure::usage(flag, "needs an --addr that begins with https://"))
-                }
-                None => Ok(endpoint),
-            };
-        }
-        let read = |setting, path: &PathBuf| {
-            files::read_bytes(path).map_err(|what| Failure::usage(setting, what))
-        };
-        let mut tls = match &self.ca_file {
-            None => ClientTlsConfig::new().with_enabled_roots(),
-            Some(path) => ClientTlsConfig::new()
-                .ca_certificate(Certificate::from_pem(read("--ca-file", path)?)),
-        };
-        if let (Some(certificate), Some(key)) = (&self.cert_file, &self.key_file) {
-            // The library would only say that there is no key.
-            pem::private_key(key).map_err(|what| Failure::usage("--key-file", what))?;
-            let (certificate, key) = (read("--cert-file", certificate)?, read("--key-file", key)?);
-            tls = tls.identity(Identity::from_pem(certificate, key));
-        }
-        endpoint.tls_config(tls).map_err(|error| Failure::usage("--ca-file", with_causes(&error)))
-    }
-}
-
-/// The URL of a façade, which may be given as IP:PORT.
-fn url_of(addr: &str) -> Result<String, &'static str> {
-    const FORM: &str =
-        "is not the address of a façade: HOST:PORT, http://HOST:PORT or https://HOST[:PORT]";
-    // It may hold a password, so no message quotes it.
-    let (has_scheme, url) = match addr.split_once("://") {
-        // `Url` would take the first part of a path for the host.
-        Some((_, rest)) if rest.starts_with(['/', '\\']) => return Err(FORM),
-        Some(_) => (true, addr.to_owned()),
-        None => (false, format!("http://{addr}")),
-    };
-    let url = Url::parse(&url).map_err(|_| FORM)?;
-    // `Url` drops a port that is the scheme's own.
-    let has_port = has_scheme || url.port().is_some() || addr.ends_with(":80");
-    if !matches!(url.scheme(), "http" | "https") || !has_port {
-        return Err(FORM);
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(
-            "must not hold credentials; TOTP_FACADE_TOKEN is the bearer token to call with",
-        );
-    }
-    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-        return Err("must end with the host and the port, without a path or a query");
-    }
-    Ok(url.as_str().trim_end_matches('/').to_owned())
-}
-
-/// The bearer token to call with, as metadata.
-fn token() -> Result<Option<MetadataValue<Ascii>>, Failure> {
-    let Some(token) = std::env::var_os(TOKEN).filter(|token| !token.is_empty()) else {
-        return Ok(None);
-    };
-    let mut value = Zeroizing::new(format!("Bearer {}", token.to_string_lossy()))
-        .parse::<MetadataValue<Ascii>>()
-        .map_err(|error| Failure::usage(TOKEN, error))?;
-    value.set_sensitive(true);
-    Ok(Some(value))
 }
 
 /// Formats a status with its details, one a line.

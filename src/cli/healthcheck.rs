@@ -6,12 +6,13 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use super::{client::ConnectionArgs, failure::Failure, output::print};
+use super::{client::Connection, failure::Failure, output::print};
+use crate::config::{ClientConfig, Unchecked};
 
 #[derive(Args, Debug)]
 pub(super) struct HealthcheckArgs {
     #[command(flatten)]
-    connection: ConnectionArgs,
+    connection: Unchecked<ClientConfig>,
 
     /// The full name of a service; the whole server by default
     #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME")]
@@ -21,7 +22,7 @@ pub(super) struct HealthcheckArgs {
 /// Prints `SERVING`, or fails with any other status.
 pub(super) fn healthcheck(args: HealthcheckArgs) -> Result<(), Failure> {
     let request = Request::new(HealthCheckRequest { service: args.service });
-    let connection = args.connection.check()?;
+    let connection = Connection::new(args.connection.check()?)?;
     let response = connection
         .call(request, async |channel, request| HealthClient::new(channel).check(request).await)?;
     match response.get_ref().status() {

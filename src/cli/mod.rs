@@ -14,14 +14,13 @@ mod serve;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
 use crate::{
     access,
-    config::{self, Config, Problem, Secrets, ServerArgs, UpstreamArgs},
+    config::{self, Config, DevConfig, LogConfig, Problem, SandboxConfig, Unchecked},
     telemetry,
 };
-pub use client::TOKEN;
 use failure::Failure;
 use output::{print, say};
 use parse::Refusal;
@@ -32,83 +31,26 @@ use parse::Refusal;
     name = "totp-facade",
     version,
     max_term_width = 100,
-    after_help = "Environment variables that are no flags, for they may hold secrets: STYTCH_SECRET, the \
-                  project secret; TOTP_FACADE_IDEMPOTENCY_URL, the Redis that remembers calls with an \
-                  idempotency key for several replicas; TOTP_FACADE_TOKEN, the bearer token to call with."
+    after_help = config::secrets_help()
 )]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
 
     #[command(flatten)]
-    log: LogArgs,
-}
-
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Logs")]
-struct LogArgs {
-    /// Form of the log on standard error, text or json; by default text on a terminal and json elsewhere
-    #[arg(long, global = true, env = LOG_FORMAT, hide_env_values = true, value_name = "FORM")]
-    log_format: Option<String>,
-
-    /// What is logged, for instance `info` or `totp_facade=debug`
-    #[arg(
-        long,
-        global = true,
-        env = LOG,
-        hide_env_values = true,
-        default_value = "info",
-        value_name = "FILTER"
-    )]
-    log: String,
-}
-
-const LOG_FORMAT: &str = "TOTP_FACADE_LOG_FORMAT";
-const LOG: &str = "RUST_LOG";
-
-impl LogArgs {
-    /// As [`Config::summary`].
-    fn summary(&self) -> String {
-        let format = self.log_format.as_deref().unwrap_or("text on a terminal, else json");
-        format!("{LOG_FORMAT}={format}\n{LOG}={}\n", self.log)
-    }
-
-    fn check(&self) -> Result<(Option<telemetry::Format>, telemetry::Filter), Vec<Problem>> {
-        let format =
-            self.log_format.as_deref().map(|text| telemetry::Format::from_str(text, false));
-        let format = format.transpose().map_err(|_| {
-            let what = format!(
-                "{:?} is neither text nor json",
-                self.log_format.as_deref().unwrap_or_default()
-            );
-            vec![Problem { setting: LOG_FORMAT, what }]
-        });
-        let filter = telemetry::filter(&self.log);
-        let filter = filter.map_err(|what| vec![Problem { setting: LOG, what }]);
-        config::together(format, filter)
-    }
+    log: Unchecked<LogConfig>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serves the façade in front of Stytch
-    Serve {
-        #[command(flatten)]
-        upstream: UpstreamArgs,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
+    Serve(Unchecked<Config>),
     /// Serves the façade in front of an embedded sandbox of Stytch; needs no account
-    Dev(serve::DevArgs),
+    Dev(Unchecked<DevConfig>),
     /// Serves the sandbox alone, for any official Stytch SDK
-    Sandbox(serve::SandboxArgs),
+    Sandbox(Unchecked<SandboxConfig>),
     /// Checks the settings that `serve` would use, and prints them without secrets
-    Check {
-        #[command(flatten)]
-        upstream: UpstreamArgs,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
+    Check(Unchecked<Config>),
     #[command(flatten)]
     Rpc(rpc::Call),
     /// Prints the code that an authenticator app shows now, for the secret on standard input: the
@@ -130,16 +72,16 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(refusal) => return refuse(refusal),
     };
     match cli.log.check() {
-        Ok((format, filter)) => telemetry::init(format, filter),
-        Err(_) => return end(cli.check().map_err(Failure::from)),
+        Ok(log) => telemetry::init(log.format, log.filter),
+        Err(_) => return end(Err(cli.problems().into())),
     }
     end(run(cli.command, &cli.log))
 }
 
 impl Cli {
-    /// Checks all settings, those of the logs included.
-    fn check(&self) -> Result<(), Vec<Problem>> {
-        config::together(self.log.check().map(drop), self.command.check()).map(drop)
+    /// Returns every problem with the settings, those of the logs included.
+    fn problems(&self) -> Vec<Problem> {
+        [self.log.problems(), self.command.problems()].concat()
     }
 }
 
@@ -154,42 +96,42 @@ fn refuse(refusal: Refusal<Cli>) -> ExitCode {
             for error in errors {
                 say(&error.to_string());
             }
-            let problems = rest.map_or(Ok(()), |cli| cli.check());
-            end(problems.map_err(Failure::from));
+            end(Err(rest.map_or_else(Vec::new, |cli| cli.problems()).into()));
             ExitCode::from(exit::USAGE)
         }
     }
 }
 
 impl Command {
-    /// Checks the settings of the subcommand.
-    fn check(&self) -> Result<(), Vec<Problem>> {
+    /// Returns every problem with the settings of the subcommand.
+    fn problems(&self) -> Vec<Problem> {
         match self {
-            Self::Serve { upstream, server } | Self::Check { upstream, server } => {
-                Config::new(upstream, Secrets::from_env(), server).map(drop)
-            }
-            Self::Dev(args) => args.check().map(drop),
-            Self::Sandbox(args) => args.check(serve::SANDBOX_DEFAULT).map(drop),
-            Self::Rpc(_) | Self::Code | Self::Token { .. } | Self::Healthcheck(_) => Ok(()),
+            Self::Serve(settings) | Self::Check(settings) => settings.problems(),
+            Self::Dev(settings) => settings.problems(),
+            Self::Sandbox(settings) => settings.problems(),
+            Self::Rpc(_) | Self::Code | Self::Token { .. } | Self::Healthcheck(_) => Vec::new(),
         }
     }
 }
 
-fn run(command: Command, log: &LogArgs) -> Result<(), Failure> {
+fn run(command: Command, log: &Unchecked<LogConfig>) -> Result<(), Failure> {
     match command {
-        Command::Serve { upstream, server } => serve::serve(&upstream, &server),
-        Command::Dev(args) => serve::dev(&args),
-        Command::Sandbox(args) => serve::sandbox(&args),
-        Command::Check { upstream, server } => {
-            let config = Config::new(&upstream, Secrets::from_env(), &server)?;
-            let (settings, log) = (config.summary(), log.summary());
-            print(&format!("{settings}{log}\n{}", config.server.callers()))
-        }
+        Command::Serve(settings) => serve::serve(settings.check()?),
+        Command::Dev(settings) => serve::dev(settings.check()?),
+        Command::Sandbox(settings) => serve::sandbox(settings.check()?),
+        Command::Check(settings) => check(&settings, log),
         Command::Rpc(call) => call.run(),
         Command::Code => code::code(),
         Command::Token { name } => token(&name),
         Command::Healthcheck(args) => healthcheck::healthcheck(args),
     }
+}
+
+/// Prints the effective settings, and who may call what.
+fn check(settings: &Unchecked<Config>, log: &Unchecked<LogConfig>) -> Result<(), Failure> {
+    let (config, settings) = settings.check_and_summarize()?;
+    let (_, log) = log.check_and_summarize()?;
+    print(&format!("{settings}{log}\n{}", config.callers()))
 }
 
 /// Reports why a subcommand failed, and returns the exit code.

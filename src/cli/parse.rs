@@ -1,15 +1,9 @@
 //! Parses the arguments and variables. An argument that clap refuses does not hide other problems.
 
-use std::{
-    any::TypeId,
-    collections::BTreeSet,
-    env,
-    error::Error as _,
-    ffi::{OsStr, OsString},
-};
+use std::{error::Error as _, ffi::OsString};
 
 use clap::{
-    Arg, Command, Parser,
+    Command, Parser,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
@@ -28,8 +22,7 @@ pub(super) enum Refusal<C> {
 
 /// Parses the arguments, the first of which is the program's name.
 pub(super) fn parse<C: Parser>(mut args: Vec<OsString>) -> Result<C, Refusal<C>> {
-    // An empty variable counts as not set.
-    let mut command = without_variables(C::command(), |_, value| value.is_empty());
+    let command = C::command();
     let mut errors = Vec::new();
     loop {
         match read(&command, &args) {
@@ -37,14 +30,6 @@ pub(super) fn parse<C: Parser>(mut args: Vec<OsString>) -> Result<C, Refusal<C>>
             Ok(cli) => return Err(Refusal::Usage { errors, rest: Some(Box::new(cli)) }),
             Err(error) if !error.use_stderr() && errors.is_empty() => {
                 return Err(Refusal::Help(error));
-            }
-            // clap does not say which variable it is.
-            Err(error)
-                if error.kind() == ErrorKind::InvalidUtf8 && !garbled(&command).is_empty() =>
-            {
-                let names = garbled(&command).into_iter();
-                errors.extend(names.map(|name| format!("error: {name}: is not UTF-8\n")));
-                command = without_variables(command, is_garbled);
             }
             Err(error) => {
                 let is_removed = error.use_stderr() && remove(&mut args, &error);
@@ -66,37 +51,6 @@ fn read<C: Parser>(command: &Command, args: &[OsString]) -> Result<C, clap::Erro
     let mut command = command.clone();
     let matches = command.try_get_matches_from_mut(args)?;
     C::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
-}
-
-/// Returns the command without the variables that are set to a `bad` value, in every subcommand too.
-fn without_variables(command: Command, bad: fn(&Arg, &OsStr) -> bool) -> Command {
-    let command = command.mut_args(|arg| match variable(&arg, bad) {
-        None => arg,
-        Some(name) => {
-            let help = format!("{} [env: {name}]", arg.get_help().cloned().unwrap_or_default());
-            arg.help(help).env(None::<&'static str>)
-        }
-    });
-    command.mut_subcommands(|command| without_variables(command, bad))
-}
-
-/// The variable of an argument, if it is set to a `bad` value.
-fn variable(arg: &Arg, bad: fn(&Arg, &OsStr) -> bool) -> Option<String> {
-    let name = arg.get_env()?;
-    env::var_os(name).filter(|value| bad(arg, value)).map(|_| name.to_string_lossy().into_owned())
-}
-
-/// Whether a variable must be UTF-8 and is not.
-fn is_garbled(arg: &Arg, value: &OsStr) -> bool {
-    value.to_str().is_none() && arg.get_value_parser().type_id() == TypeId::of::<String>()
-}
-
-/// The names of the variables that must be UTF-8 and are not.
-fn garbled(command: &Command) -> BTreeSet<String> {
-    let mut names: BTreeSet<_> =
-        command.get_arguments().filter_map(|arg| variable(arg, is_garbled)).collect();
-    names.extend(command.get_subcommands().flat_map(garbled));
-    names
 }
 
 /// Formats an error of clap's without values: a mistyped flag may leave a secret in a wrong place.

@@ -16,13 +16,14 @@ use tonic::{Request, Response, Status, client::Grpc, transport::Channel};
 use tonic_prost::ProstCodec;
 
 use super::{
-    client::ConnectionArgs,
+    client::Connection,
     failure::Failure,
     output::{print, say},
     qr,
     request::RequestArgs,
 };
 use crate::{
+    config::{ClientConfig, Unchecked},
     idempotency::Key,
     proto::{self, Described, Field, Method, Shape, Shaped, metadata},
 };
@@ -57,7 +58,7 @@ pub(super) struct Call {
 #[derive(Args, Debug)]
 struct CallArgs {
     #[command(flatten)]
-    connection: ConnectionArgs,
+    connection: Unchecked<ClientConfig>,
 
     /// A key of your choice that makes the call safe to retry: calls with the same key reach Stytch
     /// once (docs/retries.md)
@@ -86,7 +87,7 @@ where
     Res: Message + Serialize + Default + 'static,
 {
     let Call { rpc, args, request } = call;
-    let connection = args.connection.check()?;
+    let connection = Connection::new(args.connection.check()?)?;
     let mut request = Request::new(request.read::<Req>()?);
     if let Some(key) = args.idempotency_key {
         insert_key(&mut request, &key).map_err(|what| Failure::usage("--idempotency-key", what))?;

@@ -1,9 +1,7 @@
-//! `serve`, `dev` and `sandbox`: processes that run until they are told to stop.
+//! `serve`, `dev` and `sandbox`: the subcommands that run until a signal stops them.
 
-use std::{io, net::SocketAddr, path::PathBuf};
+use std::{io, net::SocketAddr};
 
-use clap::Args;
-use secrecy::SecretString;
 use tokio::{
     net::{TcpListener, TcpSocket},
     sync::watch,
@@ -11,164 +9,83 @@ use tokio::{
 
 use super::{exit, failure::Failure, output::print};
 use crate::{
-    config::{
-        self, Config, Problem, Secrets, ServerArgs, ServerConfig, TimeoutArgs, Timeouts,
-        UpstreamArgs,
-    },
+    config::{Config, DevConfig, SandboxConfig, sandbox_url},
     facade,
     sandbox::{Sandbox, Seed},
     server::Listeners,
-    stytch,
     telemetry::metrics::Metrics,
 };
 
-const SANDBOX_ADDR: &str = "TOTP_FACADE_SANDBOX_ADDR";
-const SANDBOX_CONTROL: &str = "TOTP_FACADE_SANDBOX_CONTROL";
-/// Connections that may wait to be accepted; the system may allow fewer. The runtime's default of 128 is less than
-/// what a proxy opens at once, and those that overflow it are reset.
+/// The length of the queue of connections that wait to be accepted; the system may allow less. The
+/// runtime's default of 128 is less than what a proxy opens at once, and the rest is reset.
 const BACKLOG: u32 = 4096;
-pub(super) const SANDBOX_DEFAULT: &str = "127.0.0.1:8090";
 
-#[derive(Args, Debug)]
-pub(super) struct DevArgs {
-    #[command(flatten)]
-    server: ServerArgs,
-
-    #[command(flatten)]
-    timeouts: TimeoutArgs,
-
-    #[command(flatten)]
-    sandbox: SandboxArgs,
-}
-
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Sandbox")]
-pub(super) struct SandboxArgs {
-    /// Where the sandbox listens; by default 127.0.0.1:8090, and a free port under `dev`
-    #[arg(long, env = SANDBOX_ADDR, hide_env_values = true, value_name = "IP:PORT")]
-    sandbox_addr: Option<String>,
-
-    /// Organizations and members of your own instead of the built-in ones (docs/sandbox.md)
-    #[arg(long, value_name = "FILE")]
-    seed: Option<PathBuf>,
-
-    /// Open /sandbox/ on the sandbox, for faults and for time at run time (docs/sandbox.md). Whoever
-    /// reaches the port can use it
-    #[arg(
-        long,
-        env = SANDBOX_CONTROL,
-        hide_env_values = true,
-        value_name = "BOOL",
-        default_value = "false",
-        num_args = 0..=1,
-        default_missing_value = "true"
-    )]
-    sandbox_control: String,
-}
-
-impl DevArgs {
-    /// The server, its patience with the sandbox, where the sandbox listens and what it starts with.
-    #[allow(clippy::type_complexity)]
-    pub(super) fn check(
-        &self,
-    ) -> Result<((ServerConfig, Timeouts), (SocketAddr, Seed)), Vec<Problem>> {
-        let secrets = Secrets::from_env();
-        let server = ServerConfig::with_timeouts(&self.server, &self.timeouts, secrets);
-        config::together(server, self.sandbox.check("127.0.0.1:0"))
-    }
-}
-
-impl SandboxArgs {
-    /// Where to listen and what to start with.
-    pub(super) fn check(&self, default_addr: &str) -> Result<(SocketAddr, Seed), Vec<Problem>> {
-        let addr = self.sandbox_addr.as_deref().unwrap_or(default_addr);
-        let seed = match &self.seed {
-            None => Ok(Seed::embedded()),
-            Some(path) => Seed::read(path)
-                .map_err(|error| vec![Problem { setting: "--seed", what: error.to_string() }]),
-        };
-        let control = config::switch(SANDBOX_CONTROL, &self.sandbox_control);
-        let addr = config::together(config::listen_addr(SANDBOX_ADDR, addr), control);
-        config::together(addr.map(|(addr, _)| addr), seed)
-    }
-
-    fn sandbox(&self, seed: Seed) -> Sandbox {
-        let sandbox = Sandbox::new(seed);
-        if self.sandbox_control == "true" { sandbox.with_control() } else { sandbox }
-    }
-}
-
-pub(super) fn serve(upstream: &UpstreamArgs, server: &ServerArgs) -> Result<(), Failure> {
-    let config = Config::new(upstream, Secrets::from_env(), server)?;
+pub(super) fn serve(config: Config) -> Result<(), Failure> {
     forbid_core_dumps();
     runtime()?.block_on(async {
         let stop = stop_signal()?;
-        let listeners = listen(&config.server)?;
-        warn_of_open_doors(&config.server);
+        let listeners = listen(&config)?;
+        warn_if_exposed(&config);
         let announce = announcement(&listeners)?;
         let serving = || {
-            let (version, base_url) = (env!("CARGO_PKG_VERSION"), config.stytch.base_url.as_str());
-            tracing::info!(version, base_url, "serving");
-            // Nobody may be listening, and that is no reason not to serve.
+            let base_url = config.facade.stytch.base_url.as_str();
+            tracing::info!(version = env!("CARGO_PKG_VERSION"), base_url, "serving");
+            // A closed standard output is no reason not to serve.
             let _ = print(&announce);
         };
-        facade(listeners, &config.server, &config.stytch, serving, stop).await
+        run(listeners, &config.facade, serving, stop).await
     })
 }
 
-pub(super) fn dev(args: &DevArgs) -> Result<(), Failure> {
-    let ((config, timeouts), (sandbox_addr, seed)) = args.check()?;
+pub(super) fn dev(DevConfig { mut config, sandbox }: DevConfig) -> Result<(), Failure> {
     runtime()?.block_on(async {
         let stop = stop_signal()?;
         let listeners = listen(&config)?;
-        let listener = bind("sandbox", sandbox_addr)?;
-        let stytch = sandboxed(addr_of(&listener)?, &seed, timeouts, &config);
+        let listener = bind("sandbox", sandbox.addr)?;
+        config.facade.stytch.base_url = sandbox_url(addr_of(&listener)?);
         let announce = announcement(&listeners)? + &listening("sandbox", &listener)?;
-        let hints = dev_hints(&seed, addr_of(&listeners.grpc)?);
+        let hints = dev_hints(&sandbox.seed, addr_of(&listeners.grpc)?);
         let serving = || {
             let _ = print(&(announce + &hints));
         };
         tokio::select! {
-            result = args.sandbox.sandbox(seed).run(listener, std::future::pending()) => {
+            result = start(sandbox).run(listener, std::future::pending()) => {
                 result.map_err(|error| Failure::run(&error))
             }
-            result = facade(listeners, &config, &stytch, serving, stop) => result,
+            result = run(listeners, &config.facade, serving, stop) => result,
         }
     })
 }
 
-pub(super) fn sandbox(args: &SandboxArgs) -> Result<(), Failure> {
-    let (addr, seed) = args.check(SANDBOX_DEFAULT)?;
+pub(super) fn sandbox(config: SandboxConfig) -> Result<(), Failure> {
     runtime()?.block_on(async {
         let stop = stop_signal()?;
-        let listener = bind("sandbox", addr)?;
+        let listener = bind("sandbox", config.addr)?;
+        let seed = &config.seed;
         print(&format!(
             "{}STYTCH_PROJECT_ID={}\nSTYTCH_SECRET={}\n{}",
             listening("sandbox", &listener)?,
             seed.project.project_id,
             seed.project.secret,
-            members(&seed)
+            members(seed)
         ))?;
-        args.sandbox(seed).run(listener, stop).await.map_err(|error| Failure::run(&error))
+        start(config).run(listener, stop).await.map_err(|error| Failure::run(&error))
     })
 }
 
-/// Serves until `stop`. `serving` is called once everything is loaded and calls are answered.
-async fn facade(
+fn start(config: SandboxConfig) -> Sandbox {
+    let sandbox = Sandbox::new(config.seed);
+    if config.control { sandbox.with_control() } else { sandbox }
+}
+
+/// Serves until `stop`. Calls `serving` once everything is loaded and calls are answered.
+async fn run(
     listeners: Listeners,
-    config: &ServerConfig,
-    stytch: &stytch::Settings,
+    settings: &facade::Settings,
     serving: impl FnOnce(),
     stop: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
-    let settings = facade::Settings {
-        stytch: stytch.clone(),
-        idempotency: config.idempotency.clone(),
-        tls: config.tls.clone(),
-        access: config.access.clone(),
-        server: config.settings.clone(),
-    };
-    let server = facade::build(&settings, Metrics::default());
+    let server = facade::build(settings, Metrics::default());
     let stop = async {
         serving();
         stop.await;
@@ -177,39 +94,21 @@ async fn facade(
     server.run(listeners, stop).await.map_err(|error| Failure::run(&error))
 }
 
-fn warn_of_open_doors(config: &ServerConfig) {
+/// Warns of settings that are allowed beyond loopback but leave something open.
+fn warn_if_exposed(config: &Config) {
     if config.grpc_addr.ip().is_loopback() {
         return;
     }
-    if !config.access.authenticates() {
+    if !config.facade.access.authenticates() {
         tracing::warn!("--allow-unauthenticated: whoever reaches the port may call everything");
-    } else if config.tls.is_none() {
+    } else if config.facade.tls.is_none() {
         tracing::warn!(
             "tokens travel in the clear: set TOTP_FACADE_TLS_CERT_FILE, or have a proxy do TLS"
         );
     }
 }
 
-/// The settings by which the façade reaches the sandbox.
-fn sandboxed(
-    addr: SocketAddr,
-    seed: &Seed,
-    timeouts: Timeouts,
-    server: &ServerConfig,
-) -> stytch::Settings {
-    stytch::Settings {
-        base_url: format!("http://{addr}").parse().expect("an address makes a URL"),
-        project_id: seed.project.project_id.clone(),
-        secret: SecretString::from(seed.project.secret.clone()),
-        secret_file: None,
-        ca_file: None,
-        timeout: timeouts.total,
-        connect_timeout: timeouts.connect,
-        max_connection_age: server.settings.max_connection_age,
-    }
-}
-
-fn listen(config: &ServerConfig) -> Result<Listeners, Failure> {
+fn listen(config: &Config) -> Result<Listeners, Failure> {
     Ok(Listeners {
         grpc: bind("grpc", config.grpc_addr)?,
         admin: bind("admin", config.admin_addr)?,
@@ -222,7 +121,7 @@ fn bind(what: &str, addr: SocketAddr) -> Result<TcpListener, Failure> {
             SocketAddr::V4(_) => TcpSocket::new_v4(),
             SocketAddr::V6(_) => TcpSocket::new_v6(),
         }?;
-        // As the runtime does it for a listener of its own.
+        // As `TcpListener::bind` does, so that a restart need not wait.
         #[cfg(unix)]
         socket.set_reuseaddr(true)?;
         socket.bind(addr)?;
@@ -233,7 +132,7 @@ fn bind(what: &str, addr: SocketAddr) -> Result<TcpListener, Failure> {
     })
 }
 
-/// Where the façade listens, in a form that a script can read.
+/// Says where the façade listens, in a form that scripts can read.
 fn announcement(listeners: &Listeners) -> Result<String, Failure> {
     Ok(listening("grpc", &listeners.grpc)? + &listening("admin", &listeners.admin)?)
 }
@@ -246,15 +145,15 @@ fn addr_of(listener: &TcpListener) -> Result<SocketAddr, Failure> {
     listener.local_addr().map_err(|error| Failure::run(&error))
 }
 
-/// Calls to paste, for what the sandbox was seeded with.
+/// Returns commands to paste, for the members of the sandbox.
 fn dev_hints(seed: &Seed, grpc: SocketAddr) -> String {
     let organization = seed.organization();
-    // The client's own default needs no flag.
+    // The default address needs no flag.
     let addr = match grpc.to_string().as_str() {
         "127.0.0.1:50051" => String::new(),
         addr => format!("--addr http://{addr} "),
     };
-    // As it was started: cargo sets this variable for what it runs.
+    // `cargo run` sets this variable.
     let program = match (std::env::var_os("CARGO"), std::env::args().next()) {
         (Some(_), _) if cfg!(debug_assertions) => "cargo run --".to_owned(),
         (Some(_), _) => "cargo run --release --".to_owned(),
@@ -286,13 +185,13 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Runtime::new().map_err(|error| Failure::run(&error))
 }
 
-/// Keeps the secrets in memory out of core files, and of the hands of debuggers of the same user.
+/// Keeps secrets in memory out of core files, and away from debuggers of the same user.
 #[cfg(target_os = "linux")]
 fn forbid_core_dumps() {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
     let none = Rlimit { current: Some(0), maximum: Some(0) };
-    // The limit says nothing to a handler that cores are piped to; the behaviour does.
+    // A handler that cores are piped to ignores the limit, but not the behaviour.
     let forbidden = setrlimit(Resource::Core, none)
         .and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
     if let Err(error) = forbidden {
@@ -303,7 +202,8 @@ fn forbid_core_dumps() {
 #[cfg(not(target_os = "linux"))]
 fn forbid_core_dumps() {}
 
-/// Ends at the first signal to stop; the second one ends the process. Signals are heard from now on.
+/// Returns a future that ends at the first signal to stop. A second signal ends the process.
+/// Signals are caught from the call on, before the future is polled.
 fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
     let mut signals = Signals::new().map_err(|error| Failure::run(&error))?;
     let (stop, mut stopped) = watch::channel(false);

@@ -7,10 +7,7 @@ use std::{
 
 use clap::CommandFactory as _;
 use serde_json::Value;
-use totp_facade::{
-    cli::{Cli, TOKEN},
-    config::{IDEMPOTENCY_URL, SECRET},
-};
+use totp_facade::{cli::Cli, config};
 
 use crate::support::{
     Deaf, Facade, PATIENCE,
@@ -247,6 +244,9 @@ fn an_answer_that_cannot_be_written_is_a_failure_and_one_that_nobody_reads_is_no
     assert_eq!(code(&output), Some(64));
 }
 
+const SECRET: &str = "STYTCH_SECRET";
+const TOKEN: &str = "TOTP_FACADE_TOKEN";
+
 /// The variables of a subcommand's flags.
 fn variables(subcommand: &str) -> Vec<String> {
     let mut command = Cli::command();
@@ -261,8 +261,8 @@ fn an_empty_variable_counts_as_not_set_whatever_it_is_for() {
     let expected = checked().output().unwrap();
     let mut names = variables("check");
     assert!(names.len() > 20, "{names:?}");
-    names.extend([IDEMPOTENCY_URL, TOKEN].map(str::to_owned));
-    names.retain(|name| name != "STYTCH_PROJECT_ID");
+    names.extend(config::all().filter(|it| it.is_secret()).map(|it| it.name.to_owned()));
+    names.retain(|name| !["STYTCH_PROJECT_ID", SECRET].contains(&name.as_str()));
 
     let all = checked().envs(names.iter().map(|name| (name, ""))).output().unwrap();
     assert_eq!((code(&all), stdout(&all)), (Some(0), stdout(&expected)), "{}", stderr(&all));
@@ -413,7 +413,7 @@ fn beyond_loopback_serve_refuses_to_start_without_a_way_to_know_callers() {
         let reflection = format!("TOTP_FACADE_REFLECTION={is_local}\n");
         assert!(!good || stdout(&output).contains(&reflection), "{reason}: {}", stdout(&output));
         let is_open = flags.contains(&"--allow-unauthenticated");
-        assert_eq!(stdout(&output).contains("CALLERS ARE NOT TOLD APART"), is_open, "{reason}");
+        assert_eq!(stdout(&output).contains("CALLERS ARE NOT IDENTIFIED"), is_open, "{reason}");
     }
     let mut command = program(&["serve", "--grpc-addr", "0.0.0.0:0", "--allow-unauthenticated"]);
     command

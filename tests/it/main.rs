@@ -41,6 +41,7 @@ mod rotation;
 mod sandbox;
 mod sandbox_control;
 mod secrets;
+mod settings;
 mod status_codes;
 mod tls;
 mod unprocessed;

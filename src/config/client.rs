@@ -1,0 +1,132 @@
+//! How the subcommands that call a façade connect to it.
+
+use std::{path::PathBuf, time::Duration};
+
+use reqwest::Url;
+use tonic::{
+    metadata::{Ascii, MetadataValue},
+    transport::{Certificate, ClientTlsConfig, Identity},
+};
+use zeroize::Zeroizing;
+
+use super::{
+    FromSettings, Group, Reader, Setting,
+    kind::{FILE, Kind, show_time, timeout},
+    settings,
+};
+use crate::files::{self, pem};
+
+const MAX_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
+
+settings! { CONNECTION "Connection"
+    /// Where the façade listens: a URL, or IP:PORT as the façade prints it.
+    ADDR: String = Setting::new("--addr", Kind::text("URL", url))
+        .variable("TOTP_FACADE_ADDR")
+        .default("http://127.0.0.1:50051");
+
+    /// Time for connecting and the call together.
+    DEADLINE: Duration = Setting::new("--deadline", DEADLINE_KIND).default("15s");
+
+    /// Bearer token to call with.
+    TOKEN: MetadataValue<Ascii> = Setting::new("TOTP_FACADE_TOKEN", Kind::secret(authorization));
+
+    /// PEM file of the authorities of the façade's certificate.
+    CA_FILE: PathBuf = Setting::new("--ca-file", FILE).derived("those of the system");
+
+    /// PEM file with the certificate to call with.
+    CERT_FILE: PathBuf = Setting::new("--cert-file", FILE);
+
+    /// PEM file with the private key of the certificate.
+    KEY_FILE: PathBuf = Setting::new("--key-file", FILE);
+}
+
+const DEADLINE_KIND: Kind<Duration> =
+    Kind::shown("TIME", deadline, show_time).limits("Longer than 0s, at most a day");
+
+/// Where a façade is, and how to call it.
+#[derive(Debug)]
+pub struct ClientConfig {
+    /// The URL of the façade, without a path.
+    pub url: String,
+    /// The time for connecting and the call together.
+    pub deadline: Duration,
+    /// The `authorization` to send.
+    pub authorization: Option<MetadataValue<Ascii>>,
+    /// TLS, if the URL is https.
+    pub tls: Option<ClientTlsConfig>,
+}
+
+impl FromSettings for ClientConfig {
+    const GROUPS: &'static [&'static Group] = &[&CONNECTION];
+
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let (url, deadline) = (reader.get(&ADDR), reader.get(&DEADLINE));
+        let authorization = reader.get(&TOKEN);
+        let url = url?;
+        let is_tls = url.starts_with("https://");
+        let tls = if is_tls { tls(reader) } else { refuse_files_of_tls(reader) };
+        Some(Self { url, deadline: deadline?, authorization, tls })
+    }
+}
+
+/// Whoever names a file of TLS expects TLS.
+fn refuse_files_of_tls<T>(reader: &mut Reader<'_>) -> Option<T> {
+    let setting = [&CA_FILE, &CERT_FILE, &KEY_FILE].into_iter().find(|it| reader.is_given(it))?;
+    reader.problem(setting, "needs an --addr that begins with https://")
+}
+
+fn tls(reader: &mut Reader<'_>) -> Option<ClientTlsConfig> {
+    let tls = match reader.get(&CA_FILE) {
+        None => ClientTlsConfig::new().with_enabled_roots(),
+        Some(path) => {
+            let authorities = reader.ok(&CA_FILE, files::read_bytes(&path))?;
+            ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authorities))
+        }
+    };
+    let Some((certificate, key)) = reader.pair(&CERT_FILE, &KEY_FILE) else { return Some(tls) };
+    // The TLS library would only say that there is no key.
+    reader.ok(&KEY_FILE, pem::private_key(&key))?;
+    let certificate = reader.ok(&CERT_FILE, files::read_bytes(&certificate))?;
+    let key = reader.ok(&KEY_FILE, files::read_bytes(&key))?;
+    Some(tls.identity(Identity::from_pem(certificate, key)))
+}
+
+fn deadline(text: &str) -> Result<Duration, String> {
+    match timeout(text)? {
+        deadline if deadline > MAX_DEADLINE => Err("is longer than a day".to_owned()),
+        deadline => Ok(deadline),
+    }
+}
+
+fn authorization(token: &str) -> Result<MetadataValue<Ascii>, String> {
+    let value = Zeroizing::new(format!("Bearer {token}"));
+    let mut value: MetadataValue<Ascii> =
+        value.parse().map_err(|_| "must be visible ASCII".to_owned())?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Reads the URL of a façade. It may hold a password, so no problem quotes it.
+fn url(addr: &str) -> Result<String, String> {
+    const FORM: &str =
+        "is not the address of a façade: HOST:PORT, http://HOST:PORT or https://HOST[:PORT]";
+    let (has_scheme, url) = match addr.split_once("://") {
+        // `Url` would take the first part of a path for the host.
+        Some((_, rest)) if rest.starts_with(['/', '\\']) => return Err(FORM.to_owned()),
+        Some(_) => (true, addr.to_owned()),
+        None => (false, format!("http://{addr}")),
+    };
+    let url = Url::parse(&url).map_err(|_| FORM)?;
+    // `Url` drops a port that is the scheme's own.
+    let has_port = has_scheme || url.port().is_some() || addr.ends_with(":80");
+    if !matches!(url.scheme(), "http" | "https") || !has_port {
+        return Err(FORM.to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(format!("must not hold credentials; {TOKEN} is the bearer token to call with"));
+    }
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        return Err("must end with the host and the port, without a path or a query".to_owned());
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}

@@ -1,0 +1,69 @@
+//! Where the façade listens, how much it takes on, and how it stops.
+
+use std::{net::SocketAddr, time::Duration};
+
+use super::{
+    Reader, Setting, callers,
+    kind::{ADDR, COUNT, TIME},
+    settings,
+};
+use crate::server;
+
+settings! { SERVER "Server"
+    /// Address to listen on for gRPC. Port 0 takes a free port and prints it.
+    GRPC_ADDR: SocketAddr = Setting::new("TOTP_FACADE_GRPC_ADDR", ADDR).default("127.0.0.1:50051");
+
+    /// Address to listen on for HTTP: `/livez`, `/readyz` and `/metrics`. Port 0 takes a free port
+    /// and prints it.
+    ADMIN_ADDR: SocketAddr = Setting::new("TOTP_FACADE_ADMIN_ADDR", ADDR).default("127.0.0.1:9464");
+
+    /// Maximum number of concurrent calls. Further calls are refused at once.
+    MAX_IN_FLIGHT: usize = Setting::new("TOTP_FACADE_MAX_IN_FLIGHT", COUNT).default("1024");
+
+    /// Maximum number of open connections. A new one evicts the oldest of those that have carried
+    /// no call to Stytch yet.
+    MAX_CONNECTIONS: usize = Setting::new("TOTP_FACADE_MAX_CONNECTIONS", COUNT).default("512");
+
+    /// Time after which a connection is closed, from callers and to Stytch alike, give or take a
+    /// random tenth. 0s keeps connections open.
+    MAX_CONNECTION_AGE: Duration =
+        Setting::new("TOTP_FACADE_MAX_CONNECTION_AGE", TIME).default("10m");
+}
+
+settings! { SHUTDOWN "Shutdown"
+    /// Time from the stop signal, at which health turns to NOT_SERVING, until new calls are
+    /// refused, so that load balancers can notice.
+    DRAIN_DELAY: Duration = Setting::new("TOTP_FACADE_DRAIN_DELAY", TIME).default("2s");
+
+    /// Time for open calls to finish after the delay. Together the two should be shorter than the
+    /// 30s after which Kubernetes kills by default.
+    DRAIN_TIMEOUT: Duration = Setting::new("TOTP_FACADE_DRAIN_TIMEOUT", TIME).default("25s");
+}
+
+/// Reads the addresses for gRPC and for HTTP.
+pub(super) fn addresses(reader: &mut Reader<'_>) -> Option<(SocketAddr, SocketAddr)> {
+    let (grpc, admin) = (reader.get(&GRPC_ADDR), reader.get(&ADMIN_ADDR));
+    let (grpc, admin) = (grpc?, admin?);
+    if grpc == admin && grpc.port() != 0 {
+        return reader.problem(&ADMIN_ADDR, format!("must not be the address of {GRPC_ADDR}"));
+    }
+    Some((grpc, admin))
+}
+
+/// Reads limits and times.
+pub(super) fn read(reader: &mut Reader<'_>) -> Option<server::Settings> {
+    let reflection = callers::reflection(reader);
+    let max_in_flight = reader.get(&MAX_IN_FLIGHT);
+    let max_connections = reader.get(&MAX_CONNECTIONS);
+    let max_connection_age = reader.get(&MAX_CONNECTION_AGE);
+    let drain_delay = reader.get(&DRAIN_DELAY);
+    let drain_timeout = reader.get(&DRAIN_TIMEOUT);
+    Some(server::Settings {
+        reflection: reflection?,
+        max_in_flight: max_in_flight?,
+        max_connections: max_connections?,
+        max_connection_age: max_connection_age?,
+        drain_delay: drain_delay?,
+        drain_timeout: drain_timeout?,
+    })
+}
