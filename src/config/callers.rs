@@ -6,10 +6,10 @@ use ipnet::IpNet;
 use reqwest::Url;
 
 use super::{
-    Config, Reader, Setting,
     kind::{AUTHORITIES, FILE, Kind, SWITCH, TEXT, checked_file},
     server::GRPC_ADDR,
-    settings,
+    setting::{Setting, settings},
+    unchecked::Reader,
 };
 use crate::{
     access::{self, Policy, Tokens, jwt},
@@ -212,27 +212,5 @@ fn proxies(text: &str) -> Result<Vec<IpNet>, String> {
     match bad.is_empty() {
         true => Ok(good.into_iter().flatten().collect()),
         false => Err(bad.into_iter().filter_map(Result::err).collect::<Vec<_>>().join("; ")),
-    }
-}
-
-impl Config {
-    /// Describes who may call what, and how long the certificate is valid, for people.
-    pub fn callers(&self) -> String {
-        let mut text = String::new();
-        if let Some(Ok(tls)) = self.facade.tls.as_ref().map(tls::Files::read) {
-            let end = humantime::format_rfc3339_seconds(tls.not_after);
-            text += &format!("The certificate is good until {end}.\n");
-        }
-        let access = &self.facade.access;
-        text += &match access.policy.as_deref().map(Policy::read) {
-            Some(Ok(policy)) => format!("Who may call what:\n{}", policy.summary()),
-            _ if access.authenticates() => "Every identified caller may call everything.\n".into(),
-            _ if self.grpc_addr.ip().is_loopback() => {
-                "Callers are not identified: anyone on this machine may call everything.\n".into()
-            }
-            _ => "CALLERS ARE NOT IDENTIFIED: anyone who reaches the port may call everything.\n"
-                .into(),
-        };
-        text
     }
 }

@@ -10,9 +10,9 @@ use tonic::{
 use zeroize::Zeroizing;
 
 use super::{
-    FromSettings, Group, Reader, Setting,
     kind::{FILE, Kind, show_time, timeout},
-    settings,
+    setting::{Group, Setting, settings},
+    unchecked::{FromSettings, Reader},
 };
 use crate::files::{self, pem};
 

@@ -5,9 +5,9 @@ use std::{path::PathBuf, time::Duration};
 use secrecy::SecretString;
 
 use super::{
-    Reader, Setting,
     kind::{AUTHORITIES, Kind, TIMEOUT},
-    settings,
+    setting::{Setting, settings},
+    unchecked::Reader,
 };
 use crate::idempotency::{self, RedisSettings, StoreSettings};
 

@@ -2,7 +2,11 @@
 
 use clap::ValueEnum as _;
 
-use super::{FromSettings, Group, Reader, Setting, kind::Kind, settings};
+use super::{
+    kind::Kind,
+    setting::{Group, Setting, settings},
+    unchecked::{FromSettings, Reader},
+};
 use crate::telemetry::{self, Filter, Format};
 
 settings! { LOGS "Logs"

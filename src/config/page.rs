@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Config, DevConfig, FromSettings, Group, LogConfig, SandboxConfig,
     client::ClientConfig,
-    setting::{About, DefaultValue},
+    facade::Config,
+    logs::LogConfig,
+    sandbox::{DevConfig, SandboxConfig},
+    setting::{About, DefaultValue, Group},
+    unchecked::FromSettings,
 };
 
 /// Who reads which groups, in the order of the page.

@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 
 use super::{
-    Config, FromSettings, Group, Reader, Setting, callers,
+    callers,
+    facade::Config,
     idempotency::IDEMPOTENCY,
     kind::{ADDR, Kind, SWITCH},
     server::{SERVER, SHUTDOWN},
-    settings,
+    setting::{Group, Setting, settings},
     stytch::{Project, TIMEOUTS},
+    unchecked::{FromSettings, Reader},
 };
 use crate::sandbox::Seed;
 

@@ -3,9 +3,9 @@
 use std::{net::SocketAddr, time::Duration};
 
 use super::{
-    Reader, Setting, callers,
     kind::{ADDR, COUNT, TIME},
-    settings,
+    setting::{Setting, settings},
+    unchecked::Reader,
 };
 use crate::server;
 
@@ -51,8 +51,7 @@ pub(super) fn addresses(reader: &mut Reader<'_>) -> Option<(SocketAddr, SocketAd
 }
 
 /// Reads limits and times.
-pub(super) fn read(reader: &mut Reader<'_>) -> Option<server::Settings> {
-    let reflection = callers::reflection(reader);
+pub(super) fn read(reader: &mut Reader<'_>, reflection: Option<bool>) -> Option<server::Settings> {
     let max_in_flight = reader.get(&MAX_IN_FLIGHT);
     let max_connections = reader.get(&MAX_CONNECTIONS);
     let max_connection_age = reader.get(&MAX_CONNECTION_AGE);

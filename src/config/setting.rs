@@ -173,7 +173,7 @@ macro_rules! settings {
         )+
 
         pub(super) static $group: $crate::config::Group =
-            $crate::config::Group { heading: $heading, settings: &[$(&$name.about),+] };
+            $crate::config::setting::Group { heading: $heading, settings: &[$(&$name.about),+] };
     };
 }
 pub(super) use settings;

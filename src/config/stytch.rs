@@ -6,10 +6,10 @@ use reqwest::Url;
 use secrecy::SecretString;
 
 use super::{
-    Reader, Setting,
     kind::{AUTHORITIES, FILE, Kind, TIMEOUT},
     server::MAX_CONNECTION_AGE,
-    settings,
+    setting::{Setting, settings},
+    unchecked::Reader,
 };
 use crate::{http_client::is_confidential, stytch};
 

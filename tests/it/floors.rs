@@ -43,6 +43,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "files",
             "http_client",
             "idempotency",
+            "sandbox",
             "server",
             "stytch",
             "telemetry",

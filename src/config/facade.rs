@@ -1,0 +1,82 @@
+//! The configuration of a façade, as `serve` reads it.
+
+use std::net::SocketAddr;
+
+use super::{
+    callers, idempotency, server,
+    setting::Group,
+    stytch,
+    unchecked::{FromSettings, Reader},
+};
+use crate::{access::Policy, connection::tls, facade};
+
+/// A façade in front of Stytch.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The address to listen on for gRPC.
+    pub grpc_addr: SocketAddr,
+    /// The address to listen on for HTTP probes and metrics.
+    pub admin_addr: SocketAddr,
+    /// Everything else.
+    pub facade: facade::Settings,
+}
+
+impl FromSettings for Config {
+    const GROUPS: &'static [&'static Group] = &[
+        &stytch::PROJECT,
+        &stytch::TIMEOUTS,
+        &server::SERVER,
+        &idempotency::IDEMPOTENCY,
+        &server::SHUTDOWN,
+        &callers::CALLERS,
+    ];
+
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let project = stytch::Project::read(reader);
+        Self::in_front_of(project, reader)
+    }
+}
+
+impl Config {
+    /// Reads what `serve` and `dev` have in common.
+    pub(super) fn in_front_of(
+        project: Option<stytch::Project>,
+        reader: &mut Reader<'_>,
+    ) -> Option<Self> {
+        let stytch = stytch::read(reader, project);
+        let addresses = server::addresses(reader);
+        let reflection = callers::reflection(reader);
+        let server = server::read(reader, reflection);
+        let idempotency = idempotency::read(reader);
+        let (tls, access) = callers::read(reader);
+        let (grpc_addr, admin_addr) = addresses?;
+        let facade = facade::Settings {
+            stytch: stytch?,
+            idempotency: idempotency?,
+            tls,
+            access,
+            server: server?,
+        };
+        Some(Self { grpc_addr, admin_addr, facade })
+    }
+
+    /// Describes who may call what, and how long the certificate is valid, for people.
+    pub fn callers(&self) -> String {
+        let mut text = String::new();
+        if let Some(Ok(tls)) = self.facade.tls.as_ref().map(tls::Files::read) {
+            let end = humantime::format_rfc3339_seconds(tls.not_after);
+            text += &format!("The certificate is good until {end}.\n");
+        }
+        let access = &self.facade.access;
+        text += &match access.policy.as_deref().map(Policy::read) {
+            Some(Ok(policy)) => format!("Who may call what:\n{}", policy.summary()),
+            _ if access.authenticates() => "Every identified caller may call everything.\n".into(),
+            _ if self.grpc_addr.ip().is_loopback() => {
+                "Callers are not identified: anyone on this machine may call everything.\n".into()
+            }
+            _ => "CALLERS ARE NOT IDENTIFIED: anyone who reaches the port may call everything.\n"
+                .into(),
+        };
+        text
+    }
+}
