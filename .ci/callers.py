@@ -93,7 +93,7 @@ class Authority:
 
 
 def program(*arguments):
-    command = ["cargo", "run", "--release", "--quiet", "--", *map(str, arguments)]
+    command = ["cargo", "run", "--quiet", "--", *map(str, arguments)]
     done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=PATIENCE)
     if done.returncode != 0:
         sys.exit(f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
@@ -220,7 +220,7 @@ def behind_envoy(ours, policy):
 
 
 def main():
-    subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=ROOT, check=True)
+    subprocess.run(["cargo", "build", "--quiet"], cwd=ROOT, check=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         ours, theirs = Authority(folder, "ours"), Authority(folder, "theirs")

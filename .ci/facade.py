@@ -14,7 +14,7 @@ PORTS = ["--grpc-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0", "--drain-d
 def facade(subcommand, *flags, lines=2, stderr=None, **env):
     """Runs `serve` or `dev` while the block runs; with the addresses that its first lines name."""
     process = subprocess.Popen(
-        ["cargo", "run", "--release", "--", subcommand, *PORTS, *flags],
+        ["cargo", "run", "--", subcommand, *PORTS, *flags],
         cwd=ROOT,
         text=True,
         stdout=subprocess.PIPE,

@@ -270,7 +270,7 @@ def meshes():
 
 
 def main():
-    subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=ROOT, check=True)
+    subprocess.run(["cargo", "build", "--quiet"], cwd=ROOT, check=True)
     service_configs()
     meshes()
 

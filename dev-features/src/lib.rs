@@ -1,0 +1,1 @@
+//! See `Cargo.toml`: only the dependencies of this package matter.
