@@ -14,6 +14,10 @@ lint:
 test:
     bash -c "$(python3 .ci/readme.py --test)"
 
+# What ships compiles without the features that only tests need (dev-features/Cargo.toml).
+shipped:
+    cargo check --locked --package totp-facade
+
 # The API documentation, without broken links.
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
