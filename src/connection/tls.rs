@@ -81,10 +81,10 @@ impl Files {
     ///
     /// What is wrong, and with which file.
     pub fn watch(&self, metrics: &Metrics) -> Result<Reloaded<Tls>, String> {
-        let (files, expiry) = (self.clone(), metrics.certificate_ends.clone());
+        let (files, on_load) = (self.clone(), metrics.clone());
         Reloaded::from_files(metrics, "tls", self.paths(), move || {
             let tls = files.load()?;
-            expiry.set(tls.ends_at());
+            on_load.certificate_expires(tls.not_after);
             Ok(tls)
         })
     }
@@ -126,12 +126,6 @@ impl Files {
 }
 
 impl Tls {
-    /// When the server's own certificate ends, in seconds since 1970.
-    pub fn ends_at(&self) -> i64 {
-        let since = self.not_after.duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-    }
-
     pub(super) fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.config)
     }

@@ -1,4 +1,4 @@
-//! What the process counts, for Prometheus. A counter is one atomic; nothing here locks.
+//! The metrics of the process, for Prometheus. Updating one is an atomic operation without a lock.
 
 use std::{
     sync::Arc,
@@ -14,44 +14,72 @@ use prometheus_client::{
 /// The content type of [`Metrics::page`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The counters. Clones are the same.
+/// All metrics of a process. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Metrics(Arc<Counters>);
+pub struct Metrics(Arc<Values>);
 
-/// Each counter by itself.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Attempts at Stytch after the first of their call.
-    pub upstream_retries: Counter,
-    /// Fields of answers left unset, for Stytch sent a value of an unexpected type.
-    pub upstream_unset_fields: Counter,
-    /// 1 while the circuit breaker is open.
-    pub breaker_open: Gauge,
-    /// How often it has opened.
-    pub breaker_openings: Counter,
-    /// Attempts that it has refused.
-    pub breaker_refusals: Counter,
-    /// Calls that were told what an earlier call with their key was told.
-    pub idempotency_replays: Counter,
-    /// Calls refused because their key was used for another request.
-    pub idempotency_key_reuses: Counter,
-    /// Calls with a key refused because Redis did not answer.
-    pub idempotency_store_failures: Counter,
-    /// Calls whose claim of their key Redis had lost by their end.
-    pub idempotency_claims_lost: Counter,
-    /// Records in memory forgotten before their time.
-    pub idempotency_evictions: Counter,
-    /// When the server's certificate ends, in seconds since 1970; 0 without TLS.
-    pub certificate_ends: Gauge,
-    reload_failures: Family<ByFile, Counter>,
-    reload_last_failed: Family<ByFile, Gauge>,
-    reload_last_success: Family<ByFile, Gauge>,
-}
-
-/// The label `file`: which kind of file is read again when it changes.
+/// The only label of the metrics about reloads: `file`, the kind of file.
 type ByFile = [(&'static str, &'static str); 1];
 
-/// What became of reading one kind of file, again and again.
+/// A gauge that is not on the page until it is first set.
+type OptionalGauge = Family<[(&'static str, &'static str); 0], Gauge>;
+
+/// Declares the metrics. A field's name is the metric's name, without the prefix `totp_facade_` and the
+/// suffix `_total` of counters; its documentation is the metric's help text.
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])+ $visibility:vis $name:ident: $kind:ty,)+) => {
+        /// The current values.
+        #[derive(Debug, Default)]
+        pub struct Values {
+            $($(#[doc = $help])+ $visibility $name: $kind,)+
+        }
+
+        impl Values {
+            fn registry(&self) -> Registry {
+                let mut registry = Registry::with_prefix("totp_facade");
+                $({
+                    // The registry adds the full stop.
+                    let help = concat!($($help),+).trim().trim_end_matches('.');
+                    registry.register(stringify!($name), help, self.$name.clone());
+                })+
+                registry
+            }
+        }
+    };
+}
+
+metrics! {
+    /// Attempts to call Stytch after the first attempt of a call.
+    pub upstream_retries: Counter,
+    /// Response fields left unset because Stytch sent a value of an unexpected type.
+    pub upstream_unset_fields: Counter,
+    /// 1 while the circuit breaker is open, otherwise 0.
+    pub upstream_breaker_open: Gauge,
+    /// Times that the circuit breaker has opened.
+    pub upstream_breaker_openings: Counter,
+    /// Attempts to call Stytch that the open circuit breaker has refused.
+    pub upstream_breaker_refusals: Counter,
+    /// Calls answered with the recorded outcome of an earlier call with the same idempotency key.
+    pub idempotency_replays: Counter,
+    /// Calls refused because their idempotency key was used for another request.
+    pub idempotency_key_reuses: Counter,
+    /// Calls with an idempotency key refused because the idempotency store did not answer.
+    pub idempotency_store_failures: Counter,
+    /// Calls that ended after Redis had lost the claim of their idempotency key.
+    pub idempotency_claims_lost: Counter,
+    /// Idempotency records evicted from memory before they expired.
+    pub idempotency_evictions: Counter,
+    /// When the certificate of the gRPC port expires, in seconds since 1970.
+    tls_certificate_expiration_timestamp_seconds: OptionalGauge,
+    /// Failed attempts to reload a changed file, or a JWKS from its URL.
+    reload_failures: Family<ByFile, Counter>,
+    /// 1 if the last attempt to reload failed and older content is in use, otherwise 0.
+    reload_last_failed: Family<ByFile, Gauge>,
+    /// When the content in use was loaded, in seconds since 1970; 0 if never.
+    reload_last_success_timestamp_seconds: Family<ByFile, Gauge>,
+}
+
+/// The metrics about reloads of one kind of file.
 #[derive(Clone, Debug)]
 pub struct Reloads {
     failures: Counter,
@@ -60,14 +88,13 @@ pub struct Reloads {
 }
 
 impl Reloads {
-    /// What was read is in force.
+    /// Records that new content is in use.
     pub fn succeeded(&self) {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.last_success.set(i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+        self.last_success.set(seconds_since_1970(SystemTime::now()));
         self.last_failed.set(0);
     }
 
-    /// What is there cannot be used.
+    /// Records that the current content of the file cannot be used.
     pub fn failed(&self) {
         self.failures.inc();
         self.last_failed.set(1);
@@ -75,109 +102,67 @@ impl Reloads {
 }
 
 impl std::ops::Deref for Metrics {
-    type Target = Counters;
+    type Target = Values;
 
-    fn deref(&self) -> &Counters {
+    fn deref(&self) -> &Values {
         &self.0
     }
 }
 
 impl Metrics {
-    /// What becomes of reading `file`, a word for its kind. It is on the page from now on.
+    /// Returns the metrics about reloads of `file`, a word for the kind of file, and adds them to the page.
     pub fn reloads(&self, file: &'static str) -> Reloads {
         let labels = [("file", file)];
         Reloads {
             failures: self.reload_failures.get_or_create_owned(&labels),
             last_failed: self.reload_last_failed.get_or_create_owned(&labels),
-            last_success: self.reload_last_success.get_or_create_owned(&labels),
+            last_success: self.reload_last_success_timestamp_seconds.get_or_create_owned(&labels),
         }
     }
 
-    /// All of them in the OpenMetrics text format.
+    /// Records when the certificate of the gRPC port expires.
+    pub fn certificate_expires(&self, at: SystemTime) {
+        let expiration = &self.tls_certificate_expiration_timestamp_seconds;
+        expiration.get_or_create(&[]).set(seconds_since_1970(at));
+    }
+
+    /// Returns all metrics in the OpenMetrics text format.
     pub fn page(&self) -> String {
-        let mut registry = Registry::with_prefix("totp_facade");
-        for (name, help, counter) in [
-            (
-                "upstream_retries",
-                "Attempts at Stytch after the first of their call",
-                &self.upstream_retries,
-            ),
-            (
-                "upstream_unset_fields",
-                "Fields of answers left unset, for Stytch sent a value of an unexpected type",
-                &self.upstream_unset_fields,
-            ),
-            (
-                "upstream_breaker_openings",
-                "How often the circuit breaker has opened",
-                &self.breaker_openings,
-            ),
-            (
-                "upstream_breaker_refusals",
-                "Attempts at Stytch that the open circuit breaker has refused",
-                &self.breaker_refusals,
-            ),
-            (
-                "idempotency_replays",
-                "Calls told what an earlier call with their idempotency key was told",
-                &self.idempotency_replays,
-            ),
-            (
-                "idempotency_key_reuses",
-                "Calls refused because their idempotency key was used for another request",
-                &self.idempotency_key_reuses,
-            ),
-            (
-                "idempotency_store_failures",
-                "Calls with an idempotency key refused because the store did not answer",
-                &self.idempotency_store_failures,
-            ),
-            (
-                "idempotency_claims_lost",
-                "Calls whose claim of their idempotency key Redis had lost by their end",
-                &self.idempotency_claims_lost,
-            ),
-            (
-                "idempotency_evictions",
-                "Idempotency records in memory forgotten before their time",
-                &self.idempotency_evictions,
-            ),
-        ] {
-            registry.register(name, help, counter.clone());
-        }
-        registry.register(
-            "upstream_breaker_open",
-            "1 while the circuit breaker is open, else 0",
-            self.breaker_open.clone(),
-        );
-        if self.certificate_ends.get() != 0 {
-            registry.register(
-                "tls_certificate_expiration_timestamp_seconds",
-                "When the certificate of the gRPC port ends, in seconds since 1970",
-                self.certificate_ends.clone(),
-            );
-        }
-        self.register_reloads(&mut registry);
         let mut page = String::new();
         // Writing to a string does not fail.
-        let _ = encode(&mut page, &registry);
+        let _ = encode(&mut page, &self.registry());
         page
     }
-    fn register_reloads(&self, registry: &mut Registry) {
-        registry.register(
-            "reload_failures",
-            "How often a file that changed, or a JWKS behind a URL, could not be used",
-            self.reload_failures.clone(),
-        );
-        registry.register(
-            "reload_last_failed",
-            "1 while what is in the file, or behind the URL, is not what is in force, else 0",
-            self.reload_last_failed.clone(),
-        );
-        registry.register(
-            "reload_last_success_timestamp_seconds",
-            "When what is in force was read, in seconds since 1970; 0 if never",
-            self.reload_last_success.clone(),
-        );
+}
+
+fn seconds_since_1970(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_shows_each_metric_with_its_help_and_a_certificate_once_there_is_one() {
+        let metrics = Metrics::default();
+        metrics.upstream_retries.inc();
+
+        let page = metrics.page();
+
+        for line in [
+            "# HELP totp_facade_upstream_retries Attempts to call Stytch after the first attempt of a call.",
+            "# TYPE totp_facade_upstream_retries counter",
+            "totp_facade_upstream_retries_total 1",
+            "totp_facade_upstream_breaker_open 0",
+        ] {
+            assert!(page.lines().any(|it| it == line), "no {line} in {page}");
+        }
+        let name = "totp_facade_tls_certificate_expiration_timestamp_seconds";
+        assert!(!page.contains(name), "{page}");
+        metrics.certificate_expires(UNIX_EPOCH + std::time::Duration::from_secs(7));
+        let page = metrics.page();
+        assert!(page.lines().any(|it| it == format!("{name} 7")), "{page}");
     }
 }

@@ -44,7 +44,7 @@ impl CircuitBreaker {
         match self.state.admit(self.now()) {
             Ok(ticket) => Ok(Permit { breaker: self, ticket: Some(ticket) }),
             Err(wait) => {
-                self.metrics.breaker_refusals.inc();
+                self.metrics.upstream_breaker_refusals.inc();
                 Err(Duration::from_millis(wait))
             }
         }
@@ -57,7 +57,7 @@ impl CircuitBreaker {
 
     fn record_response(&self, ticket: Ticket) {
         if self.state.record_response(ticket) {
-            self.metrics.breaker_open.set(0);
+            self.metrics.upstream_breaker_open.set(0);
             tracing::info!("circuit breaker closed: Stytch responds again");
         }
     }
@@ -66,8 +66,8 @@ impl CircuitBreaker {
         match self.state.record_failure(ticket, self.now()) {
             Failed::Counted => {}
             Failed::Opened(failures) => {
-                self.metrics.breaker_openings.inc();
-                self.metrics.breaker_open.set(1);
+                self.metrics.upstream_breaker_openings.inc();
+                self.metrics.upstream_breaker_open.set(1);
                 tracing::warn!(
                     failures_in_a_row = failures.trailing_ones(),
                     failures_of_last_64 = failures.count_ones(),
