@@ -2,7 +2,10 @@
 
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Handler, Validate, Violations};
+use super::{
+    handler::Handler,
+    validate::{Validate, Violations},
+};
 use crate::{
     proto::stytch::b2b::recovery_codes::v1::{
         GetRequest, GetResponse, RecoverRequest, RecoverResponse, RotateRequest, RotateResponse,
@@ -11,14 +14,14 @@ use crate::{
     stytch::endpoint,
 };
 
-/// The service on top of a handler.
+/// The service, implemented by a [`Handler`].
 #[derive(Clone, Debug)]
 pub struct RecoveryCodes {
     handler: Handler,
 }
 
 impl RecoveryCodes {
-    /// Answers calls by `handler`.
+    /// Creates the service from its handler.
     pub fn new(handler: Handler) -> Self {
         Self { handler }
     }
@@ -27,21 +30,21 @@ impl RecoveryCodes {
 #[async_trait]
 impl RecoveryCodesService for RecoveryCodes {
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
-        self.handler.answer(&endpoint::RECOVERY_CODES_GET, request).await
+        self.handler.handle(&endpoint::RECOVERY_CODES_GET, request).await
     }
 
     async fn rotate(
         &self,
         request: Request<RotateRequest>,
     ) -> Result<Response<RotateResponse>, Status> {
-        self.handler.answer(&endpoint::RECOVERY_CODES_ROTATE, request).await
+        self.handler.handle(&endpoint::RECOVERY_CODES_ROTATE, request).await
     }
 
     async fn recover(
         &self,
         request: Request<RecoverRequest>,
     ) -> Result<Response<RecoverResponse>, Status> {
-        self.handler.answer(&endpoint::RECOVERY_CODES_RECOVER, request).await
+        self.handler.handle(&endpoint::RECOVERY_CODES_RECOVER, request).await
     }
 }
 

@@ -2,7 +2,10 @@
 
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Handler, Validate, Violations};
+use super::{
+    handler::Handler,
+    validate::{Validate, Violations},
+};
 use crate::{
     proto::stytch::b2b::totp::v1::{
         AuthenticateRequest, AuthenticateResponse, CreateRequest, CreateResponse, DeleteRequest,
@@ -11,14 +14,14 @@ use crate::{
     stytch::endpoint,
 };
 
-/// The service on top of a handler.
+/// The service, implemented by a [`Handler`].
 #[derive(Clone, Debug)]
 pub struct Totp {
     handler: Handler,
 }
 
 impl Totp {
-    /// Answers calls by `handler`.
+    /// Creates the service from its handler.
     pub fn new(handler: Handler) -> Self {
         Self { handler }
     }
@@ -30,28 +33,28 @@ impl TotpService for Totp {
         &self,
         request: Request<CreateRequest>,
     ) -> Result<Response<CreateResponse>, Status> {
-        self.handler.answer(&endpoint::TOTP_CREATE, request).await
+        self.handler.handle(&endpoint::TOTP_CREATE, request).await
     }
 
     async fn authenticate(
         &self,
         request: Request<AuthenticateRequest>,
     ) -> Result<Response<AuthenticateResponse>, Status> {
-        self.handler.answer(&endpoint::TOTP_AUTHENTICATE, request).await
+        self.handler.handle(&endpoint::TOTP_AUTHENTICATE, request).await
     }
 
     async fn migrate(
         &self,
         request: Request<MigrateRequest>,
     ) -> Result<Response<MigrateResponse>, Status> {
-        self.handler.answer(&endpoint::TOTP_MIGRATE, request).await
+        self.handler.handle(&endpoint::TOTP_MIGRATE, request).await
     }
 
     async fn delete(
         &self,
         request: Request<DeleteRequest>,
     ) -> Result<Response<DeleteResponse>, Status> {
-        self.handler.answer(&endpoint::TOTP_DELETE, request).await
+        self.handler.handle(&endpoint::TOTP_DELETE, request).await
     }
 }
 

@@ -1,7 +1,7 @@
-//! What is refused before anything is sent.
+//! Validation of requests before anything is sent.
 //!
-//! Only what Stytch would refuse for certain. Ids may be slugs and external ids, so their shape is
-//! Stytch's to judge.
+//! It refuses only what Stytch is certain to refuse. Ids may be slugs or external ids, so it is for
+//! Stytch to judge their shape.
 
 use std::ops::RangeInclusive;
 
@@ -15,16 +15,16 @@ use crate::{
     stytch::Endpoint,
 };
 
-/// A request that can be found invalid.
+/// A request that can be validated.
 pub trait Validate {
-    /// Reports what is wrong with the request, beside its ids.
+    /// Adds the violations of the request, apart from those of its ids.
     fn validate(&self, violations: &mut Violations) {
         let _ = violations;
     }
 }
 
-/// What is wrong with a request. The descriptions hold no value of the request. Of many, the first are kept and
-/// the others counted.
+/// The violations of a request. Descriptions never contain a value of the request. The first
+/// [`MAX_VIOLATIONS`] are kept, the others counted.
 #[derive(Debug, Default)]
 pub struct Violations {
     kept: Vec<Violation>,
@@ -32,7 +32,7 @@ pub struct Violations {
 }
 
 impl Violations {
-    /// Everything that is wrong with `request`, which goes to `endpoint`.
+    /// Validates `request`, which is meant for `endpoint`.
     pub fn of<Req, Res>(request: &Req, endpoint: &Endpoint<Req, Res>) -> Self
     where
         Req: Validate + StytchRequest,
@@ -42,7 +42,7 @@ impl Violations {
             [("organization_id", request.organization_id()), ("member_id", request.member_id())]
         {
             violations.required(field, id);
-            // URLs have no way to spell these as the name of anything.
+            // URLs cannot have these as segments: parsers resolve them, even percent-encoded.
             if endpoint.has_ids_in_path() && matches!(id, "." | "..") {
                 violations.add(field, "must not be . or ..");
             }
@@ -51,7 +51,7 @@ impl Violations {
         violations
     }
 
-    /// The idempotency key of the call, if it has one that is well-formed.
+    /// Returns the idempotency key of the call, if it has one. A malformed key is a violation.
     pub(super) fn key(&mut self, metadata: &MetadataMap) -> Option<Key> {
         Key::of(metadata).unwrap_or_else(|what| {
             self.add(IDEMPOTENCY_KEY, what);
@@ -59,7 +59,7 @@ impl Violations {
         })
     }
 
-    /// Free text that has to be there.
+    /// Checks required free text.
     pub fn required(&mut self, field: &str, value: &str) {
         if value.is_empty() {
             self.add(field, "is required");
@@ -67,36 +67,36 @@ impl Violations {
         self.text(field, value);
     }
 
-    /// Texts that each have to be there.
+    /// Checks a list of free texts, none of which may be empty.
     pub fn all_required(&mut self, field: &str, values: &[String]) {
         for (index, value) in values.iter().enumerate() {
-            // Its name is put together only when something is wrong with it.
+            // The name is formatted only for a violation.
             if value.is_empty() || has_control(value) {
                 self.required(&format!("{field}[{index}]"), value);
             }
         }
     }
 
-    /// Free text that may be left out.
+    /// Checks optional free text.
     pub fn optional(&mut self, field: &str, value: Option<&str>) {
         self.text(field, value.unwrap_or_default());
     }
 
-    /// A required passcode. A malformed one is not worth one of the attempts that a member has.
+    /// Checks a required passcode. Sending a malformed one would cost the member an attempt.
     pub fn passcode(&mut self, field: &str, value: &str) {
         if value.len() != 6 || !value.bytes().all(|byte| byte.is_ascii_digit()) {
             self.add(field, "must be six digits");
         }
     }
 
-    /// The three ways to say whose login this is.
+    /// Checks the three optional proofs of the end user's login.
     pub fn proofs(&mut self, proofs: [(&str, Option<&str>); 3]) {
         for (field, proof) in proofs {
             self.optional(field, proof);
         }
     }
 
-    /// The same, where one is needed.
+    /// Checks the three proofs, at least one of which is required.
     pub fn one_proof(&mut self, proofs: [(&str, Option<&str>); 3]) {
         if proofs.iter().all(|(_, proof)| proof.is_none_or(str::is_empty)) {
             let [(first, _), (second, _), (third, _)] = proofs;
@@ -105,7 +105,7 @@ impl Violations {
         self.proofs(proofs);
     }
 
-    /// What a call that answers with a session may ask of it.
+    /// Checks the fields that shape the session in the response.
     pub fn session(
         &mut self,
         minutes: Option<i32>,
@@ -117,8 +117,8 @@ impl Violations {
         self.optional("telemetry_id", telemetry_id);
     }
 
-    /// An optional proof that travels as a header. An empty one would count as none, and lend the call the
-    /// permissions of the project.
+    /// Checks an optional proof that is sent as a header. Stytch would ignore an empty one and make
+    /// the call with the permissions of the project.
     pub fn header(&mut self, field: &str, value: Option<&str>) {
         let Some(value) = value else { return };
         if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -126,14 +126,15 @@ impl Violations {
         }
     }
 
-    /// One of `options`, or nothing.
+    /// Checks an optional value that must be one of `options`.
     pub fn option(&mut self, field: &str, value: Option<&str>, options: &[&str]) {
         if value.is_some_and(|value| !options.contains(&value)) {
             self.add(field, &format!("must be one of: {}", options.join(", ")));
         }
     }
 
-    /// A free-form object. What JSON cannot express would be sent as null, which deletes a claim.
+    /// Checks a free-form object. A value that JSON cannot express would be sent as null, which
+    /// deletes the claim.
     pub fn object(&mut self, field: &str, value: Option<&Struct>) {
         fn expressible(value: &Value) -> bool {
             match &value.kind {
@@ -149,7 +150,7 @@ impl Violations {
         }
     }
 
-    /// An optional number of minutes.
+    /// Checks an optional number of minutes.
     pub fn minutes(&mut self, field: &str, value: Option<i32>, range: RangeInclusive<i32>) {
         if value.is_some_and(|value| !range.contains(&value)) {
             self.add(field, &format!("must be from {} to {} minutes", range.start(), range.end()));
@@ -170,11 +171,11 @@ impl Violations {
         }
     }
 
-    /// One status for all of them.
+    /// Returns the violations as one failure.
     ///
     /// # Errors
     ///
-    /// `INVALID_ARGUMENT` when there are any.
+    /// Returns `INVALID_ARGUMENT` if there are any violations.
     pub fn into_result(self) -> Result<(), Failure> {
         let Self { kept, more } = self;
         if kept.is_empty() { Ok(()) } else { Err(Failure::invalid(kept, more)) }

@@ -1,0 +1,195 @@
+//! What every method does: validate the request, call Stytch, respond.
+
+use std::sync::Arc;
+
+use tonic::{
+    Code, Request, Response, Status,
+    metadata::{MetadataMap, MetadataValue},
+};
+
+use super::validate::{Validate, Violations};
+use crate::{
+    access::Refusal,
+    audit,
+    call::{Call, RunToCompletion},
+    idempotency::{Fingerprint, Idempotency, Key, Origin},
+    proto::{
+        StytchRequest, StytchResponse,
+        metadata::{IDEMPOTENT_REPLAYED, STYTCH_REQUEST_ID},
+    },
+    status::{self, Failure, Repetition},
+    stytch::{Client, Effect, Endpoint, Error},
+};
+
+/// Handles the calls of all services. Clones share its connections and its idempotency store.
+#[derive(Clone, Debug)]
+pub struct Handler {
+    client: Client,
+    idempotency: Idempotency,
+}
+
+impl Handler {
+    /// Creates a handler that calls Stytch through `client`, and makes calls with the same
+    /// idempotency key once.
+    pub fn new(client: Client, idempotency: Idempotency) -> Self {
+        Self { client, idempotency }
+    }
+
+    /// Handles one call to `endpoint`. A mutating call that was sent runs to completion even if the
+    /// caller goes away.
+    pub(super) async fn handle<Req, Res>(
+        &self,
+        endpoint: &'static Endpoint<Req, Res>,
+        mut request: Request<Req>,
+    ) -> Result<Response<Res>, Status>
+    where
+        Req: prost::Message + Validate + StytchRequest + serde::Serialize + 'static,
+        Res: prost::Message + Default + StytchResponse + serde::de::DeserializeOwned + 'static,
+    {
+        let call: Call = request
+            .extensions_mut()
+            .remove()
+            .ok_or_else(|| Status::internal("the request did not pass server::Guard"))?;
+        let (metadata, _, request) = request.into_parts();
+        let mut violations = Violations::of(&request, endpoint);
+        let (key, repetition) = match endpoint.effect {
+            Effect::Mutates => (violations.key(&metadata), None),
+            // Reads ignore the key, so it says nothing about earlier attempts.
+            Effect::Reads => (None, Repetition::without_key(metadata.as_ref())),
+        };
+        violations.into_result()?;
+        if !call.caller().may_act_for(request.organization_id()) {
+            return Err(Failure::from(&Refusal::NotAllowed).into());
+        }
+        call.let_through();
+
+        match key {
+            None => {
+                let qualified = |failure: Failure| {
+                    repetition.and_then(|it| it.qualify(&failure)).unwrap_or(failure)
+                };
+                let result = self.call(endpoint, request, call).await;
+                respond(result.map_err(qualified), Origin::Fresh)
+            }
+            Some(key) => self.call_once(endpoint, request, call, &key).await,
+        }
+    }
+
+    async fn call<Req, Res>(
+        &self,
+        endpoint: &'static Endpoint<Req, Res>,
+        request: Req,
+        call: Call,
+    ) -> Result<Res, Failure>
+    where
+        Req: StytchRequest + serde::Serialize + Send + Sync + 'static,
+        Res: StytchResponse + serde::de::DeserializeOwned + Send + 'static,
+    {
+        let (client, handle) = (self.client.clone(), call.clone());
+        let work = async move {
+            call_stytch(&client, endpoint, &request, &handle, audit::Idempotency::None).await
+        };
+        match endpoint.effect {
+            Effect::Mutates => RunToCompletion::new(call, work).await,
+            Effect::Reads => work.await,
+        }
+    }
+
+    /// Makes the call, or replays the response to an earlier call with the same key. A replay gets
+    /// an audit event of its own, because it discloses the response again.
+    async fn call_once<Req, Res>(
+        &self,
+        endpoint: &'static Endpoint<Req, Res>,
+        request: Req,
+        call: Call,
+        key: &Key,
+    ) -> Result<Response<Res>, Status>
+    where
+        Req: prost::Message + StytchRequest + serde::Serialize + 'static,
+        Res: prost::Message + Default + StytchResponse + serde::de::DeserializeOwned + 'static,
+    {
+        let fingerprint = Fingerprint::of(&request);
+        let request = Arc::new(request);
+        let (client, sent) = (self.client.clone(), Arc::clone(&request));
+        let work = async move |call: Call| {
+            call_stytch(&client, endpoint, &*sent, &call, audit::Idempotency::Fresh).await
+        };
+        let (result, origin) = self.idempotency.run(key, fingerprint, &call, work).await;
+        if origin == Origin::Replayed {
+            audit::Entry::new(&call, &*request, audit::Idempotency::Replayed).end(&result);
+        }
+        respond(result, origin)
+    }
+}
+
+/// Calls Stytch, audits a mutating call and logs a failure.
+async fn call_stytch<Req, Res>(
+    client: &Client,
+    endpoint: &'static Endpoint<Req, Res>,
+    request: &Req,
+    call: &Call,
+    idempotency: audit::Idempotency,
+) -> Result<Res, Failure>
+where
+    Req: StytchRequest + serde::Serialize,
+    Res: StytchResponse + serde::de::DeserializeOwned,
+{
+    let entry = match endpoint.effect {
+        Effect::Mutates => Some(audit::Entry::new(call, request, idempotency)),
+        Effect::Reads => None,
+    };
+    let result = client.call(endpoint, request, &call.gate, call.deadline).await;
+    let result = result.map_err(|error| {
+        let failure = Failure::upstream(&error, endpoint.effect, request);
+        report(endpoint.path, &error, failure.code());
+        failure
+    });
+    if let Some(entry) = entry {
+        entry.end(&result);
+    }
+    result
+}
+
+/// Builds the gRPC response, with metadata that says whether it is a replay.
+fn respond<Res: StytchResponse>(
+    result: Result<Res, Failure>,
+    origin: Origin,
+) -> Result<Response<Res>, Status> {
+    let mark_replay = |metadata: &mut MetadataMap| {
+        if origin == Origin::Replayed {
+            metadata.insert(IDEMPOTENT_REPLAYED, MetadataValue::from_static("true"));
+        }
+    };
+    match result {
+        Ok(message) => {
+            let request_id = status::request_id(message.request_id());
+            let mut response = Response::new(message);
+            if let Some(request_id) = request_id {
+                response.metadata_mut().insert(STYTCH_REQUEST_ID, request_id);
+            }
+            mark_replay(response.metadata_mut());
+            Ok(response)
+        }
+        Err(failure) => {
+            let mut status = Status::from(failure);
+            mark_replay(status.metadata_mut());
+            Err(status)
+        }
+    }
+}
+
+/// Logs a failed call to Stytch with its cause, which the response does not contain. A refusal that
+/// answers the request is not a failure of the service, so it is logged at a lower level.
+fn report(path: &str, error: &Error, code: Code) {
+    let (upstream, request_id) = (error.upstream().as_str(), error.request_id());
+    let (is_failure, code) = (status::is_failure(code), status::code_name(code));
+    let cause: &dyn std::error::Error = error;
+    if matches!(error, Error::CircuitOpen { .. }) {
+        // The circuit breaker logs when it opens, and counts refusals.
+        tracing::debug!(path, code, upstream, error = cause, "upstream call not made");
+    } else if is_failure {
+        tracing::warn!(path, code, upstream, request_id, error = cause, "upstream call failed");
+    } else {
+        tracing::info!(path, code, upstream, request_id, error = cause, "upstream call refused");
+    }
+}
