@@ -1,8 +1,9 @@
-//! The audit trail: one event for each call that changes something and was sent, at its real end, even if
-//! its caller had gone by then; and one for each time an idempotency key gave its answer out again.
+//! The audit trail: one event for each mutating call that was sent to Stytch, written when it
+//! really ends, even if its caller has gone by then; and one for each replay of a recorded
+//! response.
 //!
-//! Its target is `audit`, so that it can be routed by itself. It says who did what to whom and how it
-//! ended, and never what the answer was. The form is in `docs/audit.md`.
+//! Events have the log target `audit`, by which they can be routed. They say who did what to whom
+//! and with what outcome, and never contain the response. `docs/audit.md` has their schema.
 
 use tokio::time::Instant;
 use tonic::Code;
@@ -15,14 +16,14 @@ use crate::{
     telemetry,
 };
 
-/// The part that the call's idempotency key had.
+/// The role of the idempotency key in a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Idempotency {
-    /// It had none.
+    /// The call had no key.
     None,
-    /// The call was made, and is remembered by its key.
+    /// The call was made and recorded under its key.
     Fresh,
-    /// It was told what an earlier call with its key was told.
+    /// The response was recorded by an earlier call with the key.
     Replayed,
 }
 
@@ -36,17 +37,18 @@ impl Idempotency {
     }
 }
 
-/// An event in the making. One that is dropped after the call was sent says that its outcome is unknown.
+/// The audit event of a call in progress. If it is dropped after the call was sent, it is written
+/// with an unknown outcome.
 pub(crate) struct Entry<'a> {
     call: &'a Call,
     organization_id: &'a str,
     member_id: &'a str,
     idempotency: Idempotency,
-    ended: bool,
+    is_finished: bool,
 }
 
-/// How a call ended, as far as the trail tells.
-struct End<'a> {
+/// The outcome of a call, as far as the audit trail shows it.
+struct Outcome<'a> {
     outcome: &'static str,
     code: Code,
     error_type: Option<&'a str>,
@@ -61,25 +63,25 @@ impl<'a> Entry<'a> {
         idempotency: Idempotency,
     ) -> Self {
         let (organization_id, member_id) = (request.organization_id(), request.member_id());
-        Self { call, organization_id, member_id, idempotency, ended: false }
+        Self { call, organization_id, member_id, idempotency, is_finished: false }
     }
 
-    /// Writes how the call ended, unless nothing was sent.
-    pub(crate) fn end(mut self, result: &Result<impl StytchResponse, Failure>) {
-        self.ended = true;
+    /// Writes the event with the outcome of the call, unless nothing was sent.
+    pub(crate) fn finish(mut self, result: &Result<impl StytchResponse, Failure>) {
+        self.is_finished = true;
         match result {
-            Ok(answer) => self.write(&End {
+            Ok(response) => self.write(&Outcome {
                 outcome: "done",
                 code: Code::Ok,
                 error_type: None,
-                stytch_request_id: Some(answer.request_id()),
-                totp_registration_id: answer.totp_registration_id(),
+                stytch_request_id: Some(response.request_id()),
+                totp_registration_id: response.totp_registration_id(),
             }),
             Err(failure) => {
                 let facts = failure.facts();
                 match facts.upstream {
                     Some(Upstream::NotSent) => {}
-                    upstream => self.write(&End {
+                    upstream => self.write(&Outcome {
                         outcome: upstream.unwrap_or(Upstream::Unknown).as_str(),
                         code: failure.code(),
                         error_type: facts.error_type.as_deref(),
@@ -91,7 +93,7 @@ impl<'a> Entry<'a> {
         }
     }
 
-    fn write(&self, end: &End<'_>) {
+    fn write(&self, outcome: &Outcome<'_>) {
         let duration = Instant::now().duration_since(self.call.start);
         tracing::info!(
             target: telemetry::AUDIT,
@@ -99,11 +101,11 @@ impl<'a> Entry<'a> {
             method = self.call.method(),
             organization_id = self.organization_id,
             member_id = self.member_id,
-            outcome = end.outcome,
-            code = status::code_name(end.code),
-            error_type = end.error_type,
-            stytch_request_id = end.stytch_request_id.filter(|id| !id.is_empty()),
-            totp_registration_id = end.totp_registration_id.filter(|id| !id.is_empty()),
+            outcome = outcome.outcome,
+            code = status::code_name(outcome.code),
+            error_type = outcome.error_type,
+            stytch_request_id = outcome.stytch_request_id.filter(|id| !id.is_empty()),
+            totp_registration_id = outcome.totp_registration_id.filter(|id| !id.is_empty()),
             duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
             idempotency = self.idempotency.as_str(),
             "call ended"
@@ -113,8 +115,8 @@ impl<'a> Entry<'a> {
 
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
-        if !self.ended && self.call.gate.close() {
-            self.write(&End {
+        if !self.is_finished && self.call.gate.close() {
+            self.write(&Outcome {
                 outcome: Upstream::Unknown.as_str(),
                 code: Code::Unknown,
                 error_type: None,

@@ -1,7 +1,6 @@
-//! The wiring: settings become a server that is ready to run.
+//! The wiring: builds a server from its settings.
 //!
-//! The command line, the tests and whatever else starts a façade do it here, so that all of them run
-//! the same one.
+//! The command line and the tests both start a façade here, so that they run the same one.
 
 use redis::RedisError;
 
@@ -15,41 +14,41 @@ use crate::{
     telemetry::metrics::Metrics,
 };
 
-/// Everything that a façade needs but its sockets, checked.
+/// The validated settings of a façade, except its sockets.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How to reach Stytch.
     pub stytch: stytch::Settings,
-    /// Where calls with an idempotency key are recorded, and for how long.
+    /// Where and for how long to record calls with an idempotency key.
     pub idempotency: idempotency::Settings,
-    /// The files of TLS, unless the gRPC port is plain.
+    /// The TLS files of the gRPC port; `None` for plaintext.
     pub tls: Option<tls::Files>,
-    /// How callers are identified, and what they may do.
+    /// How to authenticate callers, and what they may do.
     pub access: access::Settings,
-    /// Limits and times of the server.
+    /// The limits and timeouts of the server.
     pub server: server::Settings,
 }
 
 /// Why a façade cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// No client for Stytch can be built.
+    /// The client for Stytch cannot be built.
     #[error(transparent)]
     Stytch(#[from] stytch::SetupError),
-    /// The idempotency store cannot be prepared.
+    /// The idempotency store cannot be set up.
     #[error(transparent)]
     Idempotency(#[from] RedisError),
-    /// A file cannot be used; the text says which, and why.
+    /// A file cannot be used. The message names it and says why.
     #[error("{0}")]
     File(String),
 }
 
-/// Builds every part and loads every file. Needs a runtime; connects to nothing but the idempotency
-/// store, and does not wait for that.
+/// Builds all components and loads all files. Must be called in a Tokio runtime. Connects only to
+/// the idempotency store, in the background.
 ///
 /// # Errors
 ///
-/// The first part that cannot be built.
+/// Returns the first component that cannot be built.
 pub fn build(settings: &Settings, metrics: Metrics) -> Result<Server, SetupError> {
     let client = Client::new(&settings.stytch, &metrics)?;
     let idempotency = Idempotency::new(&settings.idempotency, &client, &metrics)?;

@@ -1,4 +1,4 @@
-//! Admission: how many calls may be in flight, in the process and on one connection.
+//! Admission: limits the calls in flight, in the process and on each connection.
 
 use std::sync::{
     Arc,
@@ -9,14 +9,14 @@ use tokio::{sync::Notify, time::Instant};
 
 use crate::{access::Caller, connection::OpenCall, stytch::SendGate};
 
-/// One call in flight. Clones are the same call; it is over when the last is dropped.
+/// A call in flight. Clones are handles to the same call; dropping the last one returns its permit.
 #[derive(Clone, Debug)]
 pub struct Call {
     /// The gate that the request to Stytch passes.
     pub gate: SendGate,
-    /// When the caller stops waiting, if it said so.
+    /// When the caller stops waiting, if it set a deadline.
     pub deadline: Option<Instant>,
-    /// When it was admitted.
+    /// When the call was admitted.
     pub start: Instant,
     method: &'static str,
     caller: Arc<Caller>,
@@ -24,36 +24,39 @@ pub struct Call {
 }
 
 impl Call {
-    /// The method's full name, as in `stytch.b2b.totp.v1.TotpService/Create`.
+    /// Returns the full name of the method, such as `stytch.b2b.totp.v1.TotpService/Create`.
     pub fn method(&self) -> &'static str {
         self.method
     }
 
-    /// Who calls.
+    /// Returns who makes the call.
     pub fn caller(&self) -> &Caller {
         &self.caller
     }
 
-    /// The call is valid and allowed, and is let through to Stytch: its connection is of use.
-    pub fn let_through(&self) {
+    /// Records that the call, valid and allowed, is forwarded to Stytch. That makes its connection
+    /// a proven one, see `connection/slots.rs`.
+    pub fn mark_forwarded(&self) {
         if let Some(open) = &self.permit.open {
-            open.count_as_use();
+            open.mark_forwarded();
         }
     }
 
-    /// The same call for work that goes on whatever its caller does: without the caller's deadline, and with
-    /// a state of its own. The caller is from now on told that the request may have left.
+    /// Returns a handle for work that continues whatever the caller does: without the caller's
+    /// deadline, and with its own record of what was sent. For this call, the request counts as
+    /// sent from now on.
     pub fn detached(&self) -> Self {
         self.gate.mark_sent();
         Self { gate: SendGate::default(), deadline: None, ..self.clone() }
     }
 }
 
-/// A connection that a proxy shares gets this many, however few places there are.
-const SMALLEST_SHARE: usize = 100;
+/// The smallest share of a connection, whatever the limit, because callers behind a proxy share
+/// one.
+const MIN_SHARE: usize = 100;
 
-/// Counts the calls of the process, those included whose caller has gone, and admits no more than its
-/// limit, of which one connection gets a share. Clones count together.
+/// Counts the calls in flight, including those whose caller has gone, and admits new ones up to a
+/// limit for the process and a share of it for each connection. Clones share the count.
 #[derive(Clone, Debug)]
 pub struct InFlight(Arc<Counter>);
 
@@ -68,11 +71,11 @@ struct Counter {
 }
 
 impl InFlight {
-    /// Admits up to `limit` calls at a time.
+    /// Creates a counter that admits up to `limit` calls at a time.
     pub fn new(limit: usize) -> Self {
         Self(Arc::new(Counter {
             limit,
-            share: (limit / 2).max(SMALLEST_SHARE),
+            share: (limit / 2).max(MIN_SHARE),
             count: AtomicUsize::new(0),
             idle: Notify::new(),
             started: Instant::now(),
@@ -80,13 +83,13 @@ impl InFlight {
         }))
     }
 
-    /// How many calls of one connection there may be.
+    /// Returns the most calls that may be in flight on one connection.
     pub fn share(&self) -> usize {
         self.0.share
     }
 
-    /// Admits a call of `method`, unless the process is full, or its connection has its share. `open` is the call on
-    /// that connection, if it came by one.
+    /// Admits a call to `method`. Returns `None` if the process is at its limit or the connection
+    /// at its share. `open` counts the call on its connection, if it came over one.
     pub fn admit(
         &self,
         method: &'static str,
@@ -94,7 +97,7 @@ impl InFlight {
         deadline: Option<Instant>,
         open: Option<OpenCall>,
     ) -> Option<Call> {
-        if open.as_ref().is_some_and(|open| open.on_its_connection() > self.0.share) {
+        if open.as_ref().is_some_and(|open| open.calls_on_connection() > self.0.share) {
             self.warn();
             return None;
         }
@@ -114,12 +117,12 @@ impl InFlight {
         })
     }
 
-    /// How many calls there are.
+    /// Returns the number of calls in flight.
     pub fn count(&self) -> usize {
         self.0.count.load(Ordering::Acquire)
     }
 
-    /// Waits until there are none.
+    /// Waits until no call is in flight.
     pub async fn idle(&self) {
         loop {
             let notified = self.0.idle.notified();
@@ -130,7 +133,7 @@ impl InFlight {
         }
     }
 
-    /// Says once a second at most that calls are being shed.
+    /// Logs that calls are shed, at most once a second.
     fn warn(&self) {
         let now = self.0.started.elapsed().as_secs() + 1;
         if self.0.last_warning.swap(now, Ordering::Relaxed) != now {
@@ -138,7 +141,7 @@ impl InFlight {
             tracing::warn!(
                 limit,
                 share,
-                "shedding calls: too many in flight, or on one connection"
+                "shedding calls: too many in flight in the process or on one connection"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! A call that was sent runs to its outcome, whatever its caller does.
+//! Runs a call that was sent to its completion, whatever its caller does.
 
 use std::{
     pin::Pin,
@@ -10,9 +10,12 @@ use tonic::Code;
 use super::admission::Call;
 use crate::status::Failure;
 
-/// Runs a call in place, as any future. But when it is dropped after the request has been sent, because
-/// the caller went away or its time ran out, the rest runs on in a task of its own, so that its outcome
-/// is known and the answer is read. Before that the call is given up, and simply dropped.
+/// A future that runs a call in place, and completes it in a task if dropped after the request was
+/// sent.
+///
+/// It is dropped when the caller goes away or the deadline passes. If nothing was sent by then, the
+/// call is abandoned. Otherwise the rest runs in a spawned task, so that the response is read and
+/// the outcome is known.
 #[must_use = "futures do nothing unless polled"]
 pub struct RunToCompletion<T: Send + 'static> {
     rest: Option<(Work<T>, Call)>,
@@ -21,7 +24,7 @@ pub struct RunToCompletion<T: Send + 'static> {
 type Work<T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send>>;
 
 impl<T: Send + 'static> RunToCompletion<T> {
-    /// `future` is the work of `call`.
+    /// Creates the future from `call` and its work.
     pub fn new(
         call: Call,
         future: impl Future<Output = Result<T, Failure>> + Send + 'static,
@@ -34,7 +37,7 @@ impl<T: Send + 'static> Future for RunToCompletion<T> {
     type Output = Result<T, Failure>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let (future, _) = self.rest.as_mut().expect("not polled after its end");
+        let (future, _) = self.rest.as_mut().expect("polled after completion");
         let polled = future.as_mut().poll(context);
         if polled.is_ready() {
             self.rest = None;
@@ -46,15 +49,15 @@ impl<T: Send + 'static> Future for RunToCompletion<T> {
 impl<T: Send + 'static> Drop for RunToCompletion<T> {
     fn drop(&mut self) {
         let Some((future, call)) = self.rest.take() else { return };
-        // Without a runtime the process is ending, and the drain has had its time.
+        // Without a runtime, the process is exiting after its drain.
         let runtime = tokio::runtime::Handle::try_current();
-        // If the gate cannot be closed, the request was sent, or a connection holds it and drops it with
-        // the future.
+        // If the gate is closed too late but nothing was sent, a connection holds the request and drops
+        // it with the future.
         let runs_on = call.gate.close() && call.gate.is_sent();
         let (true, Ok(runtime)) = (runs_on, runtime) else { return };
         runtime.spawn(async move {
             let code = future.await.map_or_else(|failure| failure.code(), |_| Code::Ok);
-            tracing::info!(?code, "a call ended after its caller had gone");
+            tracing::info!(?code, "call completed after its caller had gone");
             drop(call);
         });
     }

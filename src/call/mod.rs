@@ -1,6 +1,7 @@
-//! A call in flight: who makes it, its deadline, its permit, and whether it has been sent to Stytch.
+//! A call in flight: its caller, its deadline, its permit, and whether its request was sent to
+//! Stytch.
 //!
-//! The server admits a [`Call`] and puts it into the extensions of the request, for the handler.
+//! The server admits a [`Call`] and passes it to the handler in the extensions of the request.
 
 mod admission;
 mod completion;

@@ -1,7 +1,7 @@
-//! Accepts connections, no more than a limit at a time, and brings them through TLS.
+//! Accepts connections up to a limit, and performs their TLS handshakes.
 //!
-//! With all file descriptors taken, `accept` fails at once and for as long as that lasts; tonic's own loop would spin
-//! on it. At the limit connections are evicted, as `slots.rs` says.
+//! At the limit, `slots.rs` evicts connections. While the process is out of file descriptors,
+//! `accept` fails at once each time, and tonic's own loop would spin; this one pauses.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -20,37 +20,39 @@ use super::{
 };
 use crate::files::Reloaded;
 
-const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long to pause after `accept` has failed; doubled each time, up to the maximum.
+const MIN_PAUSE: Duration = Duration::from_millis(10);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a client may take for the TLS handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The bytes of a connection.
+/// An accepted connection, plain or with TLS.
 pub(crate) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
-/// Who is at the other end of a connection.
+/// The other end of a connection.
 #[derive(Clone, Debug, Default)]
 pub struct Peer {
-    /// Where it connects from.
+    /// The address that it connects from.
     pub addr: Option<SocketAddr>,
-    /// The client's certificate, if it gave one that is trusted.
+    /// The client's certificate, if it presented one and that was trusted.
     pub certificate: Option<Arc<ClientCertificate>>,
 }
 
-/// How connections are accepted.
-pub(crate) struct Accepting {
-    /// How many may be open, those in the handshake included; one more waits, and the rest in the kernel's backlog.
+/// Accepts the connections of a port.
+pub(crate) struct Acceptor {
+    /// The most open connections, including those in the TLS handshake. One more is accepted and
+    /// waits for a slot; others wait in the kernel's backlog.
     pub(crate) limit: usize,
     pub(crate) tls: Option<Reloaded<Tls>>,
-    /// Cancelled when nothing is accepted any more and all connections are to end.
+    /// Once cancelled, no connection is accepted, and open ones are asked to close.
     pub(crate) closing: CancellationToken,
 }
 
-impl Accepting {
-    /// Serves each connection of `listener` by `serve`, in tasks that the tracker returned knows. Handshakes go on side
-    /// by side; one that fails or takes too long ends that connection alone.
-    pub(crate) fn start<S>(
+impl Acceptor {
+    /// Spawns a task that accepts connections, and a task for each connection, which `serve`
+    /// serves. Returns a tracker of the latter. A handshake holds up no other connection.
+    pub(crate) fn spawn<S>(
         self,
         listener: TcpListener,
         serve: impl Fn(Stream, Peer, Arc<Activity>) -> S + Clone + Send + 'static,
@@ -77,48 +79,48 @@ impl Accepting {
             .with_keepalive(Some(Duration::from_secs(60)));
         let slots = Slots::new(limit, closing.clone());
         loop {
-            // First the connection, so that nobody is evicted for one that does not come.
+            // The connection comes first: a slot is freed only for a connection that exists.
             let accepted = async {
                 let stream = accept(&mut incoming).await?;
-                Some((stream, slots.take().await))
+                Some((stream, slots.acquire().await))
             };
             let Some(Some((stream, slot))) = closing.run_until_cancelled(accepted).await else {
                 return;
             };
             let (serve, tls) = (serve.clone(), tls.clone());
             tasks.spawn(async move {
-                let ready = ready(stream, tls.as_ref());
+                let ready = secure(stream, tls.as_ref());
                 let ready = slot.activity.closing().run_until_cancelled(ready).await;
                 if let Some(Some((stream, peer))) = ready {
                     serve(stream, peer, Arc::clone(&slot.activity)).await;
                 }
-                // The whole of it moves in here, its permit too.
+                // Moves the whole slot into the task, with its permit.
                 drop(slot);
             });
         }
     }
 }
 
-/// The next connection, however long `accept` fails.
+/// Returns the next connection. Pauses and retries while `accept` fails.
 async fn accept(
     incoming: &mut (impl futures_util::Stream<Item = io::Result<TcpStream>> + Unpin),
 ) -> Option<TcpStream> {
-    let mut pause = SHORTEST_PAUSE;
+    let mut pause = MIN_PAUSE;
     loop {
         match incoming.next().await? {
             Ok(stream) => return Some(stream),
-            Err(error) if is_about_the_peer(&error) => {}
+            Err(error) if is_connection_error(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, ?pause, "cannot accept connections, pausing");
+                tracing::warn!(%error, ?pause, "cannot accept connections; pausing");
                 sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                pause = (pause * 2).min(MAX_PAUSE);
             }
         }
     }
 }
 
-/// Whether only the connection that was about to be accepted is lost.
-fn is_about_the_peer(error: &io::Error) -> bool {
+/// Whether the error concerns only the connection that was about to be accepted.
+fn is_connection_error(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted
@@ -128,8 +130,8 @@ fn is_about_the_peer(error: &io::Error) -> bool {
     )
 }
 
-/// The connection once it is ready for HTTP, with who is at its other end.
-async fn ready(stream: TcpStream, tls: Option<&Reloaded<Tls>>) -> Option<(Stream, Peer)> {
+/// Performs the TLS handshake, if any. Returns `None` if it fails.
+async fn secure(stream: TcpStream, tls: Option<&Reloaded<Tls>>) -> Option<(Stream, Peer)> {
     let addr = stream.peer_addr().ok();
     let Some(tls) = tls else {
         return Some((Either::Left(stream), Peer { addr, certificate: None }));
@@ -142,14 +144,14 @@ async fn ready(stream: TcpStream, tls: Option<&Reloaded<Tls>>) -> Option<(Stream
 }
 
 async fn handshake(stream: TcpStream, tls: &Tls) -> Option<TlsStream<TcpStream>> {
-    match timeout(HANDSHAKE, TlsAcceptor::from(tls.config()).accept(stream)).await {
+    match timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(tls.config()).accept(stream)).await {
         Ok(Ok(stream)) => Some(stream),
         Ok(Err(error)) => {
-            tracing::debug!(%error, "a TLS handshake failed");
+            tracing::debug!(%error, "TLS handshake failed");
             None
         }
         Err(_) => {
-            tracing::debug!("a TLS handshake took too long");
+            tracing::debug!("TLS handshake timed out");
             None
         }
     }
@@ -174,7 +176,7 @@ mod tests {
 
         let accepted = accept(&mut incoming).await;
 
-        assert!(accepted.is_none(), "the stream of connections is over");
+        assert!(accepted.is_none(), "the stream of connections has ended");
         assert_eq!(start.elapsed(), Duration::from_millis(10 + 20 + 40));
     }
 }

@@ -1,7 +1,8 @@
-//! The life of one connection: served until it closes, or until it is to end, and then gracefully.
+//! The life of one connection: accepted, served, and closed gracefully.
 //!
-//! Whatever ends it (eviction, its age, too many resets, the drain of the server), its client is told to go elsewhere
-//! (`GOAWAY`), calls that are open finish, and one that will not close is cut when that harms no call.
+//! Eviction, its maximum age, too many resets and the drain of the server all close it in the same
+//! way: the client gets a `GOAWAY`, open calls finish, and a client that does not close the
+//! connection is disconnected once that harms no call.
 
 mod listener;
 mod resets;
@@ -14,56 +15,59 @@ use hyper_util::server::graceful::GracefulConnection;
 use tokio::time::sleep;
 
 use crate::jitter::jittered;
-pub(crate) use listener::Accepting;
+pub(crate) use listener::Acceptor;
 pub use listener::Peer;
-pub(crate) use resets::{Counted, MAX_UNSEEN_RESETS};
+pub(crate) use resets::{CountResets, MAX_PENDING_RESETS};
 pub use slots::OpenCall;
-pub(crate) use slots::{Activity, Watch};
+pub(crate) use slots::{Activity, OpenStream};
 
-/// Serves `connection` to its end. It is asked to end after `max_age`, where there is one.
+/// Serves `connection` until it closes, and asks it to close after `max_age`, if any.
 ///
-/// It is boxed, for a future holds what is moved through it once for each move, and a connection is some kilobytes.
+/// The connection is boxed because it takes some kilobytes, and a future holds one copy for each
+/// move.
 pub(crate) async fn serve(
     mut connection: Pin<Box<impl GracefulConnection<Error = hyper::Error>>>,
     activity: &Activity,
     max_age: Option<Duration>,
 ) {
-    activity.is_ready();
+    activity.mark_ready();
     let aged = async {
         match max_age {
-            // Clients that connected together do not come back together.
+            // With jitter, so that clients that connected together do not reconnect together.
             Some(max_age) => sleep(jittered(max_age)).await,
             None => std::future::pending().await,
         }
     };
     tokio::select! {
-        result = turns(&mut connection, activity) => return report(result),
+        result = drive(&mut connection, activity) => return log_failure(result),
         () = activity.closing().cancelled() => {}
         () = aged => activity.close(),
     }
     connection.as_mut().graceful_shutdown();
     tokio::select! {
-        result = turns(&mut connection, activity) => report(result),
-        () = activity.may_be_cut() => tracing::debug!("a connection is cut: its client would not close it"),
+        result = drive(&mut connection, activity) => log_failure(result),
+        () = activity.grace_period() => {
+            tracing::debug!("dropping connection: the client does not close it");
+        }
     }
 }
 
-/// Looks at the connection whenever there is something new, and says when. By the end of a turn everything that was
-/// read in it has been looked at.
-async fn turns<C: GracefulConnection<Error = hyper::Error>>(
+/// Polls the connection to its end, and records the start of each poll. A poll processes everything
+/// that it reads.
+async fn drive<C: GracefulConnection<Error = hyper::Error>>(
     connection: &mut Pin<Box<C>>,
     activity: &Activity,
 ) -> Result<(), hyper::Error> {
     poll_fn(|context| {
-        activity.begin_turn();
+        activity.begin_poll();
         connection.as_mut().poll(context)
     })
     .await
 }
 
-fn report(result: Result<(), hyper::Error>) {
+fn log_failure(result: Result<(), hyper::Error>) {
     if let Err(error) = result {
-        tracing::debug!(error = &error as &dyn std::error::Error, "a connection failed");
+        tracing::debug!(error = &error as &dyn std::error::Error, "connection failed");
     }
 }
 
@@ -81,8 +85,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_whose_client_does_not_read_is_cut_too() {
         let slots = Slots::new(1, CancellationToken::new());
-        let slot = slots.take().await;
-        // Less room than the first frame takes.
+        let slot = slots.acquire().await;
+        // Too small for the first frame.
         let (_client, stream) = duplex(8);
         let service = service_fn(async |_: Request<Incoming>| {
             Ok::<_, Infallible>(Response::new(tonic::body::Body::empty()))
@@ -94,6 +98,9 @@ mod tests {
         serve(connection, &slot.activity, Some(Duration::from_secs(60))).await;
 
         let took = start.elapsed().as_secs();
-        assert!((54..=69).contains(&took), "a tenth more or less, and its grace: {took} s");
+        assert!(
+            (54..=69).contains(&took),
+            "the age, give or take a tenth, and the grace period: {took} s"
+        );
     }
 }

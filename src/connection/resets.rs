@@ -1,11 +1,12 @@
 //! Counts the streams that are reset on a connection, in either direction.
 //!
-//! HTTP/2's implementation counts them too, and at its limit cuts the connection with every call on it, of whichever
-//! caller behind a proxy. So its limits are set out of the way, and a connection on which too many streams are reset
-//! ends gracefully. What one stream does wrong ends that stream alone.
+//! h2 counts them too, and closes the connection at its limit, with every call on it, although
+//! behind a proxy they may be other callers' calls. So h2's limits are set out of the way, and a
+//! connection with too many resets closes gracefully. A fault of one stream ends that stream alone.
 //!
-//! One limit cannot be off: streams that are reset before anybody has looked at them take memory. So only so many are
-//! read in one turn of the connection, and the next turn begins when all of them have been looked at.
+//! One of h2's limits cannot be turned off: streams that are reset before they are accepted take
+//! memory. So a connection reads only so many resets in one poll, and by its next poll h2 has
+//! accepted or dropped them all.
 
 use std::{
     io::{self, IoSlice},
@@ -18,24 +19,25 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::slots::Activity;
 
-/// How many streams may be reset on a connection, beside ten for each call of use.
+/// The stream resets allowed on a connection, in addition to ten for each call forwarded to Stytch.
 const ALLOWED: u64 = 50;
-/// The same where the peer is a listed proxy, on whose connections many callers meet.
+/// The same for a connection from a listed proxy, which many callers share.
 const ALLOWED_FOR_PROXIES: u64 = 10 * ALLOWED;
 
-/// How many streams may have been reset before anybody has looked at them: those of a turn, and the read that
-/// reaches its limit. A stream and its reset take at least 25 bytes.
-pub(crate) const MAX_UNSEEN_RESETS: usize = 512;
-const RESETS_A_TURN: u64 = 64;
-const READ: usize = 8 * 1024;
+/// The most streams that can have been reset before they are accepted: those of one poll, and those
+/// of the read that reaches its limit. A stream and its reset take at least 25 bytes.
+pub(crate) const MAX_PENDING_RESETS: usize = 512;
+const MAX_RESETS_PER_POLL: u64 = 64;
+const MAX_READ: usize = 8 * 1024;
 
-/// What a client of HTTP/2 sends before its first frame.
+/// The length of the client connection preface, which precedes the first frame.
 const PREFACE: usize = 24;
+/// The length of a frame header.
 const HEADER: usize = 9;
 const RST_STREAM: u8 = 3;
 
-/// A stream of HTTP/2 whose resets are counted.
-pub(crate) struct Counted<T> {
+/// The bytes of an HTTP/2 connection, with a count of the stream resets in them.
+pub(crate) struct CountResets<T> {
     stream: T,
     activity: Arc<Activity>,
     allowed: u64,
@@ -43,7 +45,7 @@ pub(crate) struct Counted<T> {
     sent: Frames,
 }
 
-impl<T> Counted<T> {
+impl<T> CountResets<T> {
     pub(crate) fn new(stream: T, activity: Arc<Activity>, is_proxy: bool) -> Self {
         let allowed = if is_proxy { ALLOWED_FOR_PROXIES } else { ALLOWED };
         Self { stream, activity, allowed, received: Frames::after(PREFACE), sent: Frames::after(0) }
@@ -51,19 +53,19 @@ impl<T> Counted<T> {
 
     fn count(&self, resets: u64) {
         if resets > 0 {
-            self.activity.reset(resets, self.allowed);
+            self.activity.count_resets(resets, self.allowed);
         }
     }
 }
 
-/// Where a direction stands among its frames.
+/// A parser for the frames of one direction, however the bytes are split.
 #[derive(Debug)]
 struct Frames {
-    /// Bytes before the next header.
+    /// Bytes before the next frame header.
     skip: usize,
     header: [u8; HEADER],
     filled: usize,
-    /// What is known of an `RST_STREAM` of which this many bytes of the error code have come.
+    /// Inside an `RST_STREAM` frame, its error code so far and how many bytes of it have been read.
     code: Option<(u32, usize)>,
 }
 
@@ -72,7 +74,8 @@ impl Frames {
         Self { skip, header: [0; HEADER], filled: 0, code: None }
     }
 
-    /// How many streams `bytes`, the next of their direction, reset for a reason that `counts`.
+    /// Parses the next bytes of the direction. Returns how many streams they reset with an error
+    /// code that `counts`.
     fn resets(&mut self, mut bytes: &[u8], counts: fn(u32) -> bool) -> u64 {
         let mut resets = 0;
         while !bytes.is_empty() {
@@ -106,29 +109,31 @@ impl Frames {
     }
 }
 
-/// A client that resets a stream is no longer interested in it, whatever it says.
+/// Counts any reset by the client, whatever error code it gives.
 fn any(_: u32) -> bool {
     true
 }
 
-/// Of the streams that this side resets, those whose client is at fault: not what has been answered before its
-/// request was whole (`NO_ERROR`), nor what failed here (`INTERNAL_ERROR`, `CANCEL`).
-fn at_fault(code: u32) -> bool {
+/// Counts the resets by this side that are the client's fault: not `NO_ERROR`, sent when the
+/// response is complete before the request, nor `INTERNAL_ERROR` and `CANCEL`, which are failures
+/// of this side.
+fn client_fault(code: u32) -> bool {
     !matches!(code, 0 | 2 | 8)
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for CountResets<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.activity.resets_of_turn() >= RESETS_A_TURN {
+        if self.activity.resets_in_poll() >= MAX_RESETS_PER_POLL {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        // Read into the buffer itself, but no more of it.
-        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(READ.min(buffer.remaining())));
+        // Read straight into the buffer, but no more than MAX_READ bytes.
+        let mut part =
+            ReadBuf::new(buffer.initialize_unfilled_to(MAX_READ.min(buffer.remaining())));
         ready!(Pin::new(&mut self.stream).poll_read(context, &mut part))?;
         let read = part.filled().len();
         let resets = self.received.resets(part.filled(), any);
@@ -138,14 +143,14 @@ impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for CountResets<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
-        let resets = self.sent.resets(&bytes[..written], at_fault);
+        let resets = self.sent.resets(&bytes[..written], client_fault);
         self.count(resets);
         Poll::Ready(Ok(written))
     }
@@ -159,7 +164,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
         let (mut left, mut resets) = (written, 0);
         for slice in slices {
             let taken = left.min(slice.len());
-            resets += self.sent.resets(&slice[..taken], at_fault);
+            resets += self.sent.resets(&slice[..taken], client_fault);
             left -= taken;
         }
         self.count(resets);
@@ -195,7 +200,7 @@ mod tests {
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
             frame(4, b""),
             frame(RST_STREAM, &protocol_error),
-            // A payload that looks like a reset.
+            // A DATA payload that looks like a reset.
             frame(0, &frame(RST_STREAM, &protocol_error)),
             frame(RST_STREAM, &[0; 4]),
             frame(RST_STREAM, b"odd length"),
@@ -209,7 +214,7 @@ mod tests {
                 bytes.chunks(size).map(|chunk| frames.resets(chunk, counts)).sum::<u64>()
             };
 
-            assert_eq!((count(any), count(at_fault)), (3, 1), "in pieces of {size}");
+            assert_eq!((count(any), count(client_fault)), (3, 1), "in chunks of {size}");
         }
     }
 }

@@ -1,7 +1,8 @@
-//! TLS on the gRPC port: certificate, key and client CA from files, read again when they change.
+//! TLS on the gRPC port: certificate, key and client CA from files, reloaded when they change.
 //!
-//! tonic's own TLS can do neither. A connection keeps the certificate that it began with; whether its client's
-//! certificate is still trusted is asked of each call ([`ClientCertificate::is_trusted`]).
+//! tonic's own TLS cannot reload. An open connection keeps the server certificate that it began
+//! with, but each call checks that the client certificate is still trusted
+//! ([`ClientCertificate::is_trusted`]).
 
 use std::{
     path::{Path, PathBuf},
@@ -25,35 +26,36 @@ use crate::{
     telemetry::metrics::Metrics,
 };
 
-/// The files of TLS.
+/// The paths of the TLS files, all PEM.
 #[derive(Clone, Debug)]
 pub struct Files {
-    /// The certificate chain, PEM, the server's own first.
+    /// The certificate chain, the server's own certificate first.
     pub certificate: PathBuf,
-    /// Its key, PEM.
+    /// The private key of the server's certificate.
     pub key: PathBuf,
-    /// The authorities whose client certificates are taken, PEM.
+    /// The certificate authorities that client certificates are verified against.
     pub client_ca: Option<PathBuf>,
 }
 
-/// What the files say, ready for use.
+/// The content of the files, ready for handshakes.
 #[derive(Debug)]
 pub struct Tls {
     config: Arc<ServerConfig>,
     clients: Clients,
-    /// Which load of the files this is.
+    /// The number of this load of the files.
     generation: u64,
-    /// When the server's own certificate ends.
+    /// When the server's certificate expires.
     pub not_after: SystemTime,
 }
 
-/// Whose certificates are taken.
+/// Which client certificates are accepted.
 #[derive(Debug)]
 enum Clients {
-    /// They are not asked for.
+    /// No client CA is configured: clients are not asked for a certificate.
     NotAsked,
-    /// Nobody's: the file of authorities is empty, which this says.
+    /// None, because the client CA file is empty. Holds the message that says so.
     Nobody(String),
+    /// Those that this verifies.
     Of(Arc<dyn ClientCertVerifier>),
 }
 
@@ -75,11 +77,11 @@ impl Files {
             .collect()
     }
 
-    /// Reads them now, and again when one of them changes. Needs a runtime.
+    /// Loads the files now, and again when one of them changes. Must be called in a Tokio runtime.
     ///
     /// # Errors
     ///
-    /// What is wrong, and with which file.
+    /// Returns a message that names the file and the problem.
     pub fn watch(&self, metrics: &Metrics) -> Result<Reloaded<Tls>, String> {
         let (files, on_load) = (self.clone(), metrics.clone());
         Reloaded::from_files(metrics, "tls", self.paths(), move || {
@@ -89,20 +91,20 @@ impl Files {
         })
     }
 
-    /// Reads them, for a start.
+    /// Loads the files once, as at startup, where an empty client CA file is an error.
     ///
     /// # Errors
     ///
-    /// What is wrong, and with which file.
+    /// Returns a message that names the file and the problem.
     pub fn read(&self) -> Result<Tls, String> {
         self.load().and_then(complete)
     }
 
-    /// Reads them. Of client certificates none is taken if the file of authorities is empty.
+    /// Loads the files once. An empty client CA file means that no client certificate is accepted.
     ///
     /// # Errors
     ///
-    /// What is wrong, and with which file.
+    /// Returns a message that names the file and the problem.
     pub fn load(&self) -> Result<Tls, String> {
         static GENERATION: AtomicU64 = AtomicU64::new(1);
         let chain = pem::certificates(&self.certificate)?;
@@ -131,8 +133,8 @@ impl Tls {
     }
 }
 
-/// Takes certificates of these authorities, and clients without one: they may have a token, or only ask
-/// for health.
+/// Builds a verifier for client certificates. A client without one is let in: it may have a token,
+/// or only make health checks.
 fn clients(path: &Path) -> Result<Clients, String> {
     let mut roots = RootCertStore::empty();
     for certificate in pem::certificates(path)? {
@@ -148,19 +150,19 @@ fn clients(path: &Path) -> Result<Clients, String> {
         .map_err(|error| what_is_wrong(path, &error))
 }
 
-/// The certificate of a client, which was trusted when its connection began.
+/// A client certificate that was trusted when its connection began.
 #[derive(Debug)]
 pub struct ClientCertificate {
     chain: Vec<CertificateDer<'static>>,
     identities: Arc<[Identity]>,
     not_after: SystemTime,
     tls: Reloaded<Tls>,
-    /// The last load of the authorities by which it was found good.
+    /// The generation of [`Tls`] that last verified it.
     trusted_by: AtomicU64,
 }
 
 impl ClientCertificate {
-    /// The certificate in a chain that `verified_by` has just verified, which is a load of `tls`.
+    /// Creates it from a chain that `verified_by`, the content of `tls`, has just verified.
     pub(super) fn new(
         chain: &[CertificateDer<'_>],
         verified_by: &Tls,
@@ -181,7 +183,7 @@ impl ClientCertificate {
         &self.identities
     }
 
-    /// Whether it is still good, by the authorities as they are now.
+    /// Whether it is valid now and the current client CA trusts it.
     pub fn is_trusted(&self) -> bool {
         let tls = self.tls.get();
         if SystemTime::now() > self.not_after {

@@ -14,14 +14,16 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    connection::{self, Accepting},
+    connection::{self, Acceptor},
     telemetry::metrics::{self, Metrics},
 };
 
-/// Room for the probes of a node and a few scrapers. For more, the oldest connections are evicted.
+/// Enough for the probes of a node and a few scrapers. At the limit, the oldest connections are
+/// evicted.
 const MAX_CONNECTIONS: usize = 64;
 
-/// Serves `/livez` (the process answers), `/readyz` (send it calls) and `/metrics` until `closing` is cancelled.
+/// Serves `/livez` (the process runs), `/readyz` (it should get calls) and `/metrics` until
+/// `closing` is cancelled.
 pub(super) fn start(
     listener: TcpListener,
     ready: watch::Receiver<bool>,
@@ -39,8 +41,8 @@ pub(super) fn start(
         .route("/metrics", get(metrics));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new());
-    let accepting = Accepting { limit: MAX_CONNECTIONS, tls: None, closing };
-    accepting.start(listener, move |stream, _, activity| {
+    let acceptor = Acceptor { limit: MAX_CONNECTIONS, tls: None, closing };
+    acceptor.spawn(listener, move |stream, _, activity| {
         let service = TowerToHyperService::new(router.clone());
         let connection = Box::pin(http.serve_connection(TokioIo::new(stream), service));
         async move { connection::serve(connection, &activity, None).await }

@@ -1,7 +1,8 @@
-//! How a request arrives: as one message, and in time.
+//! Limits on how a request body arrives: in time, and with one message for a unary call.
 //!
-//! A call has its permit from its headers on, and without a deadline a message that never comes whole would hold
-//! that permit for ever. tonic reads the first message of a unary call and ignores those that follow.
+//! A call holds its permit as soon as its headers arrive. Without a time limit, a call without a
+//! deadline whose message never completes would hold it for ever. And tonic ignores what follows
+//! the first message of a unary call.
 
 use std::{
     pin::Pin,
@@ -16,47 +17,52 @@ use tonic::{Status, body::Body};
 
 use crate::status::{Case, Failure};
 
-/// Ample for the few kilobytes of a request, on any line.
-const LIMIT: Duration = Duration::from_secs(10);
+/// How long a message may take to arrive. Ample for a few kilobytes on any network.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The body of a unary call, which fails when it has not come whole in time, or holds more than one message.
-pub(super) fn one_message_in_time(body: Body) -> Body {
-    in_time(body, Message::Only(Prefix::default()))
+/// Limits the body of a unary call: it fails if it is incomplete after [`MESSAGE_TIMEOUT`], or has
+/// more than one message.
+pub(super) fn single_message(body: Body) -> Body {
+    limit(body, Messages::One(Framing::default()))
 }
 
-/// The body of a stream, which fails when a message that has begun has not come whole in time.
-pub(super) fn messages_in_time(body: Body) -> Body {
-    in_time(body, Message::OneOfMany(Prefix::default()))
+/// Limits the body of a stream: it fails if a message is incomplete [`MESSAGE_TIMEOUT`] after its
+/// start.
+pub(super) fn messages(body: Body) -> Body {
+    limit(body, Messages::Many(Framing::default()))
 }
 
-fn in_time(body: Body, message: Message) -> Body {
-    if body.is_end_stream() { body } else { Body::new(Arriving { body, limit: None, message }) }
+fn limit(body: Body, messages: Messages) -> Body {
+    match body.is_end_stream() {
+        true => body,
+        false => Body::new(LimitedBody { body, timeout: None, messages }),
+    }
 }
 
-struct Arriving {
+struct LimitedBody {
     body: Body,
-    /// Begins with the first wait: most messages come with their headers.
-    limit: Option<Pin<Box<Sleep>>>,
-    message: Message,
+    /// Starts with the first wait: most messages arrive together with their headers.
+    timeout: Option<Pin<Box<Sleep>>>,
+    messages: Messages,
 }
 
-/// The message that arrives.
-enum Message {
-    Only(Prefix),
-    OneOfMany(Prefix),
+/// How many messages a body may have, with the state of the current one.
+enum Messages {
+    One(Framing),
+    Many(Framing),
 }
 
-impl Message {
-    /// Reads more. Says whether that may be there.
+impl Messages {
+    /// Reads more of the body. Returns whether the body may contain it.
     fn read(&mut self, bytes: &[u8]) -> bool {
         match self {
-            Self::Only(message) => message.read(bytes).is_empty(),
-            Self::OneOfMany(message) => {
+            Self::One(message) => message.read(bytes).is_empty(),
+            Self::Many(message) => {
                 let mut rest = bytes;
                 while !rest.is_empty() {
                     rest = message.read(rest);
-                    if message.is_whole() {
-                        *message = Prefix::default();
+                    if message.is_complete() {
+                        *message = Framing::default();
                     }
                 }
                 true
@@ -64,30 +70,30 @@ impl Message {
         }
     }
 
-    /// Whether there is more to come that has to come in time.
+    /// Whether the time limit applies to the rest of the body.
     fn is_due(&self) -> bool {
         match self {
-            Self::Only(_) => true,
-            Self::OneOfMany(message) => message.read > 0,
+            Self::One(_) => true,
+            Self::Many(message) => message.read > 0,
         }
     }
 }
 
-/// How much of a message has come: a byte of flags, four of length, and so many more.
+/// The progress of one length-prefixed message: a byte of flags, four of length, the message.
 #[derive(Default)]
-struct Prefix {
-    bytes: [u8; Self::SIZE],
+struct Framing {
+    prefix: [u8; Self::PREFIX],
     read: usize,
 }
 
-impl Prefix {
-    const SIZE: usize = 5;
+impl Framing {
+    const PREFIX: usize = 5;
 
-    /// Reads more of it, and returns what follows it.
+    /// Reads more of the message. Returns the bytes that follow it.
     fn read<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let (prefix, rest) =
-            bytes.split_at((Self::SIZE.saturating_sub(self.read)).min(bytes.len()));
-        for (slot, byte) in self.bytes.iter_mut().skip(self.read).zip(prefix) {
+            bytes.split_at((Self::PREFIX.saturating_sub(self.read)).min(bytes.len()));
+        for (slot, byte) in self.prefix.iter_mut().skip(self.read).zip(prefix) {
             *slot = *byte;
         }
         self.read += prefix.len();
@@ -96,17 +102,17 @@ impl Prefix {
         rest
     }
 
-    /// How much of the message is to come after its prefix.
+    /// Returns how many bytes of the message are missing, once its prefix is complete.
     fn left(&self) -> usize {
-        let [_, length @ ..] = self.bytes;
-        match self.read.checked_sub(Self::SIZE) {
+        let [_, length @ ..] = self.prefix;
+        match self.read.checked_sub(Self::PREFIX) {
             Some(read) => (u32::from_be_bytes(length) as usize).saturating_sub(read),
             None => 0,
         }
     }
 
-    fn is_whole(&self) -> bool {
-        self.read >= Self::SIZE && self.left() == 0
+    fn is_complete(&self) -> bool {
+        self.read >= Self::PREFIX && self.left() == 0
     }
 }
 
@@ -114,7 +120,7 @@ fn more_than_one_message() -> Failure {
     Failure::from(Case::Malformed).saying("the call takes one message, and there is more than one")
 }
 
-impl HttpBody for Arriving {
+impl HttpBody for LimitedBody {
     type Data = Bytes;
     type Error = Status;
 
@@ -124,18 +130,18 @@ impl HttpBody for Arriving {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         match Pin::new(&mut self.body).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
-                let may_be_there = frame.data_ref().is_none_or(|data| self.message.read(data));
-                if !self.message.is_due() {
-                    self.limit = None;
+                let is_allowed = frame.data_ref().is_none_or(|data| self.messages.read(data));
+                if !self.messages.is_due() {
+                    self.timeout = None;
                 }
-                match may_be_there {
+                match is_allowed {
                     true => Poll::Ready(Some(Ok(frame))),
                     false => Poll::Ready(Some(Err(more_than_one_message().into()))),
                 }
             }
-            Poll::Pending if self.message.is_due() => {
-                let limit = self.limit.get_or_insert_with(|| Box::pin(sleep(LIMIT)));
-                limit
+            Poll::Pending if self.messages.is_due() => {
+                let timeout = self.timeout.get_or_insert_with(|| Box::pin(sleep(MESSAGE_TIMEOUT)));
+                timeout
                     .as_mut()
                     .poll(context)
                     .map(|()| Some(Err(Failure::deadline_exceeded(false).into())))
@@ -183,7 +189,7 @@ mod tests {
             self.frames -= 1;
             let next = Instant::now() + self.pause;
             self.next.as_mut().reset(next);
-            // Of a message that is longer than what comes of it.
+            // A message that announces more bytes than ever arrive.
             Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"x")))))
         }
     }
@@ -193,26 +199,26 @@ mod tests {
         for frames in [0, 1, 1000] {
             let pause = Duration::from_millis(700);
             let body = Body::new(Dripping { frames, pause, next: Box::pin(sleep(pause)) });
-            let mut body = one_message_in_time(body);
+            let mut body = single_message(body);
             let start = Instant::now();
 
             let error = loop {
                 match poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
                     Some(Ok(_)) => {}
                     Some(Err(error)) => break error,
-                    None => panic!("it has no end"),
+                    None => panic!("the body never ends"),
                 }
             };
 
             assert_eq!(error.code(), Code::DeadlineExceeded, "{frames}");
-            assert_eq!(start.elapsed(), LIMIT, "{frames}");
+            assert_eq!(start.elapsed(), MESSAGE_TIMEOUT, "{frames}");
         }
     }
 
     #[test]
     fn of_a_stream_only_a_message_that_has_begun_is_due() {
         for size in [1, 3, 5, 6, 100] {
-            let mut message = Message::OneOfMany(Prefix::default());
+            let mut message = Messages::Many(Framing::default());
             assert!(!message.is_due(), "nothing has begun");
 
             for (bytes, is_due) in [
@@ -224,7 +230,7 @@ mod tests {
             ] {
                 assert!(bytes.chunks(size).all(|chunk| message.read(chunk)));
 
-                assert_eq!(message.is_due(), is_due, "{bytes:?} in pieces of {size}");
+                assert_eq!(message.is_due(), is_due, "{bytes:?} in chunks of {size}");
             }
         }
     }
@@ -242,11 +248,11 @@ mod tests {
             (&[&one[..], b"\0"].concat(), true),
         ] {
             for size in [1, 2, 4, 5, 7, 100] {
-                let mut message = Message::Only(Prefix::default());
+                let mut message = Messages::One(Framing::default());
 
                 let exceeded = bytes.chunks(size).any(|chunk| !message.read(chunk));
 
-                assert_eq!(exceeded, exceeds, "{bytes:?} in pieces of {size}");
+                assert_eq!(exceeded, exceeds, "{bytes:?} in chunks of {size}");
             }
         }
     }

@@ -1,34 +1,34 @@
 //! The caller's deadline, from `grpc-timeout`.
 //!
-//! tonic's server answers `CANCELLED` when it runs out, which meshes retry, and ignores values it cannot read.
-//! So it is read and enforced here, a little earlier than the caller gives up.
+//! When it passes, tonic's server answers `CANCELLED`, which service meshes retry; and tonic
+//! ignores malformed values. So the façade parses it itself, and enforces it shortly before the
+//! caller does.
 
 use std::time::Duration;
 
 use http::HeaderMap;
 
-/// By how much we are early at least: the caller's timer starts before ours, and both tick in
-/// milliseconds.
-const SHORTEST_LEAD: Duration = Duration::from_millis(2);
-/// By how much at most: enough for the answer to reach the caller before it gives up.
-const LONGEST_LEAD: Duration = Duration::from_millis(20);
+/// The shortest lead over the caller's own timer, which started earlier; both tick in milliseconds.
+const MIN_LEAD: Duration = Duration::from_millis(2);
+/// The longest lead: enough for the response to reach the caller before its deadline.
+const MAX_LEAD: Duration = Duration::from_millis(20);
 
-/// A `grpc-timeout` that the gRPC specification does not allow.
+/// The value of `grpc-timeout` is not what the gRPC specification allows.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-/// How long a call with these headers may take; none when the caller sets no limit, zero when there is
-/// no time for a call.
+/// Returns how long a call with these headers may take: `None` without a deadline, zero if there is
+/// too little time for a call.
 pub(super) fn time_left(headers: &HeaderMap) -> Result<Option<Duration>, Malformed> {
     let Some(value) = headers.get("grpc-timeout") else {
         return Ok(None);
     };
     let timeout = parse(value.as_bytes()).ok_or(Malformed)?;
-    let lead = (timeout / 10).clamp(SHORTEST_LEAD, LONGEST_LEAD);
+    let lead = (timeout / 10).clamp(MIN_LEAD, MAX_LEAD);
     Ok(Some(timeout.saturating_sub(lead)))
 }
 
-/// One to eight digits and a unit.
+/// Parses one to eight digits and a unit.
 fn parse(value: &[u8]) -> Option<Duration> {
     let (unit, digits) = value.split_last()?;
     if !(1..=8).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {

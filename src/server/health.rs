@@ -1,7 +1,8 @@
-//! `grpc.health.v1`: whether the server serves, as a whole and by service.
+//! `grpc.health.v1`: the health of the server and of each service.
 //!
-//! As the protocol has it, which tonic-health's own service does not: `Watch` of an unknown service answers
-//! `SERVICE_UNKNOWN` and stays open, for a client that retries when it ends would ask again at once.
+//! Unlike tonic-health's own service, it follows the protocol for an unknown service: `Watch`
+//! answers `SERVICE_UNKNOWN` and stays open. If it ended, clients would retry at once, again and
+//! again.
 
 use std::{future::ready, pin::Pin, sync::Arc};
 
@@ -16,22 +17,22 @@ use tonic_health::pb::{
 
 use crate::service::MAX_REQUEST;
 
-/// The service. `names` are those of the services, which serve while `serving` is true; the empty name is that
-/// of the whole server.
+/// Builds the health service. The services called `names`, and the whole server under the empty
+/// name, are healthy while `serving` is true.
 pub(super) fn service(
     names: Vec<&'static str>,
     serving: watch::Receiver<bool>,
 ) -> HealthServer<impl Health> {
-    HealthServer::new(Reported { names: names.into(), serving })
+    HealthServer::new(HealthService { names: names.into(), serving })
         .max_decoding_message_size(MAX_REQUEST)
 }
 
-struct Reported {
+struct HealthService {
     names: Arc<[&'static str]>,
     serving: watch::Receiver<bool>,
 }
 
-impl Reported {
+impl HealthService {
     fn knows(&self, name: &str) -> bool {
         name.is_empty() || self.names.contains(&name)
     }
@@ -46,7 +47,7 @@ fn status(serving: bool) -> ServingStatus {
 }
 
 #[async_trait]
-impl Health for Reported {
+impl Health for HealthService {
     async fn check(
         &self,
         request: Request<HealthCheckRequest>,
@@ -70,7 +71,7 @@ impl Health for Reported {
             return Ok(Response::new(Box::pin(open.map(response).map(Ok))));
         }
         let mut serving = self.serving.clone();
-        // The first item is the status of now.
+        // Makes the current status the first item.
         serving.mark_changed();
         let statuses = stream::unfold(serving, async |mut serving| {
             serving.changed().await.ok()?;

@@ -1,16 +1,19 @@
-//! Serves the façade: listeners, connections, calls, health, reflection, and the drain at the end.
+//! The server: listeners, calls, health, reflection, admin port and drain. It knows nothing of
+//! TOTP.
 //!
-//! Each connection is served by hyper's own builder rather than by tonic's server, which hides it: eviction, maximum
-//! age and drain all end a connection in the same graceful way (`connection.rs`).
+//! hyper's connection builder serves the connections rather than tonic's server, which does not
+//! expose them: eviction, maximum age and drain all close a connection in the same graceful way
+//! ([`connection`]).
 //!
-//! [`Server::run`] takes its sockets and its stop signal from the caller, so that the binary and every test
-//! run the same code. It knows nothing of TOTP.
+//! [`Server::run`] takes its sockets and its stop signal from the caller, so that the binary and
+//! every test run the same code.
 
 mod admin;
 mod arrival;
 mod deadline;
 mod guard;
 mod health;
+mod method;
 mod protocol;
 mod streams;
 
@@ -28,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     access::Access,
     call::InFlight,
-    connection::{self, Accepting, Counted, MAX_UNSEEN_RESETS, tls::Tls},
+    connection::{self, Acceptor, CountResets, MAX_PENDING_RESETS, tls::Tls},
     files::Reloaded,
     proto,
     service::{MAX_REQUEST, Services},
@@ -36,69 +39,70 @@ use crate::{
 };
 use guard::{Guard, Shared};
 
-/// Limits and times of a server.
+/// The limits and timeouts of a server.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Whether tools may ask for the contract.
+    /// Whether to serve reflection.
     pub reflection: bool,
-    /// Calls in the process; more are shed at once.
+    /// The most calls in flight in the process; more are shed at once.
     pub max_in_flight: usize,
-    /// Open connections; for more, others are evicted.
+    /// The most open connections; for a new one beyond that, another is evicted.
     pub max_connections: usize,
-    /// How long a connection is used, give or take a tenth; zero for as long as it lasts.
+    /// The maximum age of a connection, give or take a tenth; zero for no maximum.
     pub max_connection_age: Duration,
-    /// How long calls are still welcome after the stop signal, for load balancers to notice.
+    /// How long to go on serving after the stop signal, so that load balancers notice.
     pub drain_delay: Duration,
-    /// How long open calls may take after that.
+    /// How long open calls may take to finish after that.
     pub drain_timeout: Duration,
 }
 
 /// A server that is ready to run.
 #[derive(Debug)]
 pub struct Server {
-    /// Limits and times.
+    /// Its limits and timeouts.
     pub settings: Settings,
-    /// TLS, unless the gRPC port is plain.
+    /// TLS for the gRPC port; `None` for plaintext.
     pub tls: Option<Reloaded<Tls>>,
-    /// Who may call what.
+    /// Who may call which method.
     pub access: Access,
-    /// What is served beside health and reflection.
+    /// The services, apart from health and reflection.
     pub services: Services,
-    /// What the admin port shows.
+    /// The metrics that the admin port shows.
     pub metrics: Metrics,
 }
 
 /// The sockets of a server.
 #[derive(Debug)]
 pub struct Listeners {
-    /// For gRPC.
+    /// The gRPC port.
     pub grpc: TcpListener,
-    /// For HTTP probes and metrics.
+    /// The admin port: probes and metrics over HTTP.
     pub admin: TcpListener,
 }
 
-/// Why a server ended other than by a clean drain.
+/// Why a server did not start or did not drain cleanly.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The descriptors of the contract cannot be served.
+    /// The descriptors of the contract are not valid for reflection.
     #[error("reflection cannot be served")]
     Reflection(#[from] tonic_reflection::server::Error),
-    /// The drain ran out of time.
+    /// The drain timeout passed.
     #[error("the drain ran out of time and cut {in_flight} calls")]
     DrainTimeout {
-        /// Calls that had not ended.
+        /// The number of calls that were cut off.
         in_flight: usize,
     },
 }
 
 impl Server {
-    /// Serves until `stop`, which is first polled when calls are answered, then drains: says
-    /// `NOT_SERVING`, waits for load balancers to notice, sends GOAWAY, and lets open calls finish,
-    /// those included whose caller has gone.
+    /// Serves until `stop` completes, then drains. `stop` is first polled once calls are answered.
+    ///
+    /// The drain reports `NOT_SERVING`, waits for load balancers to notice, sends GOAWAY, and lets
+    /// open calls finish, including those whose caller has gone.
     ///
     /// # Errors
     ///
-    /// When reflection cannot be served, or when the drain runs out of time.
+    /// Returns an error if reflection cannot be served or the drain times out.
     pub async fn run(
         self,
         listeners: Listeners,
@@ -119,16 +123,15 @@ impl Server {
         let shared = Arc::new(Shared { routes, access, in_flight: in_flight.clone() });
 
         let closing = CancellationToken::new();
-        let over = CancellationToken::new();
-        let _over = over.clone().drop_guard();
-        admin::start(listeners.admin, is_serving, metrics, over);
-        let accepting =
-            Accepting { limit: settings.max_connections, tls, closing: closing.clone() };
+        let done = CancellationToken::new();
+        let _done = done.clone().drop_guard();
+        admin::start(listeners.admin, is_serving, metrics, done);
+        let acceptor = Acceptor { limit: settings.max_connections, tls, closing: closing.clone() };
         let http = transport(in_flight.share());
         let max_age = Some(settings.max_connection_age).filter(|age| !age.is_zero());
-        let connections = accepting.start(listeners.grpc, move |stream, peer, activity| {
+        let connections = acceptor.spawn(listeners.grpc, move |stream, peer, activity| {
             let is_proxy = shared.access.is_proxy(&peer);
-            let stream = Counted::new(stream, Arc::clone(&activity), is_proxy);
+            let stream = CountResets::new(stream, Arc::clone(&activity), is_proxy);
             let guard = Guard::new(Arc::clone(&shared), peer, Arc::clone(&activity), is_proxy);
             let connection = Box::pin(http.serve_connection(TokioIo::new(stream), guard));
             async move { connection::serve(connection, &activity, max_age).await }
@@ -147,7 +150,7 @@ impl Server {
         match (timeout(settings.drain_timeout, drained).await, in_flight.count()) {
             (Ok(()), _) => Ok(()),
             (Err(_), 0) => {
-                tracing::warn!("some idle connections would not close");
+                tracing::warn!("drained; some clients did not close their idle connections");
                 Ok(())
             }
             (Err(_), in_flight) => Err(Error::DrainTimeout { in_flight }),
@@ -155,21 +158,21 @@ impl Server {
     }
 }
 
-/// HTTP/2 as we want it; the defaults are made for larger messages and trusted peers.
-fn transport(streams: usize) -> http2::Builder<TokioExecutor> {
+/// Configures HTTP/2. The defaults are meant for larger messages and trusted peers.
+fn transport(max_streams: usize) -> http2::Builder<TokioExecutor> {
     let mut http = http2::Builder::new(TokioExecutor::new());
     http.timer(TokioTimer::new())
-        // Finds peers that vanished without closing.
+        // Detects peers that vanished without closing.
         .keep_alive_interval(Some(Duration::from_secs(60)))
         .keep_alive_timeout(Duration::from_secs(20))
-        // Requests are small, so a stream needs room for one and a connection for some.
+        // Requests are small: a stream's window holds one, a connection's window several.
         .initial_stream_window_size(64 * 1024)
         .initial_connection_window_size(1024 * 1024)
-        .max_concurrent_streams(u32::try_from(streams).unwrap_or(u32::MAX))
-        // More than is taken, so that what is too large can be refused with a status.
+        .max_concurrent_streams(u32::try_from(max_streams).unwrap_or(u32::MAX))
+        // Above the limit on metadata, so that a call beyond that limit gets a status.
         .max_header_list_size(u32::try_from(4 * protocol::MAX_METADATA).unwrap_or(u32::MAX))
-        // Resets are counted in resets.rs, which lets no more of them through at a time than this.
-        .max_pending_accept_reset_streams(MAX_UNSEEN_RESETS)
+        // CountResets closes connections with too many resets, and never lets this many pend.
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
         .max_local_error_reset_streams(None);
     http
 }
@@ -177,7 +180,7 @@ fn transport(streams: usize) -> http2::Builder<TokioExecutor> {
 fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
-        // With these, tools can print the details of an error.
+        // So that tools can decode error details.
         .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)

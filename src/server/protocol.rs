@@ -1,7 +1,8 @@
-//! What is no gRPC is refused as HTTP, before anything is done with it.
+//! Checks that a request is gRPC, and refuses it with an HTTP status if not.
 //!
-//! A browser that has a client certificate can be made to send requests, of the few content types that it sends
-//! without asking first: none of them is gRPC's.
+//! A hostile page can make a browser that holds a client certificate send requests here. Without a
+//! CORS preflight it can only choose among a few content types, and `application/grpc` is not one
+//! of them.
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
@@ -9,10 +10,11 @@ use http::{
 };
 use tonic::body::Body;
 
-/// The most that the metadata of a call may weigh, in bytes as HTTP/2 counts them: names, values, and 32 for each.
+/// The largest metadata of a call, in bytes as HTTP/2 counts them: names, values, and 32 for each
+/// field.
 pub(super) const MAX_METADATA: usize = 16 * 1024;
 
-/// The response to a request that is none of gRPC's.
+/// Returns the response to a request that is not gRPC, `None` if it is.
 pub(super) fn refusal<B>(request: &Request<B>) -> Option<Response<Body>> {
     let mut response = Response::new(Body::empty());
     if request.method() != Method::POST {
@@ -27,7 +29,7 @@ pub(super) fn refusal<B>(request: &Request<B>) -> Option<Response<Body>> {
     None
 }
 
-/// Whether the content type is `application/grpc`, of protobuf.
+/// Whether the content type is `application/grpc` with protobuf messages.
 fn is_grpc(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     let (Some(one), None) = (types.next(), types.next()) else { return false };
@@ -37,7 +39,7 @@ fn is_grpc(headers: &HeaderMap) -> bool {
         || kind.eq_ignore_ascii_case("application/grpc+proto")
 }
 
-/// Whether the metadata of a request is more than is read.
+/// Whether the metadata of a request is larger than [`MAX_METADATA`].
 pub(super) fn is_too_large<B>(request: &Request<B>) -> bool {
     let headers = request.headers().iter();
     let weight: usize = headers.map(|(name, value)| name.as_str().len() + value.len() + 32).sum();

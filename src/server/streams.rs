@@ -1,4 +1,5 @@
-//! Streams that have no end of their own, as an open `Health.Watch`: they end when their connection closes.
+//! Ends health watches and reflection streams, which may stay open for ever, when their connection
+//! closes.
 
 use std::{
     pin::Pin,
@@ -11,22 +12,22 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Status, body::Body};
 
 use crate::{
-    connection::Watch,
+    connection::OpenStream,
     status::{Case, Failure},
 };
 
-/// `body`, ended with `UNAVAILABLE` once `closing` is cancelled, so that a watcher goes elsewhere. It counts as
-/// `watch` as long as it lasts.
-pub(super) fn ended_by(closing: &CancellationToken, body: Body, watch: Watch) -> Body {
+/// Ends `body` with `UNAVAILABLE` once `closing` is cancelled, so that the client connects
+/// elsewhere. The body holds `stream` until it ends.
+pub(super) fn end_on_close(body: Body, closing: &CancellationToken, stream: OpenStream) -> Body {
     let closing = Box::pin(closing.clone().cancelled_owned());
-    Body::new(EndedBody { body, closing, state: State::Open, _watch: watch })
+    Body::new(ClosingBody { body, closing, state: State::Open, _stream: stream })
 }
 
-struct EndedBody {
+struct ClosingBody {
     body: Body,
     closing: Pin<Box<WaitForCancellationFutureOwned>>,
     state: State,
-    _watch: Watch,
+    _stream: OpenStream,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,7 +37,7 @@ enum State {
     Ended,
 }
 
-impl HttpBody for EndedBody {
+impl HttpBody for ClosingBody {
     type Data = Bytes;
     type Error = Status;
 
@@ -50,7 +51,7 @@ impl HttpBody for EndedBody {
         if self.state == State::Open && self.closing.as_mut().poll(context).is_ready() {
             self.state = State::Closing;
         }
-        // What the stream has to say, its NOT_SERVING above all, goes out before the end.
+        // Pending messages go out before the end, above all NOT_SERVING.
         match Pin::new(&mut self.body).poll_frame(context) {
             Poll::Pending if self.state == State::Closing => {}
             polled => return polled,

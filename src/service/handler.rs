@@ -61,7 +61,7 @@ impl Handler {
         if !call.caller().may_act_for(request.organization_id()) {
             return Err(Failure::from(&Refusal::NotAllowed).into());
         }
-        call.let_through();
+        call.mark_forwarded();
 
         match key {
             None => {
@@ -116,7 +116,7 @@ impl Handler {
         };
         let (result, origin) = self.idempotency.run(key, fingerprint, &call, work).await;
         if origin == Origin::Replayed {
-            audit::Entry::new(&call, &*request, audit::Idempotency::Replayed).end(&result);
+            audit::Entry::new(&call, &*request, audit::Idempotency::Replayed).finish(&result);
         }
         respond(result, origin)
     }
@@ -145,7 +145,7 @@ where
         failure
     });
     if let Some(entry) = entry {
-        entry.end(&result);
+        entry.finish(&result);
     }
     result
 }

@@ -1,9 +1,9 @@
-//! The record of each call: one line in the log when it ends.
+//! The log record of each call.
 
 use tokio::time::Instant;
 use tonic::Code;
 
-/// Writes one line when a call ends, also when its caller goes away first.
+/// Logs a call when it ends. A call whose caller goes away first is logged as `Cancelled`.
 pub(crate) struct Record {
     method: &'static str,
     start: Instant,
@@ -15,7 +15,7 @@ impl Record {
         Self { method, start: Instant::now(), code: Code::Cancelled }
     }
 
-    pub(crate) fn end(&mut self, code: Code) {
+    pub(crate) fn finish(&mut self, code: Code) {
         self.code = code;
     }
 }

@@ -1,34 +1,35 @@
-//! Logs: where they go, in which form, and what never gets into them.
+//! Logs: their destination, format and filter.
 
 use std::io::{IsTerminal as _, stderr};
 
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-/// The target of the audit trail's events, so that they can be routed by themselves.
+/// The log target of audit events, by which they can be filtered and routed.
 pub const AUDIT: &str = "audit";
 
-/// The form of a log line.
+/// The format of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// For people.
+    /// Readable text.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// What is logged.
+/// Which events are logged.
 pub struct Filter(EnvFilter);
 
-/// Reads a filter (`RUST_LOG`'s syntax). The audit trail is part of it unless it says otherwise by name.
+/// Parses a filter in the syntax of `RUST_LOG`. It includes audit events unless it names their
+/// target.
 ///
 /// # Errors
 ///
-/// When it cannot be read.
+/// Returns a message that says what is wrong with the filter.
 pub fn filter(text: &str) -> Result<Filter, String> {
     filter_of(text).map(Filter)
 }
 
-/// Sends logs to standard error from now on.
+/// Sends logs to standard error. Without a format, that is text on a terminal and JSON elsewhere.
 pub fn init(format: Option<Format>, Filter(filter): Filter) {
     let is_terminal = stderr().is_terminal();
     let registry = tracing_subscriber::registry().with(filter);
@@ -45,22 +46,22 @@ pub fn init(format: Option<Format>, Filter(filter): Filter) {
     log_panics();
 }
 
-/// The filter, and the audit trail if it does not name it: an operator who asks for less noise does not mean
-/// that.
+/// Adds audit events to a filter that does not name them: an operator who lowers the log level does
+/// not mean to turn the audit trail off.
 fn filter_of(text: &str) -> Result<EnvFilter, String> {
-    // An empty filter means errors, which a further directive would undo.
+    // An empty filter means errors only; adding a directive would change that.
     let text = if text.trim().is_empty() { "error" } else { text };
     let filter = EnvFilter::try_new(text).map_err(|error| error.to_string())?;
     let target = |directive: &str| directive.trim().split(['=', '[']).next().map(str::to_owned);
     if text.split(',').any(|directive| target(directive).as_deref() == Some(AUDIT)) {
         return Ok(filter);
     }
-    let directive = format!("{}=info", AUDIT).parse().map_err(|error| format!("{error}"))?;
+    let directive = format!("{AUDIT}=info").parse().map_err(|error| format!("{error}"))?;
     Ok(filter.add_directive(directive))
 }
 
-/// Reports panics as log lines. Only a message that is a literal is printed, for a formatted one may
-/// hold a value of the call.
+/// Logs panics. Only a literal message is shown, because a formatted one may contain data of a
+/// call.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string);

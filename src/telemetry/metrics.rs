@@ -24,8 +24,8 @@ type ByFile = [(&'static str, &'static str); 1];
 /// A gauge that is not on the page until it is first set.
 type OptionalGauge = Family<[(&'static str, &'static str); 0], Gauge>;
 
-/// Declares the metrics. A field's name is the metric's name, without the prefix `totp_facade_` and the
-/// suffix `_total` of counters; its documentation is the metric's help text.
+/// Declares the metrics. A field's name is the metric's name, without the prefix `totp_facade_` and
+/// the suffix `_total` of counters; its documentation is the metric's help text.
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $visibility:vis $name:ident: $kind:ty,)+) => {
         /// The current values.
@@ -110,7 +110,8 @@ impl std::ops::Deref for Metrics {
 }
 
 impl Metrics {
-    /// Returns the metrics about reloads of `file`, a word for the kind of file, and adds them to the page.
+    /// Returns the metrics about reloads of `file`, a word for the kind of file, and adds them to
+    /// the page.
     pub fn reloads(&self, file: &'static str) -> Reloads {
         let labels = [("file", file)];
         Reloads {

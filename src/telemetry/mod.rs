@@ -1,4 +1,4 @@
-//! What the process says of itself: logs, metrics, and the record of each call.
+//! What the process reports about itself: logs, metrics, and a record of each call.
 
 pub(crate) mod calls;
 mod logs;
