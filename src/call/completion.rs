@@ -51,8 +51,8 @@ impl<T: Send + 'static> Drop for RunToCompletion<T> {
         let Some((future, call)) = self.rest.take() else { return };
         // Without a runtime, the process is exiting after its drain.
         let runtime = tokio::runtime::Handle::try_current();
-        // If the gate is closed too late but nothing was sent, a connection holds the request and drops
-        // it with the future.
+        // If it is too late to close the gate, but nothing was sent, a connection holds the request
+        // and drops it with the future.
         let runs_on = call.gate.close() && call.gate.is_sent();
         let (true, Ok(runtime)) = (runs_on, runtime) else { return };
         runtime.spawn(async move {

@@ -1,8 +1,8 @@
-//! gRPC's status codes: their names, and which of them are failures of a service.
+//! The names of gRPC status codes, and which codes mean that a service failed.
 
 use tonic::Code;
 
-/// A code as the gRPC specification spells it.
+/// Returns the name of a code in the gRPC specification.
 pub fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
@@ -25,7 +25,8 @@ pub fn code_name(code: Code) -> &'static str {
     }
 }
 
-/// Whether a code is this service's or Stytch's failure, rather than an answer to what was asked.
+/// Whether a code means that this service or Stytch failed, rather than that it refused the
+/// request.
 pub fn is_failure(code: Code) -> bool {
     matches!(
         code,

@@ -1,4 +1,4 @@
-//! Writes a failure: the status with its rich details and trailers, within the bounds on both.
+//! Encodes a failure as a gRPC status with rich error details, within the size limits.
 
 use std::{collections::HashMap, fmt::Write as _, sync::Arc, time::Duration};
 
@@ -21,13 +21,12 @@ use crate::proto::{
     metadata::{RETRY_PUSHBACK, STYTCH_REQUEST_ID},
 };
 
-/// `ErrorInfo.domain` of reasons that are Stytch's error types.
+/// The `ErrorInfo.domain` of reasons that are Stytch's error types.
 const STYTCH_DOMAIN: &str = "stytch.com";
-/// `ErrorInfo.domain` of reasons of our own.
+/// The `ErrorInfo.domain` of the reasons of this service.
 const DOMAIN: &str = "totp-facade";
 
-/// The status has the failure as its source, so that whoever passes it on can still ask for it
-/// ([`Failure::of`]).
+/// The failure becomes the source of the status, so that [`Failure::of`] can return it.
 impl From<Failure> for Status {
     fn from(failure: Failure) -> Self {
         let mut status = match failure.form() {
@@ -40,14 +39,16 @@ impl From<Failure> for Status {
 }
 
 impl Failure {
-    /// The failure that a status was made of, if it was made here and of this call.
+    /// Returns the failure that a status was encoded from. Returns `None` for a status made
+    /// elsewhere or read from a record.
     pub fn of(status: &Status) -> Option<&Self> {
         std::error::Error::source(status)?.downcast_ref()
     }
 }
 
 impl Parts {
-    /// The status, whose trailers are kept below [`MAX_TRAILERS`] by dropping the least important.
+    /// Encodes the status, and drops the least important parts until it fits within
+    /// [`MAX_TRAILERS`].
     fn finish(&self) -> Status {
         let mut parts = self.clone();
         parts.wait = parts.wait.map(with_jitter);
@@ -59,7 +60,7 @@ impl Parts {
         }
     }
 
-    /// Drops the least important part. Returns whether there was one.
+    /// Drops the least important part. Returns `false` if there is none left.
     fn shrink(&mut self) -> bool {
         if self.extras.take().is_some() || self.help.take().is_some() {
             return true;
@@ -108,7 +109,7 @@ impl Parts {
         }
     }
 
-    /// The metadata of `ErrorInfo`.
+    /// Returns the metadata of `ErrorInfo`.
     fn info(&self) -> HashMap<String, String> {
         let unlisted = Some(self.unlisted).filter(|count| *count > 0);
         let entries = [
@@ -136,7 +137,7 @@ impl Parts {
     }
 }
 
-/// Stytch's identifier of a call as metadata, if it is one that every client can read.
+/// Returns Stytch's request id as metadata, if it is one that every client can read.
 pub fn request_id(id: &str) -> Option<MetadataValue<Ascii>> {
     let is_id = (1..=MAX_ID).contains(&id.len());
     is_id.then(|| MetadataValue::try_from(id).ok()).flatten()
@@ -145,7 +146,7 @@ pub fn request_id(id: &str) -> Option<MetadataValue<Ascii>> {
 /// Adds Stytch's free-form `error_details` as a `google.protobuf.Struct`.
 fn with_extras(plain: &Status, extras: Map<String, Value>) -> Option<Status> {
     let mut details = pb::Status::decode(plain.details()).ok()?;
-    // The detail is a message of its own.
+    // The struct is at the top level of its own message.
     let extras = object::deserialize::<0, _>(Value::Object(extras)).ok()??;
     details.details.push(prost_types::Any {
         type_url: "type.googleapis.com/google.protobuf.Struct".into(),
@@ -159,7 +160,8 @@ fn with_extras(plain: &Status, extras: Map<String, Value>) -> Option<Status> {
     ))
 }
 
-/// What the trailers of `status` weigh: names, values and 32 bytes each, as RFC 7541 counts.
+/// Returns the size of the trailers as RFC 7541 counts it: names, values and 32 bytes for each
+/// field.
 fn weight(status: &Status) -> usize {
     let mut headers = http::HeaderMap::new();
     match status.add_header(&mut headers) {
@@ -172,7 +174,8 @@ fn millis(wait: Duration) -> MetadataValue<Ascii> {
     MetadataValue::from(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Adds a fifth, and at least 100 ms in all, so that callers do not come back together.
+/// Adds jitter of up to a fifth, or up to 100 ms if that is more, so that callers do not retry
+/// together.
 fn with_jitter(wait: Duration) -> Duration {
     let spread = (wait / 5).max(Duration::from_millis(100));
     wait + spread.mul_f64(fastrand::f64())
@@ -198,7 +201,7 @@ mod tests {
         stytch::{Effect, Error, Mask},
     };
 
-    /// The status of a call that Stytch refused with this body.
+    /// Returns the status of a call that Stytch refused with this body.
     fn refused_with(body: &serde_json::Value) -> Status {
         let body = body.to_string();
         let http_status = StatusCode::IM_A_TEAPOT;
@@ -276,8 +279,8 @@ mod tests {
         assert!(own.into_iter().all(is_reason));
     }
 
-    /// What all that can come with it weighs: a refusal is in the headers, which have two more, and a repetition
-    /// adds one.
+    /// The size with everything that may be sent with the trailers: two more headers for an error
+    /// without a body, and one for a replay.
     fn weight(status: Status) -> usize {
         let mut response = status.into_http::<()>();
         let headers = response.headers_mut();

@@ -1,6 +1,6 @@
-//! A failed call. It keeps its row of the table, and what is known about the call, until the response
-//! is written; `encode.rs` writes it. Only the failure of an earlier call, replayed from its record,
-//! is a finished status.
+//! A failed call: its row of the table, and what is known about the call. `encode.rs` turns it into
+//! a status when the response is written. Only a failure replayed from the record of an earlier
+//! call is an encoded status already.
 
 use std::{
     error, fmt,
@@ -23,42 +23,43 @@ use crate::{
     stytch::{Effect, Error, Upstream},
 };
 
-/// The reason where Stytch's error type has nothing that could be one.
+/// The reason if Stytch's error type has no characters that a reason may have.
 const UNNAMED: &str = "UNNAMED_ERROR";
 
-/// Why a call failed. Clones share it, and the status that it is written as.
+/// Why a call failed. Clones share it, and the encoded status.
 #[derive(Clone, Debug)]
 pub struct Failure(Arc<Form>);
 
 #[derive(Clone, Debug)]
 pub(super) enum Form {
-    /// Of this call.
+    /// The failure of this call.
     Made {
         parts: Box<Parts>,
-        /// Written once, for a replay has to be the same to the byte.
+        /// Encoded once, because a replay must be identical to the byte.
         written: OnceLock<Status>,
     },
-    /// Of an earlier call with the same idempotency key, as its record has it.
+    /// The failure of an earlier call with the same idempotency key, from its record.
     Recorded(Status),
 }
 
-/// What a failure says, and with it which row of the table it is.
+/// The content of a failure, with its row of the table.
 #[derive(Clone, Debug)]
 pub(super) struct Parts {
     pub(super) case: Case,
     pub(super) row: &'static Row,
     pub(super) code: Code,
-    /// What is known about the call; less than the row says where a library has retried it.
+    /// What is known about the call. That may be less than the row says, if a client library
+    /// retried it.
     pub(super) upstream: Upstream,
-    /// What the message says after its stable part.
+    /// The part of the message after the stable one.
     pub(super) more: String,
     pub(super) details: ErrorDetails,
     pub(super) violations: Vec<FieldViolation>,
-    /// Violations that are not listed.
+    /// The number of violations that are not listed.
     pub(super) unlisted: usize,
     pub(super) http_status: Option<u16>,
     pub(super) error_type: Option<String>,
-    /// Stytch's error type as a reason; none where it has nothing that could be one.
+    /// Stytch's error type as a reason; `None` if it has no characters that a reason may have.
     pub(super) reason: Option<String>,
     pub(super) request_id: Option<String>,
     pub(super) help: Option<String>,
@@ -66,14 +67,14 @@ pub(super) struct Parts {
     pub(super) extras: Option<Map<String, Value>>,
 }
 
-/// What a failure says about its call.
+/// What a failure tells the audit trail about its call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// What is known about the call.
     pub upstream: Option<Upstream>,
     /// Stytch's error type.
     pub error_type: Option<String>,
-    /// Stytch's identifier of the call.
+    /// Stytch's request id.
     pub request_id: Option<String>,
 }
 
@@ -116,29 +117,29 @@ impl From<&Refusal> for Failure {
 }
 
 impl Failure {
-    /// A call that failed upstream.
+    /// Creates the failure of a call that failed upstream.
     pub fn upstream(error: &Error, effect: Effect, request: &dyn StytchRequest) -> Self {
         Self::from(Case::of(error, effect)).with(|parts| parts.describe(error, request))
     }
 
-    /// A request that this service finds invalid: its violations, as far as there is room, and how
-    /// many more there are.
+    /// Creates the failure for an invalid request: its violations, and how many more there are.
     pub fn invalid(violations: Vec<FieldViolation>, more: usize) -> Self {
         Self::from(Case::InvalidRequest).with(|parts| parts.list(violations, more))
     }
 
-    /// A call whose idempotency key was used for another request.
+    /// Creates the failure for an idempotency key that was used for another request.
     pub fn key_reused() -> Self {
         let violation = FieldViolation::new(IDEMPOTENCY_KEY, "was used for another request");
         Self::from(Case::KeyReused).with(|parts| parts.list(vec![violation], 0))
     }
 
-    /// A call whose time ran out in this service; `sent` says whether the request had left.
+    /// Creates the failure for a deadline that passed in this service. `sent` says whether the
+    /// request may have been sent.
     pub fn deadline_exceeded(sent: bool) -> Self {
         Self::from(if sent { Case::DeadlineUnknown } else { Case::DeadlineNotSent })
     }
 
-    /// A failure that tonic found before it reached a handler.
+    /// Creates the failure for an error that tonic found before the call reached a handler.
     pub fn of_transport(status: &Status) -> Self {
         let case = match status.code() {
             Code::OutOfRange => Case::TooLarge,
@@ -149,7 +150,7 @@ impl Failure {
         Self::from(case).saying(status.message()).with(|parts| parts.code = status.code())
     }
 
-    /// The failure of an earlier call, from its record.
+    /// Creates the failure from the record of an earlier call.
     pub fn recorded(status: Status) -> Self {
         Self(Arc::new(Form::Recorded(status)))
     }
@@ -158,25 +159,25 @@ impl Failure {
         Self(Arc::new(Form::Made { parts: Box::new(parts), written: OnceLock::new() }))
     }
 
-    /// Says more, after the stable part of the message.
+    /// Adds text after the stable part of the message.
     #[must_use]
     pub fn saying(self, more: &str) -> Self {
         self.with(|parts| cut(more, MAX_MESSAGE).clone_into(&mut parts.more))
     }
 
-    /// With another wait than the row's.
+    /// Replaces the delay before a retry that the row gives.
     #[must_use]
     pub(super) fn after(self, wait: Duration) -> Self {
         self.with(|parts| parts.wait = Some(wait))
     }
 
-    /// The same, but the outcome of the call is not known.
+    /// Makes the outcome of the call unknown.
     #[must_use]
     pub(super) fn of_unknown_outcome(self) -> Self {
         self.with(|parts| parts.upstream = Upstream::Unknown)
     }
 
-    /// The gRPC status code.
+    /// Returns the gRPC status code.
     pub fn code(&self) -> Code {
         match &*self.0 {
             Form::Made { parts, .. } => parts.code,
@@ -184,7 +185,7 @@ impl Failure {
         }
     }
 
-    /// What the failure says about its call.
+    /// Returns what the failure tells the audit trail about its call.
     pub fn facts(&self) -> Facts {
         match &*self.0 {
             Form::Made { parts, .. } => Facts {
@@ -196,11 +197,12 @@ impl Failure {
         }
     }
 
-    /// Whether a retry with the same idempotency key gets this failure again ([`Row::is_remembered`]).
+    /// Whether a retry with the same idempotency key gets this failure again
+    /// ([`Row::is_remembered`]).
     pub fn is_remembered(&self) -> bool {
         match &*self.0 {
             Form::Made { parts, .. } => parts.row.is_remembered(),
-            // It was.
+            // It was recorded, so it is.
             Form::Recorded(_) => true,
         }
     }
@@ -209,7 +211,7 @@ impl Failure {
         &self.0
     }
 
-    /// Changes what it says, as long as that is of this call.
+    /// Changes the content of a failure of this call. A recorded one stays as it is.
     fn with(self, change: impl FnOnce(&mut Parts)) -> Self {
         match Arc::unwrap_or_clone(self.0) {
             Form::Made { mut parts, .. } => {
@@ -222,7 +224,7 @@ impl Failure {
 }
 
 impl Facts {
-    /// Reads them from the details of a finished status.
+    /// Reads the facts from the details of an encoded status.
     fn read(status: &Status) -> Self {
         let mut metadata =
             status.get_details_error_info().map(|info| info.metadata).unwrap_or_default();
@@ -235,7 +237,7 @@ impl Facts {
 }
 
 impl Parts {
-    /// Lists violations, of which there are `more` that nobody has listed.
+    /// Lists violations, in addition to which there are `more`.
     fn list(&mut self, violations: Vec<FieldViolation>, more: usize) {
         self.unlisted = more + violations.len().saturating_sub(MAX_VIOLATIONS);
         let bounded = |violation: FieldViolation| {
@@ -245,7 +247,7 @@ impl Parts {
         self.violations = violations.into_iter().take(MAX_VIOLATIONS).map(bounded).collect();
     }
 
-    /// Adds what the upstream error says.
+    /// Adds the content of the upstream error.
     fn describe(&mut self, error: &Error, request: &dyn StytchRequest) {
         self.http_status = error.http_status().map(|status| status.as_u16());
         self.request_id = error.request_id().map(ToOwned::to_owned);
@@ -263,7 +265,7 @@ impl Parts {
         self.reason = reason(&api.error_type);
         let about = rule(&api.error_type).map_or(About::Nothing, |(_, about)| about);
         self.detail(about, request);
-        // What Stytch says about our credentials is for the operator alone.
+        // What Stytch says about this service's credentials concerns only the operator.
         if self.row.reason != Case::CredentialsRejected.row().reason {
             cut(&api.error_message, MAX_MESSAGE).clone_into(&mut self.more);
             self.help = Some(api.error_url.clone()).filter(|url| !url.is_empty());
@@ -271,7 +273,7 @@ impl Parts {
         }
     }
 
-    /// Adds the detail of the row.
+    /// Adds the error detail that the row asks for.
     fn detail(&mut self, about: About<'_>, request: &dyn StytchRequest) {
         let message = self.row.message;
         let member = || format!("member:{}", cut(request.member_id(), MAX_ID));
@@ -306,21 +308,22 @@ impl Parts {
         }
     }
 
-    /// Stytch's error type as a reason.
+    /// Returns Stytch's error type as a reason.
     pub(super) fn reason_or_unnamed(&self) -> &str {
         self.reason.as_deref().unwrap_or(UNNAMED)
     }
 }
 
-/// The fields of the request that prove the end user's login: those it carries, or else those it could.
+/// Returns the fields of the request that prove the end user's login: those that are set, or all of
+/// them if none is.
 fn proofs(request: &dyn StytchRequest) -> impl Iterator<Item = &'static str> {
     let proofs = request.proofs();
     let has_any = proofs.iter().any(|(_, is_set)| *is_set);
     proofs.into_iter().filter(move |(_, is_set)| *is_set || !has_any).map(|(field, _)| field)
 }
 
-/// An error type as a reason: `[A-Z][A-Z0-9_]+[A-Z0-9]`, at most 63 characters. None when it has
-/// nothing to make one of.
+/// Converts an error type to a reason: `[A-Z][A-Z0-9_]+[A-Z0-9]`, at most 63 characters. Returns
+/// `None` if it has no characters that a reason may have.
 fn reason(error_type: &str) -> Option<String> {
     let name = error_type.trim_end_matches('_').to_ascii_uppercase();
     let is_reason = name.len() >= 3 && name.starts_with(|first: char| first.is_ascii_uppercase());

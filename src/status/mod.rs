@@ -1,8 +1,8 @@
-//! What a failed call becomes for the caller.
+//! The gRPC statuses of failed calls.
 //!
-//! `table.rs` is the table: one row for each way in which a call can fail, published in
-//! `docs/errors.md`. `rules.rs` finds the row of an error of Stytch. A [`Failure`] keeps its row until
-//! the response is written.
+//! `table.rs` has one row for each way in which a call can fail, and `docs/errors.md` publishes it.
+//! `rules.rs` finds the row for an error of Stytch. A [`Failure`] keeps its row until `encode.rs`
+//! writes the response.
 
 mod bounds;
 mod code;

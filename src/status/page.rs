@@ -11,7 +11,7 @@ use super::{
 };
 use crate::stytch::Upstream;
 
-/// The tables of `docs/errors.md`, in Markdown. A test compares.
+/// Returns the tables of `docs/errors.md`, in Markdown. A test compares them with the document.
 pub fn page() -> String {
     let mut page = String::from(
         "| cause | code | reason | `upstream` | retry? | further details |\n\
@@ -49,7 +49,8 @@ pub fn page() -> String {
     page
 }
 
-/// The table of `docs/retries.md`: may a client retry the call? A test compares.
+/// Returns the table of `docs/retries.md`, in Markdown: whether a client may retry. A test compares
+/// it with the document.
 pub fn retries_page() -> String {
     let mut page = String::from(
         "| status | reason | cause | `Get` | other calls without a key | other calls with the same key |\n\
@@ -73,7 +74,7 @@ pub fn retries_page() -> String {
     page
 }
 
-/// Stands where a status cannot occur.
+/// The cell for a status that such a call cannot get.
 const NEVER: &str = "";
 
 fn of_get(case: Case, row: &Row) -> &'static str {

@@ -1,11 +1,11 @@
-//! Which row an error of Stytch belongs to: by its `error_type`, then by a prefix or suffix of it, then
-//! by the HTTP status; never by its message.
+//! Finds the row for an error of Stytch: by its `error_type`, then by a prefix or suffix of that,
+//! then by the HTTP status. Never by the message.
 
 use super::table::Case;
 use crate::stytch::{ApiError, Effect, Error, Unreadable};
 
 impl Case {
-    /// The row of an upstream error.
+    /// Returns the case of an upstream error.
     pub fn of(error: &Error, effect: Effect) -> Self {
         match error {
             Error::Unreachable(_) => Self::Unreachable,
@@ -35,8 +35,8 @@ impl Case {
         let rule = rule(&api.error_type).map(|(case, _)| case);
         rule.unwrap_or(match api.http_status.as_u16() {
             400 | 422 => Self::InvalidArgument,
-            // The end user's proof, not the caller's: UNAUTHENTICATED would tell the caller to
-            // renew a token of its own.
+            // It is about the end user's proof. UNAUTHENTICATED would tell the caller to renew its
+            // own token.
             401 | 403 => Self::PermissionDenied,
             404 => Self::NotFound,
             409 => Self::Conflict,
@@ -46,7 +46,7 @@ impl Case {
     }
 }
 
-/// A rule for error types that [`TYPES`] does not name.
+/// A rule for error types that [`TYPES`] does not list.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Affix {
     Prefix(&'static str),
@@ -72,18 +72,18 @@ pub(super) const AFFIXES: [(Affix, Case); 7] = [
     (Affix::Prefix("invalid_"), Case::InvalidArgument),
 ];
 
-/// What an error of Stytch is about, as far as its type says.
+/// What an error is about, according to its type.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum About<'a> {
-    /// It does not say.
+    /// The type does not say.
     Nothing,
-    /// A field of the request for `BadRequest`, a kind of object for `ResourceInfo`.
+    /// The name of a request field for `BadRequest`, of a kind of object for `ResourceInfo`.
     Name(&'a str),
-    /// Whichever field proves the end user's login.
+    /// The fields that prove the end user's login.
     Proofs,
 }
 
-/// Stytch's error types that matter here: the row, and what it is about.
+/// The known error types of Stytch: the case of each, and what it is about.
 #[rustfmt::skip] // a type is a line
 pub(super) const TYPES: [(&str, Case, About<'_>); 41] = [
     ("action_available_only_for_active_members", Case::FailedPrecondition, About::Nothing),
@@ -98,7 +98,7 @@ pub(super) const TYPES: [(&str, Case, About<'_>); 41] = [
     ("invalid_secret_authentication", Case::CredentialsRejected, About::Nothing),
     ("invalid_session_duration", Case::InvalidArgument, About::Name("session_duration_minutes")),
     ("invalid_session_duration_minutes", Case::InvalidArgument, About::Name("session_duration_minutes")),
-    // Stytch says this of session tokens and of intermediate session tokens alike.
+    // Stytch uses this for session tokens and for intermediate session tokens.
     ("invalid_session_token", Case::InvalidArgument, About::Proofs),
     ("invalid_totp_code", Case::WrongCode, About::Name("code")),
     ("member_does_not_exist_in_organization", Case::NotFound, About::Name("member")),
@@ -130,7 +130,7 @@ pub(super) const TYPES: [(&str, Case, About<'_>); 41] = [
     ("user_lock_limit_reached", Case::LockedOut, About::Nothing),
 ];
 
-/// The row of an error type and what it is about, by its name or by a part of it.
+/// Finds the case of an error type and what it is about, by the whole name or by an affix.
 pub(super) fn rule(error_type: &str) -> Option<(Case, About<'_>)> {
     let known = TYPES.iter().find(|(known, ..)| *known == error_type);
     known.map(|(_, case, about)| (*case, *about)).or_else(|| {

@@ -1,7 +1,7 @@
 //! The table: one row for each way in which a call can fail.
 //!
-//! `UNAVAILABLE` means that sending the request again is safe, and no other code means that. Where
-//! the outcome is unknown, the pushback tells retrying clients to stop.
+//! `UNAVAILABLE` means that a retry is safe, and no other code means that. If the outcome is
+//! unknown, the pushback tells client libraries not to retry.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const OVERLOADED_WAIT: Duration = Duration::from_millis(100);
 /// How long a caller should wait before it retries when Stytch cannot be reached, before jitter.
 const UNREACHABLE_WAIT: Duration = Duration::from_millis(500);
 
-/// The reason of each row that does not name its own.
+/// Reasons that several rows share.
 const UNREADABLE: Reason = Ours("UPSTREAM_ANSWER_UNREADABLE");
 const OUTCOME: Reason = Ours("OUTCOME_UNKNOWN");
 const DEADLINE: Reason = Ours("DEADLINE_EXCEEDED");
@@ -22,7 +22,7 @@ const DEADLINE: Reason = Ours("DEADLINE_EXCEEDED");
 /// What a [`Case`] becomes for the caller.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
-    /// When it happens, as `docs/errors.md` says it.
+    /// When it happens, in the words of `docs/errors.md`.
     pub cause: &'static str,
     /// The gRPC status code.
     pub code: Code,
@@ -30,43 +30,44 @@ pub struct Row {
     pub reason: Reason,
     /// What is known about the call.
     pub upstream: Upstream,
-    /// What retrying clients should do.
+    /// What client libraries that retry should do.
     pub pushback: Pushback,
-    /// The detail beside `ErrorInfo`.
+    /// The error detail in addition to `ErrorInfo`.
     pub detail: Detail,
-    /// The stable part of the status message. Where it is empty, the whole message comes from
-    /// whoever found the fault.
+    /// The stable part of the status message. If empty, whatever found the fault writes the whole
+    /// message.
     pub message: &'static str,
 }
 
 /// Where the reason in `ErrorInfo` comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// From this service.
+    /// This service defines it.
     Ours(&'static str),
-    /// From Stytch: its `error_type` in upper case.
+    /// Stytch defines it: its `error_type` in upper case.
     ErrorType,
 }
 
 /// The trailer `grpc-retry-pushback-ms`, and `RetryInfo` with the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pushback {
-    /// Not sent: the client's own policy decides.
+    /// Not sent: the retry policy of the client decides.
     Unset,
     /// Do not retry.
     Never,
     /// Retry after this long, with jitter added.
     After(Duration),
-    /// Retry when Stytch's `Retry-After` says, with jitter added; [`Pushback::Unset`] without one.
+    /// Retry after Stytch's `Retry-After`, with jitter added. Without that header, like
+    /// [`Pushback::Unset`].
     RetryAfter,
 }
 
-/// The detail that says more in a form for programs.
+/// A standard error detail, for programs to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
     /// None.
     Nothing,
-    /// `BadRequest`: the field, where the error names one.
+    /// `BadRequest`: the field, if the error names one.
     BadRequest,
     /// `ResourceInfo`: the kind of object, and the id of the organization or member it belongs to.
     ResourceInfo,
@@ -81,7 +82,7 @@ use Pushback::{After, Never, RetryAfter, Unset};
 use Reason::{ErrorType, Ours};
 use Upstream::{NotSent, Rejected, Unknown};
 
-/// Makes the enum, the list of its cases and the rows out of one table. A row is the cause, then
+/// Generates the enum, the list of its cases and the rows from one table. A row is the cause, then
 /// `Case: code, reason, upstream, pushback, detail, message`.
 macro_rules! rows {
     ($(
@@ -177,8 +178,8 @@ rows! {
     /// A success that is truncated, too long, not JSON, or lacks its essential field
     UnreadableResponse: Internal, UNREADABLE, Unknown, Never, Nothing,
         "Stytch's response cannot be read; the outcome is unknown";
-    /// A success without a body (204, 205, empty): the call most likely took effect, but Stytch never
-    /// answers like this
+    /// A success without a body (204, 205, empty): the call most likely took effect, but Stytch
+    /// never answers like this
     EmptyResponse: Internal, UNREADABLE, Unknown, Never, Nothing,
         "a success without a body, which Stytch never sends; the call most likely took effect";
     /// Stytch failed (5xx, 499), or the connection broke after the request was sent
@@ -196,11 +197,12 @@ rows! {
     /// The call carries an idempotency key, and Redis is unavailable; nothing was sent
     NoIdempotencyStore: Unavailable, Ours("IDEMPOTENCY_STORE_UNAVAILABLE"), NotSent, After(UNREACHABLE_WAIT), Nothing,
         "the idempotency store is unavailable; nothing was sent";
-    /// Time ran out before the request was sent (the caller's deadline, or the ten seconds in which a
-    /// message must arrive)
+    /// Time ran out before the request was sent (the caller's deadline, or the ten seconds in which
+    /// a message must arrive)
     DeadlineNotSent: DeadlineExceeded, DEADLINE, NotSent, Unset, Nothing,
         "time ran out; nothing was sent";
-    /// Time ran out after the request was sent (the caller's deadline, the upstream timeout, HTTP 408)
+    /// Time ran out after the request was sent (the caller's deadline, the upstream timeout, HTTP
+    /// 408)
     DeadlineUnknown: DeadlineExceeded, DEADLINE, Unknown, Never, Nothing,
         "time ran out; the outcome is unknown";
     /// Too many calls are in flight in this process, or on this connection; nothing was sent
@@ -227,17 +229,17 @@ rows! {
 }
 
 impl Case {
-    /// What this case becomes.
+    /// Returns the row of this case.
     pub fn row(self) -> &'static Row {
         &ROWS[self as usize]
     }
 }
 
 impl Row {
-    /// Whether a retry with the same idempotency key gets the same response, rather than a new call:
-    /// always where the outcome is unknown, and where Stytch refused for good. A refusal that passes
-    /// by itself (a rate limit, a conflict), or that this service is to blame for, says nothing of
-    /// the next attempt.
+    /// Whether a retry with the same idempotency key gets the same response rather than making a
+    /// new call. It does if the outcome is unknown or Stytch refused for good. It does not after a
+    /// temporary refusal, such as a rate limit or a conflict, or one that is this service's fault:
+    /// the next attempt may succeed.
     pub fn is_remembered(&self) -> bool {
         match self.upstream {
             NotSent => false,
