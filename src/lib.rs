@@ -2,13 +2,41 @@
 //!
 //! # Layout
 //!
-//! A `Create` call passes, in this order: [`server`] (admission, deadline, panics, and by [`access`] the
-//! caller), [`service`] (check, call, answer), for a call with a key [`idempotency`], [`stytch`] (the HTTP exchange), and only
-//! on failure [`status`], which decides what the caller is told. The messages of [`proto`] are both what
-//! the caller sends and what Stytch reads.
+//! A module imports only from modules below its own, which a test checks (`tests/it/floors.rs`).
+//! From the ground up:
 //!
-//! Beside that path: [`config`] and [`cli`] start things, [`telemetry`], [`metrics`] and [`audit`] report on
-//! them, and [`sandbox`] stands in for Stytch without sharing a line with its client.
+//! - `atomic`, `error_chain`, `identity`, `jitter`: small types and functions that others share
+//! - [`proto`]: the messages of the contract, which are also the JSON bodies of Stytch's API
+//! - [`telemetry`]: logs, metrics, and the log record of each call
+//! - [`files`]: files that are reloaded when they change
+//! - `http_client`: HTTP clients for Stytch and for JWKS URLs
+//! - [`sandbox`]: a stand-in for Stytch, which shares no code with its client
+//! - [`connection`]: accepted connections: slots, TLS, stream resets, graceful close
+//! - [`stytch`]: the client for Stytch: retries, circuit breaker, decoding, errors
+//! - [`access`]: authenticates callers, and decides what they may do
+//! - [`status`]: the table of all failures, and their gRPC statuses
+//! - [`call`]: calls in flight: admission, and completion after their caller has gone
+//! - [`audit`]: the audit trail
+//! - [`idempotency`]: makes calls with the same key once, and replays their outcome
+//! - [`service`]: the gRPC services: validate, call Stytch, respond
+//! - [`server`]: the ports, what surrounds every call, health, reflection, drain
+//! - [`facade`]: builds a server from its settings
+//! - [`config`]: flags and environment variables, checked
+//! - [`cli`]: the subcommands
+//!
+//! # The path of a call
+//!
+//! 1. [`connection`] accepts the connection and performs the TLS handshake.
+//! 2. [`server`] checks that the request is gRPC and reads its deadline, [`access`] authenticates and
+//!    authorizes the caller, and [`call`] admits the call or sheds it.
+//! 3. [`service`] validates the request. With an idempotency key, [`idempotency`] claims the key, or
+//!    replays the outcome of the call that did.
+//! 4. [`stytch`] sends the request and decodes the response.
+//! 5. [`audit`] writes the outcome, if the call was a mutating one.
+//! 6. Only if the call failed, [`status`] finds its row of the table and encodes the status.
+//!
+//! Once sent, a mutating call runs to completion in [`call`] or [`idempotency`], even if its caller
+//! goes away.
 
 pub mod access;
 mod atomic;
