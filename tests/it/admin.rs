@@ -33,6 +33,6 @@ async fn connections_that_say_nothing_to_the_admin_port_make_way_for_a_probe() {
 
     assert_eq!(answer.status(), StatusCode::OK);
     let mut first = silent.remove(0);
-    let closed = timeout(PATIENCE, first.read(&mut [0])).await.expect("the first has made way");
+    let closed = timeout(PATIENCE, first.read(&mut [0])).await.expect("the first is evicted");
     assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
 }

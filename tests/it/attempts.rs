@@ -1,4 +1,5 @@
-//! What a failure says when the client's library has made the call before: no more than is known of all its attempts.
+//! Failures of calls that the client library has retried: they claim no more than is known about
+//! all attempts.
 
 use serde_json::json;
 use tonic::{Code, Request, Status};
@@ -11,12 +12,12 @@ use crate::support::{
     rpc::Rpc,
 };
 
-/// The failure of a Create for a member, as this attempt of its library's, with a key or without.
+/// Returns the failure of a Create after this many earlier attempts, with or without a key.
 async fn failure(facade: &Facade, member: &str, attempts: &str, key: Option<&str>) -> Status {
     failure_of(Rpc::CREATE, facade, member, attempts, key).await
 }
 
-/// The same of another RPC.
+/// Does the same for any RPC.
 async fn failure_of(
     rpc: Rpc,
     facade: &Facade,
@@ -49,7 +50,7 @@ async fn not_sent_is_not_said_of_a_call_that_its_library_has_made_before() {
         let status = failure(&facade, "fresh", attempts, None).await;
 
         assert_eq!(info(&status).upstream, upstream, "{attempts} attempts before");
-        // The attempt itself may be repeated as it might before; only the call is not known to have had no effect.
+        // A retry is as safe as before; but an earlier attempt may have taken effect.
         assert_eq!(status.code(), Code::Unavailable);
         assert!(["UPSTREAM_UNREACHABLE", "CIRCUIT_OPEN"].contains(&&*info(&status).reason));
         assert!(pushback(&status).is_some());
@@ -66,7 +67,7 @@ async fn a_refusal_is_not_of_all_attempts_either() {
     let second = failure(&facade, "fresh", "1", None).await;
 
     assert_eq!(info(&first).upstream, "rejected");
-    // It may be the first attempt's own TOTP that is in the way.
+    // The TOTP that exists may be the one that the first attempt created.
     assert_eq!(info(&second).upstream, "unknown");
     assert_eq!(info(&second).reason, info(&first).reason);
     assert_eq!(info(&second).error_type, info(&first).error_type);

@@ -1,4 +1,4 @@
-//! The audit trail, as a process writes it.
+//! The audit trail that a process writes.
 
 use serde_json::{Value, json};
 use tonic::{Response, Status, transport::Channel};
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// A façade in front of `upstream` that logs JSON.
+/// Starts a façade in front of `upstream` that logs JSON.
 async fn facade(upstream: std::net::SocketAddr, flags: &[&str]) -> (Server, Channel) {
     let mut command = serve(&format!("http://{upstream}"), STYTCH_SECRET);
     command.args(["--drain-delay", "0s", "--log-format", "json"]).args(flags);
@@ -21,19 +21,19 @@ async fn facade(upstream: std::net::SocketAddr, flags: &[&str]) -> (Server, Chan
     (server, channel(&url).await)
 }
 
-/// The published form of an event.
+/// Returns the published schema of an event.
 fn schema() -> jsonschema::Validator {
     let page = include_str!("../../docs/audit.md");
     let schema = page.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
     jsonschema::validator_for(&serde_json::from_str(schema).unwrap()).unwrap()
 }
 
-/// What it has written by its end, each event in the published form.
+/// Stops the server and returns its audit events, each checked against the schema.
 fn trail(server: Server) -> Vec<Value> {
     server.signal("TERM");
     let (_, _, stderr) = server.end();
     let schema = schema();
-    // What is no object is the program's last word.
+    // The last line may be a plain error message of the program.
     let lines = stderr.lines().filter(|line| line.starts_with('{'));
     let lines = lines.map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
     let trail: Vec<_> = lines.filter(|line| line["target"] == "audit").collect();
@@ -52,7 +52,7 @@ async fn create(channel: Channel, keyed: bool) -> Result<Response<Value>, Status
     }
 }
 
-/// The fields of an event that say what happened.
+/// Returns the fields of an event that say what happened.
 fn gist(event: &Value) -> [&str; 4] {
     ["method", "outcome", "code", "idempotency"].map(|field| event[field].as_str().unwrap())
 }
@@ -134,7 +134,7 @@ async fn a_call_whose_caller_went_away_is_in_the_trail_with_its_real_end() {
         let _ = call.await;
         tell.notify_one();
 
-        // The drain waits for the call, so its end is in the trail.
+        // The drain waits for the call, so the trail has its outcome.
         let idempotency = if keyed { "fresh" } else { "none" };
         let trail = trail(server);
         assert_eq!(

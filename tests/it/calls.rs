@@ -1,4 +1,4 @@
-//! What the server does with calls that are late, given up, too many, or broken.
+//! Calls that are late, abandoned, too many, or malformed.
 
 use std::{
     net::SocketAddr,
@@ -76,7 +76,7 @@ async fn a_deadline_before_the_request_has_left_is_not_sent_and_leaves_nothing_b
     let deaf = Deaf::new().await;
     for rpc in Rpc::ALL {
         let facade = Facade::in_front_of(deaf.addr).await;
-        // Not by tonic's client, which has a timer of its own.
+        // tonic's client would time out by itself.
         let mut http2 = Http2::connect(&facade).await;
         let request = framed(&(rpc.encoded)((rpc.request)("fresh")));
 
@@ -121,7 +121,7 @@ async fn a_call_whose_caller_goes_away_runs_to_its_end_and_counts_until_then() {
     call.abort();
     let _ = call.await;
 
-    // Nobody waits for it, yet it holds the only place.
+    // Nobody waits for the call, yet it holds the only permit.
     let status = client.create(create("fresh")).await.expect_err("the server is full");
     assert_eq!(info(&status).reason, "OVERLOADED");
     let mut drained = facade.stop();
@@ -165,10 +165,10 @@ async fn a_full_server_sheds_at_once_with_retry_info_and_still_answers_probes() 
     answer.notify_one();
     answer.notify_one();
     for call in open {
-        call.await.unwrap().expect("the calls inside are not disturbed");
+        call.await.unwrap().expect("the admitted calls go on");
     }
     answer.notify_one();
-    client.create(create("fresh")).await.expect("there is room again");
+    client.create(create("fresh")).await.expect("there are permits again");
 }
 
 #[tokio::test]
@@ -185,7 +185,7 @@ async fn more_connections_than_allowed_wait_until_one_closes() {
         timeout(Duration::from_millis(50), &mut waiting).await.is_err(),
         "the second connection waits"
     );
-    first.create(create("fresh")).await.expect("the first is not disturbed");
+    first.create(create("fresh")).await.expect("the first goes on");
     drop(first);
 
     timeout(PATIENCE, waiting).await.unwrap().unwrap().expect("the second connection");
@@ -229,8 +229,8 @@ async fn a_panic_is_answered_with_internal_and_the_connection_lives() {
         assert_eq!(info(&status).reason, "INTERNAL_ERROR");
         assert!(!status.message().contains("a bug"), "{}", status.message());
     }
-    HealthClient::new(channel).check(HealthCheckRequest::default()).await.expect("it lives");
-    facade.stop().await.unwrap().expect("no place was lost in the panics");
+    HealthClient::new(channel).check(HealthCheckRequest::default()).await.expect("it is open");
+    facade.stop().await.unwrap().expect("no permit was lost in the panics");
 }
 
 #[tokio::test]
@@ -254,7 +254,7 @@ async fn a_malformed_message_ends_its_stream_with_a_status_and_the_connection_li
     let mut http2 = Http2::connect(&facade).await;
 
     for (reason, body) in [
-        ("no protobuf", b"\0\0\0\0\x03\xff\xff\xff".as_slice()),
+        ("not protobuf", b"\0\0\0\0\x03\xff\xff\xff".as_slice()),
         ("text that is not UTF-8", b"\0\0\0\0\x03\x0a\x01\xff"),
         ("a wrong wire type", b"\0\0\0\0\x02\x08\x01"),
         ("compressed with nothing", b"\x01\0\0\0\x01\0"),
@@ -394,7 +394,7 @@ async fn errors_that_the_libraries_make_have_details_too() {
     let status = http2.call("/grpc.health.v1.Health/Check", "10S", &unknown).await;
     assert_eq!((status.code(), info(&status).reason.as_str()), (Code::NotFound, "SERVICE_UNKNOWN"));
 
-    // An unknown compression, for which a client is told those that are known.
+    // For an unknown compression, the response lists those that are supported.
     let request = http::Request::post("http://facade/stytch.b2b.totp.v1.TotpService/Create")
         .header("content-type", "application/grpc")
         .header("grpc-encoding", "snappy");
@@ -433,7 +433,7 @@ async fn what_a_caller_writes_for_a_method_is_not_logged() {
     assert!(!log.contains("Chosen"), "{log}");
 }
 
-/// A client below gRPC, for what no gRPC client would send.
+/// An HTTP/2 client, for requests that no gRPC client would send.
 struct Http2(h2::client::SendRequest<Bytes>);
 
 impl Http2 {
@@ -471,7 +471,7 @@ impl Http2 {
         let exchange = async {
             let mut sender = self.0.clone().ready().await.unwrap();
             let (response, mut stream) = sender.send_request(request, false).unwrap();
-            // It may have been answered before it was whole.
+            // The server may have answered before the request was complete.
             let _ = stream.send_data(Bytes::copy_from_slice(body), true);
             let (head, mut body) = response.await.unwrap().into_parts();
             while let Some(data) = body.data().await {
@@ -483,7 +483,7 @@ impl Http2 {
     }
 }
 
-/// `message` with gRPC's five bytes before it.
+/// Encodes `message` with gRPC's five-byte prefix.
 fn frame(message: &CreateRequest) -> Vec<u8> {
     framed(&prost::Message::encode_to_vec(message))
 }

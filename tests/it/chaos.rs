@@ -1,5 +1,5 @@
-//! Clients that repeat calls with keys, over networks that break: no key is ever executed twice, and every
-//! client ends with the one answer or with a definite status.
+//! Clients that retry keyed calls over faulty networks: no key is executed twice, and each client
+//! ends with the response to the only execution or with a definite status.
 
 use std::{
     collections::HashMap,
@@ -28,10 +28,10 @@ use crate::support::{
 const SEED: u64 = 20_260_101;
 const WORKERS: usize = 32;
 
-/// How often each key was executed, and which secret it was given.
+/// The secrets that were minted for each key, one for each execution.
 type Executions = Arc<Mutex<HashMap<String, Vec<String>>>>;
 
-/// Stytch, as far as a Create shows it: the member's id is the key of the call.
+/// A stand-in for Stytch that only knows Create and takes the member's id for the key of the call.
 async fn stytch() -> (SocketAddr, Executions) {
     let executions = Executions::default();
     let record = Arc::clone(&executions);
@@ -52,9 +52,9 @@ async fn stytch() -> (SocketAddr, Executions) {
     (peer.addr, executions)
 }
 
-/// How a client ended.
+/// The final outcome for a client.
 #[derive(Debug)]
-enum End {
+enum Outcome {
     Answer { secret: String },
     Definite(Status),
 }
@@ -66,8 +66,8 @@ struct Counts {
     replayed: AtomicUsize,
 }
 
-/// Repeats a call until it has a definite end, each time by another replica.
-async fn repeat(replicas: &[Channel], key: &str, counts: &Counts) -> End {
+/// Retries a call, each time at the next replica, until its outcome is definite.
+async fn retry(replicas: &[Channel], key: &str, counts: &Counts) -> Outcome {
     let start = Instant::now();
     for replica in replicas.iter().cycle() {
         assert!(start.elapsed() < PATIENCE * 2, "{key} does not end");
@@ -79,11 +79,11 @@ async fn repeat(replicas: &[Channel], key: &str, counts: &Counts) -> End {
                 let replayed = is_replayed(answer.metadata());
                 counts.replayed.fetch_add(usize::from(replayed), Ordering::Relaxed);
                 let secret = answer.get_ref()["secret"].as_str().unwrap().to_owned();
-                return End::Answer { secret };
+                return Outcome::Answer { secret };
             }
             Err(status) => status,
         };
-        // One without details is the client's own: the connection broke.
+        // A status without details is the client library's own: the connection broke.
         let wait = match status.get_details_error_info() {
             None => {
                 counts.broken.fetch_add(1, Ordering::Relaxed);
@@ -94,15 +94,15 @@ async fn repeat(replicas: &[Channel], key: &str, counts: &Counts) -> End {
                 (Code::Unavailable | Code::ResourceExhausted, Some(wait)) => {
                     Duration::from_millis(wait.parse().unwrap())
                 }
-                _ => return End::Definite(status),
+                _ => return Outcome::Definite(status),
             },
         };
         sleep(wait).await;
     }
-    unreachable!("it goes round for ever")
+    unreachable!("it cycles for ever")
 }
 
-/// `calls` calls, each with a key of its own, over proxies in front of the façades.
+/// Makes `calls` calls, each with its own key, through proxies in front of the façades.
 async fn run(name: &str, calls: usize, facades: &[&Facade], upstream: &Proxy, stytch: &Executions) {
     let start = Instant::now();
     let mut downstream = Vec::new();
@@ -123,34 +123,34 @@ async fn run(name: &str, calls: usize, facades: &[&Facade], upstream: &Proxy, st
                     .map(|addr| Channel::from_shared(format!("http://{addr}")).unwrap())
                     .map(|endpoint| endpoint.connect_lazy())
                     .collect();
-                let mut ends = Vec::new();
+                let mut outcomes = Vec::new();
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     if number >= calls {
-                        return ends;
+                        return outcomes;
                     }
                     let key = format!("call-{number}");
-                    ends.push((key.clone(), repeat(&replicas, &key, &counts).await));
+                    outcomes.push((key.clone(), retry(&replicas, &key, &counts).await));
                 }
             })
         })
         .collect();
-    let mut ends = Vec::new();
+    let mut outcomes = Vec::new();
     for worker in workers {
-        ends.extend(worker.await.unwrap());
+        outcomes.extend(worker.await.unwrap());
     }
 
     let stytch = stytch.lock().unwrap();
     let (mut answers, mut unknown, mut unknown_but_done) = (0, 0, 0);
-    for (key, end) in &ends {
+    for (key, outcome) in &outcomes {
         let executed = stytch.get(key).map_or(&[][..], Vec::as_slice);
         assert!(executed.len() <= 1, "{key} was executed {} times", executed.len());
-        match end {
-            End::Answer { secret } => {
+        match outcome {
+            Outcome::Answer { secret } => {
                 answers += 1;
                 assert_eq!(executed, std::slice::from_ref(secret), "{key}");
             }
-            End::Definite(status) => {
+            Outcome::Definite(status) => {
                 assert!(
                     matches!(status.code(), Code::Unknown | Code::Internal),
                     "{key}: {status:?}"
@@ -160,7 +160,7 @@ async fn run(name: &str, calls: usize, facades: &[&Facade], upstream: &Proxy, st
             }
         }
     }
-    assert_eq!(ends.len(), calls);
+    assert_eq!(outcomes.len(), calls);
     let executions = stytch.values().map(Vec::len).sum::<usize>();
     assert_eq!(executions, answers + unknown_but_done, "no execution is unaccounted for");
     let of = |count: &AtomicUsize| count.load(Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! How the server ends.
+//! The drain, and how connections close.
 
 use std::{
     sync::Arc,
@@ -30,7 +30,7 @@ use crate::support::{
     sandbox,
 };
 
-/// A call that only reads.
+/// A request of a call that only reads.
 fn enrolled() -> GetRequest {
     GetRequest { organization_id: "example-works".into(), member_id: "enrolled".into() }
 }
@@ -98,14 +98,14 @@ async fn during_the_drain_delay_probes_say_no_and_calls_are_still_served() {
 
     let told = watch.message().await.unwrap().unwrap();
     assert_eq!(told.status(), ServingStatus::NotServing, "the whole server");
-    client.create(create("fresh")).await.expect("calls are still welcome");
+    client.create(create("fresh")).await.expect("calls are still served");
     let ready = reqwest::get(format!("http://{admin}/readyz")).await.unwrap();
     assert_eq!(ready.status(), 503);
     let alive = reqwest::get(format!("http://{admin}/livez")).await.unwrap();
     assert_eq!(alive.status(), 200, "a draining process must not be killed");
     timeout(PATIENCE, drained).await.unwrap().unwrap().expect("a clean drain");
     assert!(start.elapsed() >= Duration::from_millis(1500), "the delay is kept");
-    client.create(create("fresh")).await.expect_err("and then it is over");
+    client.create(create("fresh")).await.expect_err("the server has stopped");
 }
 
 #[tokio::test]
@@ -137,12 +137,12 @@ async fn draining_says_goodbye_with_goaway_before_it_closes_a_connection() {
 
     let drained = facade.stop();
 
-    assert_eq!(goaways(&mut stream).await.last(), Some(&0), "NO_ERROR, and then the end");
+    assert_eq!(goaways(&mut stream).await.last(), Some(&0), "NO_ERROR before the close");
     timeout(PATIENCE, drained).await.unwrap().unwrap().expect("a clean drain");
 }
 
-/// Answers pings, by which a server learns that its GOAWAY has arrived, until the connection ends. The error codes
-/// of all GOAWAYs.
+/// Answers pings until the connection closes; a server sends one to learn that its GOAWAY arrived.
+/// Returns the error codes of all GOAWAYs.
 async fn goaways(stream: &mut TcpStream) -> Vec<u32> {
     let mut codes = Vec::new();
     while let Some(frame) = frames::read(stream).await {
@@ -167,11 +167,11 @@ async fn connections_without_an_open_call_do_not_hold_up_the_drain() {
     let upstream = sandbox().await;
     let files = DoorFiles::new(&[&Authority::new()]);
     for (what, bytes, tls) in [
-        ("nothing said", vec![], false),
+        ("nothing sent", vec![], false),
         ("half a preface", start[..10].to_vec(), false),
-        ("silent once it is set up", start.clone(), false),
-        ("a health check that never comes", [start.clone(), health].concat(), false),
-        ("a call that never comes", [start.clone(), create].concat(), false),
+        ("silent after its settings", start.clone(), false),
+        ("a health check without its message", [start.clone(), health].concat(), false),
+        ("a call without its message", [start.clone(), create].concat(), false),
         ("silent in its TLS handshake", vec![], true),
         ("half a TLS record", vec![0x16, 3, 1], true),
     ] {
@@ -252,7 +252,7 @@ async fn calls_are_answered_once_the_stop_signal_is_waited_for() {
     let (grpc, admin) = (listener().await, listener().await);
     let url = format!("http://{}", grpc.local_addr().unwrap());
     let setup = Setup::new(sandbox().await);
-    // As `serve` announces its addresses then.
+    // `serve` announces its addresses when this is first polled.
     let stop = async {
         let mut client = TotpServiceClient::new(channel(&url).await);
         client.create(create("fresh")).await.expect("an answer");

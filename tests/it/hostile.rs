@@ -1,6 +1,7 @@
-//! Hostile clients: a real process bears them, in bounded memory, and serves others in the meantime.
+//! Hostile clients: the memory of the process stays bounded, and other clients are served
+//! meanwhile.
 //!
-//! Each test prints what its attack cost.
+//! The façade runs as a process of its own. Each test prints what its attack cost.
 
 use std::{
     cell::Cell,
@@ -42,14 +43,14 @@ use crate::support::{
 const MIB: usize = 1024 * 1024;
 const CREATE: &str = Rpc::CREATE.name;
 
-/// A façade that is attacked, as a process of its own.
+/// A façade under attack, as a process of its own.
 struct Victim {
     server: Server,
     addr: SocketAddr,
     endpoint: Endpoint,
-    /// What it took before the attack.
+    /// Its memory before the attack, in bytes.
     before: usize,
-    /// Calls of honest clients whose connection ended.
+    /// Honest calls and connects that failed because their connection was closed.
     cut: AtomicUsize,
     _files: Folder,
 }
@@ -87,7 +88,7 @@ impl Victim {
         victim
     }
 
-    /// What a line of its `/proc/PID/status` says, in bytes.
+    /// Reads a line of its `/proc/PID/status`, in bytes.
     fn memory(&self, line: &str) -> usize {
         let status = fs::read_to_string(format!("/proc/{}/status", self.server.id())).unwrap();
         let found = status.lines().find_map(|it| it.strip_prefix(line)?.strip_prefix(':'));
@@ -111,12 +112,13 @@ impl Victim {
         TcpStream::connect(self.addr).await.unwrap()
     }
 
-    /// A client of HTTP/2 that sends what it is told.
+    /// Connects an HTTP/2 client that sends what a test says.
     async fn h2(&self) -> Client {
         Client::new(self.addr).await
     }
 
-    /// How long a call of an honest client took. It is made again when its connection made way just then.
+    /// Makes a call as an honest client would, and retries it if its connection was evicted.
+    /// Returns how long it took.
     async fn honest_call(&self, channel: &Channel) -> Duration {
         let start = Instant::now();
         let answered = async {
@@ -131,13 +133,13 @@ impl Victim {
                 }
             }
         };
-        timeout(PATIENCE, answered).await.expect("an answer in time");
+        timeout(PATIENCE, answered).await.expect("a response in time");
         start.elapsed()
     }
 
-    /// Makes the attack, with honest calls in the meantime: on a connection from before, and on new ones. Says
-    /// what it cost, and fails if that is `limit` bytes or more.
-    async fn bears<T>(&self, what: &str, limit: usize, attack: impl Future<Output = T>) -> T {
+    /// Runs the attack, and meanwhile makes honest calls, on a connection from before and on new
+    /// ones. Reports what it cost, and fails if that is `limit` bytes or more.
+    async fn withstands<T>(&self, what: &str, limit: usize, attack: impl Future<Output = T>) -> T {
         let old = self.channel().await;
         let (mut calls, mut slowest) = (0, Duration::ZERO);
         let over = Cell::new(false);
@@ -166,7 +168,7 @@ impl Victim {
         let (before, peak, after) = (self.before, self.memory("VmHWM"), self.memory("VmRSS"));
         report(&format!(
             "{what}, in {took:.1?}: {} MiB before, {} at most, {} after; {calls} honest calls meanwhile, {cut} \
-             cut and made again, the slowest {slowest:.0?}",
+             cut and retried, the slowest {slowest:.0?}",
             before / MIB,
             peak / MIB,
             after / MIB,
@@ -177,20 +179,20 @@ impl Victim {
     }
 }
 
-/// Thousands of connections take more files than a process may have by default.
+/// Raises the limit on open files: the default is too low for thousands of connections.
 fn more_files() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
 }
 
-/// A client that opens streams and leaves them as they are.
+/// A client that opens streams and leaves them open.
 struct Client {
     requests: SendRequest<Bytes>,
     pings: h2::PingPong,
     authorization: Option<String>,
 }
 
-/// A stream whose message has not been sent.
+/// An open stream without its message.
 type Open = (ResponseFuture, SendStream<Bytes>);
 
 impl Client {
@@ -212,7 +214,7 @@ impl Client {
         self.requests.clone().ready().await?.send_request(request.body(()).unwrap(), false)
     }
 
-    /// A whole call.
+    /// Sends a complete call.
     async fn call(&mut self, rpc: Rpc) -> Open {
         let (response, mut stream) = self.open(rpc.name).await.unwrap();
         let message = (rpc.encoded)((rpc.request)("fresh"));
@@ -223,7 +225,7 @@ impl Client {
         (response, stream)
     }
 
-    /// Opens so many streams, and resets them when they have been read.
+    /// Opens `count` streams, and resets them once the server has read them.
     async fn open_and_reset(&mut self, count: u32) -> Result<(), h2::Error> {
         let mut streams = Vec::new();
         for _ in 0..count {
@@ -237,7 +239,7 @@ impl Client {
     }
 }
 
-/// Reads until the other end closes the connection.
+/// Reads until the peer closes the connection.
 async fn closed(mut stream: TcpStream) {
     let mut read = Vec::new();
     let reading = stream.read_to_end(&mut read);
@@ -249,7 +251,7 @@ async fn fifty_thousand_streams_opened_and_reset_are_borne() {
     const EACH: u32 = 25_000;
     let victim = Victim::new(&[]).await;
 
-    // In one go, so that they are reset before they are looked at: each such connection is ended.
+    // All at once, so that they are reset before they are accepted. Each such connection is closed.
     let at_once = async {
         const BATCH: u32 = 100;
         for _ in 0..EACH / BATCH {
@@ -264,9 +266,9 @@ async fn fifty_thousand_streams_opened_and_reset_are_borne() {
             closed(stream).await;
         }
     };
-    victim.bears("25,000 streams reset unseen", 32 * MIB, at_once).await;
+    victim.withstands("25,000 streams reset unseen", 32 * MIB, at_once).await;
 
-    // A few at a time, so that the connection lives: these are calls whose callers go away.
+    // A few at a time, like calls whose callers go away. The connection stays open.
     let a_few = async {
         const BATCH: u32 = 10;
         let (mut connections, mut reset) = (0, 0);
@@ -277,9 +279,9 @@ async fn fifty_thousand_streams_opened_and_reset_are_borne() {
                 reset += BATCH;
             }
         }
-        assert!(connections < EACH / BATCH / 2, "most connections lived: {connections}");
+        assert!(connections < EACH / BATCH / 2, "most connections stayed open: {connections}");
     };
-    victim.bears("25,000 calls reset before their message", 32 * MIB, a_few).await;
+    victim.withstands("25,000 calls reset before their message", 32 * MIB, a_few).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -304,7 +306,7 @@ async fn two_thousand_idle_connections_are_borne() {
             drop(idle);
         };
 
-        victim.bears(what, limit, attack).await;
+        victim.withstands(what, limit, attack).await;
     }
 }
 
@@ -323,7 +325,7 @@ async fn a_mebibyte_of_headers_is_borne() {
         closed(stream).await;
     }));
 
-    victim.bears("1 MiB of headers on each of 64 connections", 32 * MIB, attack).await;
+    victim.withstands("1 MiB of headers on each of 64 connections", 32 * MIB, attack).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -350,7 +352,7 @@ async fn ten_thousand_connections_of_garbage_are_borne() {
             }
         };
 
-        victim.bears(what, 32 * MIB, attack).await;
+        victim.withstands(what, 32 * MIB, attack).await;
     }
 }
 
@@ -367,32 +369,33 @@ async fn whoever_is_slow_is_cut_off_or_makes_way() {
         with(frames::headers(1, "grpc.health.v1.Health/Check")),
     ];
     let attack = async {
-        // More connections than there is room for, each in the midst of something.
+        // More connections than there are slots, each stopped midway through something.
         let slow = join_all((0..600).map(async |number| {
             let mut stream = victim.connect().await;
             let _ = stream.write_all(&beginnings[number % beginnings.len()]).await;
             stream
         }))
         .await;
-        // A call in the midst of its message has a place, but not for ever.
+        // A call with an incomplete message holds a permit, but not for ever.
         let mut client = victim.h2().await;
         let (response, _stream) = client.open(CREATE).await.unwrap();
-        let answer = timeout(PATIENCE, response).await.expect("an answer in time").unwrap();
+        let answer = timeout(PATIENCE, response).await.expect("a response in time").unwrap();
         assert_eq!(answer.headers()["grpc-status"], "4", "DEADLINE_EXCEEDED");
         drop(slow);
     };
 
-    // Nor does a handshake last for ever.
+    // A handshake does not last for ever either.
     let tls = Victim::with_tls().await;
     let handshake = async { closed(tls.connect().await).await };
-    tokio::join!(victim.bears("600 slow connections", 32 * MIB, attack), handshake);
+    tokio::join!(victim.withstands("600 slow connections", 32 * MIB, attack), handshake);
 }
 
 #[tokio::test]
 async fn connections_that_come_at_once_wait_to_be_accepted_and_are_not_reset() {
     let victim = Victim::new(&["--max-connections", "1"]).await;
 
-    // More than the 128 that wait by default; one that does not fit is not connected at all.
+    // More than the default backlog of 128. A connection beyond the backlog would not be
+    // established.
     let waiting = (0..600).map(async |_| timeout(PATIENCE, victim.connect()).await);
     let waiting = join_all(waiting).await;
 
@@ -416,7 +419,7 @@ async fn whoever_does_not_read_the_answers_is_borne() {
         victim.honest_call(&victim.channel().await).await;
     };
 
-    victim.bears("10,000 calls whose answers nobody reads", 64 * MIB, attack).await;
+    victim.withstands("10,000 calls whose responses nobody reads", 64 * MIB, attack).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -429,7 +432,7 @@ async fn watchers_of_health_are_borne_and_no_more_than_32_on_a_connection() {
             let mut watch = async || {
                 let (response, mut stream) =
                     client.open("grpc.health.v1.Health/Watch").await.unwrap();
-                // One too many is answered before its message has come.
+                // One too many is answered before its message arrives.
                 let _ = stream.send_data(Bytes::from_static(&[0; 5]), true);
                 response.await.unwrap()
             };
@@ -442,11 +445,11 @@ async fn watchers_of_health_are_borne_and_no_more_than_32_on_a_connection() {
         }
     };
 
-    victim.bears("3,200 watchers of health", 64 * MIB, attack).await;
+    victim.withstands("3,200 health watches", 64 * MIB, attack).await;
 }
 
-/// A request of a stranger that is of no use.
-struct Chatter {
+/// A request that is not forwarded to Stytch, so that its connection stays unproven.
+struct Noise {
     what: &'static str,
     method: &'static str,
     content_type: &'static str,
@@ -454,10 +457,10 @@ struct Chatter {
     body: &'static [u8],
 }
 
-const CHATTER: [Chatter; 9] = {
+const NOISE: [Noise; 9] = {
     const GRPC: &str = "application/grpc";
     const EMPTY: &[u8] = &[0; 5];
-    const HEALTH: Chatter = Chatter {
+    const HEALTH: Noise = Noise {
         what: "health",
         method: "grpc.health.v1.Health/Check",
         content_type: GRPC,
@@ -466,32 +469,32 @@ const CHATTER: [Chatter; 9] = {
     };
     [
         HEALTH,
-        Chatter { what: "watching health", method: "grpc.health.v1.Health/Watch", ..HEALTH },
-        Chatter {
+        Noise { what: "watching health", method: "grpc.health.v1.Health/Watch", ..HEALTH },
+        Noise {
             what: "reflection",
             method: "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
             token: Some("reader"),
             ..HEALTH
         },
-        Chatter { what: "unauthenticated", method: CREATE, ..HEALTH },
-        Chatter { what: "of an unknown method", method: "no.such.Service/Method", ..HEALTH },
-        Chatter { what: "no gRPC", method: CREATE, content_type: "text/plain", ..HEALTH },
-        // By callers that are known, and whose calls come to nothing all the same.
-        Chatter { what: "refused by policy", method: CREATE, token: Some("reader"), ..HEALTH },
-        Chatter {
+        Noise { what: "unauthenticated", method: CREATE, ..HEALTH },
+        Noise { what: "of an unknown method", method: "no.such.Service/Method", ..HEALTH },
+        Noise { what: "not gRPC", method: CREATE, content_type: "text/plain", ..HEALTH },
+        // From known callers, but refused all the same.
+        Noise { what: "refused by policy", method: CREATE, token: Some("reader"), ..HEALTH },
+        Noise {
             what: "malformed",
             method: CREATE,
             token: Some("login"),
             body: b"\0\0\0\0\x02\xff\xff",
             ..HEALTH
         },
-        Chatter { what: "invalid", method: CREATE, token: Some("login"), ..HEALTH },
+        Noise { what: "invalid", method: CREATE, token: Some("login"), ..HEALTH },
     ]
 };
 
-impl Chatter {
-    /// Makes the request every 300 ms, on a new connection where the one before has been closed.
-    async fn for_ever(&self, addr: SocketAddr, tokens: &[(&str, String)]) {
+impl Noise {
+    /// Makes the request every 300 ms, and reconnects whenever its connection is closed.
+    async fn repeat_forever(&self, addr: SocketAddr, tokens: &[(&str, String)]) {
         let mut pace = interval(Duration::from_millis(300));
         loop {
             let Ok(stream) = TcpStream::connect(addr).await else { continue };
@@ -512,7 +515,7 @@ impl Chatter {
                     body.send_data(Bytes::from_static(self.body), true)?;
                     response.await.map(drop)
                 };
-                // A connection that waits for its slot answers nothing.
+                // A connection that waits for a slot does not answer.
                 let asked = timeout(Duration::from_millis(250), asked).await;
                 if matches!(asked, Ok(Err(_))) || connection.is_finished() {
                     break;
@@ -541,9 +544,9 @@ async fn strangers_that_chatter_keep_nobody_out_and_cost_no_good_caller_its_conn
     let tokens = tokens.map(|(token, _)| token);
     let (_server, url) = process::start(command);
     let addr: SocketAddr = url.strip_prefix("http://").unwrap().parse().unwrap();
-    for chatter in &CHATTER {
+    for noise in &NOISE {
         let good = Some(tokens[0].1.as_str());
-        // A connection of its own on which nothing is connected anew.
+        // A connection that does not reconnect by itself.
         let mut idle = Client::new(addr).await;
         idle.authorization = good.map(|token| format!("Bearer {token}"));
         let answered = async |client: &mut Client| {
@@ -553,19 +556,19 @@ async fn strangers_that_chatter_keep_nobody_out_and_cost_no_good_caller_its_conn
             assert!(!answer.headers().contains_key("grpc-status"), "{answer:?}");
         };
         answered(&mut idle).await;
-        let attack = join_all((0..12).map(|_| chatter.for_ever(addr, &tokens)));
+        let attack = join_all((0..12).map(|_| noise.repeat_forever(addr, &tokens)));
         let good = async {
             for _ in 0..6 {
                 let channel = crate::support::channel(&url).await;
                 door::create(&channel, good).await.unwrap_or_else(|status| {
-                    panic!("a good call among those of {}: {status:?}", chatter.what)
+                    panic!("a good call amid {} requests: {status:?}", noise.what)
                 });
             }
             answered(&mut idle).await;
         };
 
         tokio::select! {
-            _ = attack => unreachable!("it goes on for ever"),
+            _ = attack => unreachable!("it never ends"),
             () = good => {}
         }
     }
@@ -586,7 +589,7 @@ async fn large_messages_to_grpcs_own_services_are_not_kept() {
                 let mut streams = Vec::new();
                 for _ in 0..20 {
                     let (response, mut stream) = client.open(method).await.unwrap();
-                    // Four MiB are announced, and as much is sent as there is room for.
+                    // Announces 4 MiB, and sends as much as the window allows.
                     let mut bytes = vec![0, 0, 64, 0, 0];
                     bytes.resize(MIB, 0);
                     let _ = stream.send_data(Bytes::from(bytes), false);
@@ -602,14 +605,14 @@ async fn large_messages_to_grpcs_own_services_are_not_kept() {
                         while body.data().await.is_some() {}
                         Some(())
                     };
-                    timeout(PATIENCE, ended).await.expect("it ends before its message");
+                    timeout(PATIENCE, ended).await.expect("it ends before its message is complete");
                     drop(stream);
                 }
             }
         }
     };
 
-    victim.bears("240 large messages to health and reflection", 32 * MIB, attack).await;
+    victim.withstands("240 large messages to health and reflection", 32 * MIB, attack).await;
 }
 
 #[tokio::test]
@@ -625,14 +628,14 @@ async fn a_message_of_a_stream_that_never_comes_whole_is_given_up() {
         while body.data().await.is_some() {}
         body.trailers().await
     };
-    let trailers = timeout(PATIENCE, trailers).await.expect("an end in time").unwrap();
+    let trailers = timeout(PATIENCE, trailers).await.expect("it ends in time").unwrap();
 
     assert!(trailers.expect("trailers").contains_key("grpc-status"));
 }
 
 #[tokio::test]
 async fn however_many_streams_are_reset_at_once_calls_on_their_connection_end_well() {
-    // Within what is allowed, and far beyond it.
+    // Within the allowed number, and far beyond it.
     for (good, bad) in [(100, 600), (0, 2000), (0, 200)] {
         let (mut stytch, answer) = Peer::patient(peer::json(200, Rpc::CREATE.answer)).await;
         let facade = Setup::new(stytch.addr).start().await;
@@ -661,9 +664,10 @@ async fn however_many_streams_are_reset_at_once_calls_on_their_connection_end_we
     }
 }
 
-/// Reads a frame, and answers it if it is a ping. Says whether it is the end of a stream, which must be trailers.
+/// Reads a frame, and answers it if it is a ping. Returns whether it ends the stream, which must be
+/// by trailers.
 async fn ended(stream: &mut TcpStream, id: u32) -> bool {
-    let frame = frames::read(stream).await.expect("the connection lives");
+    let frame = frames::read(stream).await.expect("the connection is open");
     if frame.kind == frames::PING && frame.flags != frames::ACK {
         stream.write_all(&frames::pong(&frame.payload)).await.unwrap();
     }
@@ -685,21 +689,21 @@ async fn malformed_streams_end_alone_and_calls_of_others_on_their_connection_end
     shared.write_all(&call).await.unwrap();
     stytch.request().await;
 
-    // Many more than the connection is allowed.
+    // Many more than a connection is allowed.
     for number in 1..=1000 {
         let id = 2 * number + 1;
         shared.write_all(&frames::malformed_headers(id, CREATE)).await.unwrap();
     }
-    let (mut resets, mut is_told_to_go) = (0, false);
-    while !is_told_to_go {
-        let frame = frames::read(&mut shared).await.expect("the connection lives");
+    let (mut resets, mut got_goaway) = (0, false);
+    while !got_goaway {
+        let frame = frames::read(&mut shared).await.expect("the connection is open");
         resets += u32::from(frame.kind == frames::RST_STREAM && frame.stream > 1);
-        is_told_to_go = frame.kind == frames::GOAWAY;
-        if is_told_to_go {
+        got_goaway = frame.kind == frames::GOAWAY;
+        if got_goaway {
             assert_eq!(frame.payload[4..8], [0; 4], "NO_ERROR");
         }
     }
-    assert!(resets >= 50, "the first ones end alone: {resets}");
+    assert!(resets >= 50, "the first faults end only their streams: {resets}");
     answer.notify_one();
     let mut data = 0;
     let ended = loop {
@@ -714,7 +718,7 @@ async fn malformed_streams_end_alone_and_calls_of_others_on_their_connection_end
             }
         }
     };
-    assert_eq!((ended, data > 5), (frames::HEADERS, true), "an answer, and its trailers");
+    assert_eq!((ended, data > 5), (frames::HEADERS, true), "a response with its trailers");
     while frames::read(&mut shared).await.is_some() {}
 }
 
@@ -726,7 +730,7 @@ async fn one_connection_gets_its_share_of_the_places_whatever_it_resets() {
     let facade = setup.start().await;
     let mut greedy = Client::new(facade.addr).await;
 
-    // Sent calls go on when they are reset, so they keep their places.
+    // A call that was sent goes on when its stream is reset, so it keeps its permit.
     for _ in 0..125 {
         let (_, mut stream) = greedy.call(Rpc::CREATE).await;
         stytch.request().await;

@@ -1,6 +1,6 @@
-//! The promises of totp-facade, one sentence a test.
+//! The promises of totp-facade: each test's name is one.
 //!
-//! Happy paths run against the embedded sandbox, faults against a scripted peer; all on loopback.
+//! Happy paths run against the embedded sandbox, faults against a scripted peer, all on loopback.
 
 #![allow(unreachable_pub)] // one binary; what is public is public to its modules
 

@@ -1,4 +1,4 @@
-//! Secrets appear in answers to the caller and nowhere else.
+//! Secrets appear in responses to the caller and nowhere else.
 
 use serde_json::{Value, json};
 use totp_facade::{
@@ -27,7 +27,7 @@ const CODE: &str = "731408";
 const RECOVERY_CODE: &str = "never-printed-code";
 const MIGRATED: &str = "NEVERPRINTEDSECRETINBASE32AAAAAA";
 
-/// What Stytch does, call after call: a success and every kind of failure.
+/// Stytch's responses, one for each call: successes and every kind of failure.
 fn answers(rpc: Rpc) -> Vec<String> {
     let success = fixture(&format!("{}.response.json", rpc.example));
     let basic = data_encoding::BASE64.encode(format!("project-test-1:{STYTCH_SECRET}").as_bytes());
@@ -50,14 +50,14 @@ fn answers(rpc: Rpc) -> Vec<String> {
         peer::json(400, &echo.to_string()),
         peer::json(400, &as_names(STYTCH_SECRET)),
         peer::json(400, &as_names(&basic)),
-        // Of the caller's own, a token, where the call has one.
+        // The caller's own token, if the call carries one.
         peer::json(400, &if sends_token(rpc) { as_names(TOKENS[1]) } else { echo.to_string() }),
         peer::json(401, &fixture("error-401-unauthorized_credentials.json")),
         peer::json(429, &fixture("error-429-too_many_requests.json")),
         peer::json(500, &echo.to_string()),
         peer::json(302, &success),
         answer(502, "content-type: text/html\r\n", &success),
-        // Cut short, and then closed.
+        // Truncated by a closed connection.
         format!("HTTP/1.1 200 OK\r\ncontent-length: 99999\r\n\r\n{}", &success[..1000]),
         "HTTP/1.1 200 OK\r\ncontent-".to_owned(),
         "nothing like HTTP".to_owned(),
@@ -68,7 +68,7 @@ fn sends_token(rpc: Rpc) -> bool {
     !matches!(rpc.example, "totp-migrate" | "recovery-codes-get" | "recovery-codes-rotate")
 }
 
-/// A request that is full of them.
+/// A request with every secret that it can carry.
 pub fn request(rpc: Rpc) -> Value {
     let mut request = (rpc.request)("fresh");
     let fields = request.as_object_mut().unwrap();
@@ -92,7 +92,7 @@ pub fn request(rpc: Rpc) -> Value {
     request
 }
 
-/// Everything that must not be printed.
+/// Returns everything that must not be printed.
 pub fn secrets() -> Vec<String> {
     let basic = data_encoding::BASE64.encode(format!("project-test-1:{STYTCH_SECRET}").as_bytes());
     let mut secrets = vec![STYTCH_SECRET.to_owned(), basic];
@@ -117,7 +117,8 @@ async fn a_run_at_trace_level_through_success_and_every_failure_prints_no_secret
         let all: Vec<_> = rpcs.iter().flat_map(|rpc| answers(*rpc)).collect();
         let script = all.clone();
         let peer = Peer::start(move |mut connection| {
-            // One connection a call, so that its number picks the answer. A read comes back for more.
+            // Each call has its own connection, whose number selects the response. Reads are
+            // retried.
             let answer = script[(connection.number - 1) % script.len()].clone();
             async move {
                 connection.request().await;
@@ -204,7 +205,7 @@ async fn no_credential_of_a_caller_good_or_bad_is_in_a_log_or_a_status() {
     server.signal("TERM");
     let (_, stdout, stderr) = server.end();
     assert!(stderr.len() > 10_000 && stderr.contains("rustls"), "tracing was on");
-    // Of a JWT the signature is what makes it one.
+    // A JWT is useless without its signature.
     let parts = given.iter().filter_map(|(token, _)| token.rsplit('.').next());
     let lines = key.lines().filter(|line| !line.starts_with("-----"));
     for secret in parts.chain(lines).filter(|it| it.len() > 8).chain([STYTCH_SECRET]) {
@@ -218,11 +219,11 @@ fn what_is_wrong_with_a_file_of_secrets_is_said_without_them() {
     let (certificate, key) = authority.certify(&["dns:localhost"], false);
     let line = key.lines().nth(1).unwrap();
     for (broken, reason) in [
-        (key.replace("-----END", "----END"), "no end"),
-        (key.replace(line, &format!("{line}!")), "no base64"),
+        (key.replace("-----END", "----END"), "without an end"),
+        (key.replace(line, &format!("{line}!")), "not base64"),
         (key.replace(line, &line[..line.len() - 4]), "a part is missing"),
         (authority.certify(&["dns:localhost"], false).1, "of another certificate"),
-        (line.to_owned(), "no PEM"),
+        (line.to_owned(), "not PEM"),
     ] {
         let files = Files {
             certificate: folder.write("server.pem", &certificate),
@@ -239,7 +240,7 @@ fn what_is_wrong_with_a_file_of_secrets_is_said_without_them() {
     }
 }
 
-/// No line of these streams has a secret in it.
+/// Asserts that no line of these streams contains a secret.
 #[track_caller]
 pub fn assert_none_in(streams: &[(&str, &str)]) {
     for secret in secrets() {
@@ -252,7 +253,7 @@ pub fn assert_none_in(streams: &[(&str, &str)]) {
     }
 }
 
-/// Whether all that looks like the passcode is the fraction of a second, or of some other number.
+/// Whether each occurrence of the passcode is part of a longer number, such as a timestamp.
 fn is_time(line: &str, secret: &str) -> bool {
     secret == CODE
         && line.match_indices(secret).all(|(at, _)| {

@@ -1,4 +1,4 @@
-//! Each answer of Stytch's to its row of the table, over the wire.
+//! Maps each response of Stytch to its row of the table, over the wire.
 
 use std::{
     cell::RefCell,
@@ -24,7 +24,7 @@ use crate::support::{
     rpc::Rpc,
 };
 
-/// A façade in front of a peer whose answer can be changed.
+/// A façade in front of a peer whose response can be changed.
 struct Exchange {
     answer: Arc<Mutex<Vec<u8>>>,
     client: TotpServiceClient<Channel>,
@@ -50,7 +50,7 @@ impl Exchange {
         Self { answer, client: facade.client().await, peer, _facade: facade }
     }
 
-    /// The status of a Create that Stytch answers with `http`.
+    /// Returns the status of a Create to which Stytch responds with `http`.
     async fn status_for(&mut self, http: impl Into<Vec<u8>>, request: CreateRequest) -> Status {
         *self.answer.lock().unwrap() = http.into();
         let status = self.client.create(request).await.expect_err("a failure");
@@ -189,15 +189,15 @@ async fn an_error_type_decides_before_its_affix_and_its_affix_before_the_http_st
         (400, "invalid_totp_code", Code::InvalidArgument, "known, whatever the status"),
         (401, "unable_to_authenticate_totp", Code::InvalidArgument, "known, whatever the status"),
         (404, "totp_code_already_authenticated", Code::InvalidArgument, "known"),
-        (401, "invalid_secret_authentication", Code::Internal, "known, though invalid_*"),
-        (400, "invalid_b2b_endpoint", Code::Internal, "known, though invalid_*"),
-        (404, "route_not_found", Code::Internal, "known, though *_not_found"),
+        (401, "invalid_secret_authentication", Code::Internal, "known, despite invalid_*"),
+        (400, "invalid_b2b_endpoint", Code::Internal, "known, despite invalid_*"),
+        (404, "route_not_found", Code::Internal, "known, despite *_not_found"),
         (403, "use_https", Code::Internal, "known"),
         (400, "pending_totp_exists", Code::AlreadyExists, "known"),
         (409, "recovery_codes_already_exist", Code::AlreadyExists, "known"),
         (400, "expired_totp", Code::FailedPrecondition, "known"),
         (403, "organization_suspended", Code::PermissionDenied, "known"),
-        (400, "user_lock_limit_reached", Code::ResourceExhausted, "known, though not 429"),
+        (400, "user_lock_limit_reached", Code::ResourceExhausted, "known, despite not 429"),
         (400, "server_unavailable", Code::Unknown, "Stytch gave up, whatever the status"),
         (400, "duplicate_member_email", Code::AlreadyExists, "prefix"),
         (400, "organization_slug_already_used", Code::AlreadyExists, "suffix"),
@@ -241,7 +241,7 @@ async fn a_refusal_that_is_not_stytchs_is_our_misconfiguration() {
     }
 }
 
-/// What something in front of Stytch may send.
+/// Bodies that something in front of Stytch may send.
 const FOREIGN: [&str; 5] = ["", "<html></html>", "[]", "{}", r#"{"message": "no"}"#];
 
 #[tokio::test]
@@ -278,7 +278,7 @@ async fn what_something_in_front_of_stytch_refuses_was_not_done_and_not_by_the_c
             assert_eq!(info.upstream, "rejected", "{http_status} {body}");
             assert_eq!(pushback(&status), Some("-1"), "{http_status} {body}");
         }
-        // What Stytch itself says is found in the table, as ever.
+        // An error of Stytch itself is mapped by the table, as always.
         let status = exchange.status_for(error(http_status, "brand_new"), create("fresh")).await;
         let expected = if http_status == 511 { Code::Unknown } else { Code::FailedPrecondition };
         assert_eq!(status.code(), expected, "{http_status}");
@@ -575,7 +575,8 @@ async fn overlapping_secrets_are_masked_as_one_and_leave_nothing_of_either() {
     }
 }
 
-/// A code of one letter is legal. Once, each that was repeated made the text eight times as long.
+/// A recovery code may be a single letter. Masking each occurrence would make the text eight times
+/// as long.
 #[tokio::test]
 async fn secrets_that_are_in_every_word_cost_no_time_and_make_no_large_status() {
     let error = json!({
@@ -607,7 +608,7 @@ async fn secrets_that_are_in_every_word_cost_no_time_and_make_no_large_status() 
     }
 }
 
-/// The ways in which text may repeat a secret.
+/// The ways in which a text may echo a secret.
 fn repeated(plain: &str) -> [String; 4] {
     let base64 = data_encoding::BASE64.encode(plain.as_bytes());
     let within = data_encoding::BASE64.encode(format!("a {plain} b").as_bytes());
@@ -708,7 +709,7 @@ async fn an_odd_field_that_is_left_unset_is_counted() {
     assert!(page.contains("totp_facade_upstream_unset_fields_total 2\n"), "{page}");
 }
 
-/// What a peer may send as an error, from the likely to the absurd.
+/// Any error response of a peer, from the likely to the absurd.
 fn any_error() -> impl Strategy<Value = (u16, Vec<u8>)> {
     let text = || prop_oneof![any::<String>(), "[a-z_]{1,30}", Just("\u{1F511}".repeat(2_000))];
     let value = move || {
@@ -741,10 +742,10 @@ fn whatever_stytch_answers_the_caller_gets_a_status_with_details_that_fits() {
     proptest!(config, |((http_status, body) in any_error())| {
         let head = format!("HTTP/1.1 {http_status} It\r\ncontent-length: {}\r\n\r\n", body.len());
         let http = [head.as_bytes(), &body].concat();
-        // 304 has no body, whatever it says.
+        // A 304 never has a body.
         prop_assume!(http_status != 304);
 
-        // A façade for few of them: so many failures open the circuit breaker of a common one.
+        // A new façade after some failures: more would open its circuit breaker.
         let (exchange, uses) = &mut *exchange.borrow_mut();
         *uses += 1;
         if *uses % 9 == 0 {
@@ -761,7 +762,7 @@ fn whatever_stytch_answers_the_caller_gets_a_status_with_details_that_fits() {
     });
 }
 
-/// Whether `ErrorInfo` may have it.
+/// Whether the reason is valid in `ErrorInfo`.
 fn is_reason(reason: &str) -> bool {
     let part = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
     matches!(reason.as_bytes(), [first, middle @ .., last]
@@ -769,7 +770,7 @@ fn is_reason(reason: &str) -> bool {
             && middle.iter().all(|byte| part(*byte) || *byte == b'_'))
 }
 
-/// What the trailers weigh, as HTTP/2 counts.
+/// Returns the size of the trailers, as HTTP/2 counts it.
 fn weight(status: &Status) -> usize {
     let mut trailers = http::HeaderMap::new();
     status.add_header(&mut trailers).unwrap();

@@ -1,4 +1,4 @@
-//! HTTP/2 written by hand, for what no client library would send.
+//! HTTP/2 frames encoded by hand, for what no client library would send.
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
@@ -7,7 +7,7 @@ use tokio::{
 
 use super::PATIENCE;
 
-/// A frame as it was read.
+/// A received frame.
 pub struct Frame {
     pub kind: u8,
     pub flags: u8,
@@ -15,7 +15,7 @@ pub struct Frame {
     pub payload: Vec<u8>,
 }
 
-/// The next frame. None at the end of the connection.
+/// Reads the next frame. Returns `None` when the connection is closed.
 pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<Frame> {
     let reading = async {
         let mut head = [0; 9];
@@ -28,12 +28,12 @@ pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<Frame> {
     timeout(PATIENCE, reading).await.expect("a frame, or the end of the connection")
 }
 
-/// The answer to a ping.
+/// Encodes the response to a ping.
 pub fn pong(payload: &[u8]) -> Vec<u8> {
     frame(PING, ACK, 0, payload)
 }
 
-/// What a connection begins with: the preface and empty settings.
+/// Encodes the start of a connection: the preface and empty settings.
 pub fn start() -> Vec<u8> {
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     bytes.extend(frame(SETTINGS, 0, 0, &[]));
@@ -61,16 +61,16 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A field whose name is number `name` of HPACK's static table.
+/// Encodes a field whose name has the index `name` in HPACK's static table.
 fn indexed(name: u8, value: &str) -> Vec<u8> {
-    // Without indexing; what is above 14 takes a second byte.
+    // A literal without indexing. An index above 14 takes a second byte.
     let mut field = if name < 15 { vec![name] } else { vec![15, name - 15] };
     field.push(u8::try_from(value.len()).unwrap());
     field.extend(value.as_bytes());
     field
 }
 
-/// The headers of a gRPC call, as HPACK.
+/// Encodes the headers of a gRPC call with HPACK.
 fn call(method: &str) -> Vec<u8> {
     call_of("localhost", method)
 }
@@ -85,17 +85,17 @@ fn call_of(authority: &str, method: &str) -> Vec<u8> {
     block
 }
 
-/// Opens a stream for a call whose message does not come.
+/// Opens a stream for a call, without its message.
 pub fn headers(stream: u32, method: &str) -> Vec<u8> {
     frame(HEADERS, END_HEADERS, stream, &call(method))
 }
 
-/// The same from gRPC's C core, whose targets of several addresses make an authority that is none.
+/// The same with the invalid authority that gRPC's C core makes of a target with several addresses.
 pub fn malformed_headers(stream: u32, method: &str) -> Vec<u8> {
     frame(HEADERS, END_HEADERS, stream, &call_of("127.0.0.1:1%2C127.0.0.1:2", method))
 }
 
-/// The message of a call, and with it the end of the request.
+/// Encodes the message of a call, which ends the request.
 pub fn message(stream: u32, message: &[u8]) -> Vec<u8> {
     let mut payload = vec![0];
     payload.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
@@ -103,17 +103,17 @@ pub fn message(stream: u32, message: &[u8]) -> Vec<u8> {
     frame(DATA, END_STREAM, stream, &payload)
 }
 
-/// Opens one whose headers have no end.
+/// Opens a stream whose headers are not complete.
 pub fn unfinished_headers(stream: u32, method: &str) -> Vec<u8> {
     frame(HEADERS, 0, stream, &call(method))
 }
 
-/// 16 KiB more of them: sixteen fields that a server has to keep.
+/// Encodes 16 KiB more of those headers: sixteen fields that a server must keep.
 pub fn more_headers(stream: u32) -> Vec<u8> {
     let value = [b'v'; 1015];
     let mut block = Vec::new();
     for _ in 0..16 {
-        // A literal name of one byte, and a length of two bytes above 127.
+        // A literal name of one byte. A length above 127 takes two more bytes.
         block.extend([0, 1, b'x', 127]);
         let rest = value.len() - 127;
         block.extend([u8::try_from(rest % 128).unwrap() | 128, u8::try_from(rest / 128).unwrap()]);

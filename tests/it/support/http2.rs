@@ -1,5 +1,5 @@
-//! A scripted HTTP/2 peer over TLS in Stytch's place: its frames are the test's own, so that it can do what no
-//! server library would.
+//! A scripted HTTP/2 peer over TLS in Stytch's place. Tests control its frames, so that it can do
+//! what no server library would.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -44,7 +44,7 @@ const END_HEADERS: u8 = 4;
 pub struct Http2Peer {
     listener: TcpListener,
     acceptor: TlsAcceptor,
-    /// Has `ca.pem`, which the façade reads.
+    /// Contains `ca.pem`, which the façade trusts.
     pub folder: Folder,
 }
 
@@ -72,7 +72,7 @@ impl Http2Peer {
         format!("https://localhost:{}", self.addr().port())
     }
 
-    /// A façade in front of it, which trusts it.
+    /// Returns the setup of a façade that calls this peer and trusts it.
     pub fn setup(&self) -> Setup {
         let mut setup = Setup::new(self.addr());
         setup.stytch.base_url = self.url().parse().unwrap();
@@ -80,11 +80,11 @@ impl Http2Peer {
         setup
     }
 
-    /// The next connection, on which this many streams may be open at a time.
+    /// Accepts a connection, on which up to `streams` streams may be open.
     pub async fn accept(&self, streams: u32) -> Connection {
         loop {
             let (stream, _) = self.listener.accept().await.unwrap();
-            // A client that has found another way closes this one.
+            // A client that has another connection by now closes this one.
             if let Some(connection) = Connection::start(&self.acceptor, stream, streams).await {
                 return connection;
             }
@@ -110,11 +110,11 @@ impl Http2Peer {
 pub struct Connection {
     stream: TlsStream<TcpStream>,
     bytes: Vec<u8>,
-    /// Of streams whose request is not complete.
+    /// The bodies of streams whose request is not complete.
     partial: Vec<(u32, Vec<u8>)>,
 }
 
-/// A whole request.
+/// A complete request.
 #[derive(Debug)]
 pub struct Request {
     pub stream: u32,
@@ -140,8 +140,8 @@ impl Connection {
         Some(connection)
     }
 
-    /// The next whole request; none when the connection has been closed. Those that are reset before their end
-    /// are not whole. May be dropped and called again.
+    /// Returns the next complete request, `None` when the connection is closed. Skips those that
+    /// are reset before they are complete. Cancel safe.
     pub async fn request(&mut self) -> Option<Request> {
         loop {
             let frame = self.frame().await?;
@@ -172,7 +172,7 @@ impl Connection {
 
     /// Answers a request with 200 and this JSON.
     pub async fn answer(&mut self, stream: u32, body: &str) {
-        // Number 8 of HPACK's static table.
+        // Entry 8 of HPACK's static table.
         const STATUS_200: u8 = 0x88;
         self.send(HEADERS, END_HEADERS, stream, &[STATUS_200]).await;
         self.send(DATA, END_STREAM, stream, body.as_bytes()).await;
@@ -182,7 +182,7 @@ impl Connection {
         self.send(RST_STREAM, 0, stream, &(reason as u32).to_be_bytes()).await;
     }
 
-    /// Says that no stream above `last` was or will be looked at.
+    /// Sends a GOAWAY: streams above `last` were not and will not be processed.
     pub async fn go_away(&mut self, last: u32, reason: Reason) {
         let payload = [last.to_be_bytes(), (reason as u32).to_be_bytes()].concat();
         self.send(GOAWAY, 0, 0, &payload).await;

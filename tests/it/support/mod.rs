@@ -1,4 +1,4 @@
-//! Spawns the real thing: the façade and the sandbox on free ports, as the binary runs them.
+//! Starts façades and sandboxes on free ports, as the binary runs them.
 
 pub mod credentials;
 pub mod door;
@@ -36,7 +36,8 @@ use totp_facade::{
     telemetry::metrics::Metrics,
 };
 
-/// Far longer than anything here takes, and short enough to see a hang.
+/// How long a test waits for something: far longer than anything takes, and short enough to notice
+/// a hang.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A façade in this process.
@@ -48,7 +49,7 @@ pub struct Facade {
     task: JoinHandle<Result<(), server::Error>>,
 }
 
-/// How a façade is to be started.
+/// The settings of a façade.
 pub struct Setup {
     pub stytch: Settings,
     pub server: server::Settings,
@@ -59,7 +60,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// In front of whatever listens on `upstream`, with the sandbox's credentials.
+    /// Returns ordinary settings, with `upstream` for Stytch and the sandbox's credentials.
     pub fn new(upstream: SocketAddr) -> Self {
         let project = Seed::embedded().project;
         Self {
@@ -96,7 +97,7 @@ impl Setup {
         self
     }
 
-    /// The server, ready to run.
+    /// Builds the server.
     pub fn server(self) -> Server {
         let Self { stytch, server, idempotency, tls, access, metrics } = self;
         let settings = facade::Settings { stytch, idempotency, tls, access, server };
@@ -120,7 +121,7 @@ pub async fn start(server: Server) -> Facade {
 }
 
 impl Facade {
-    /// Waits until this line is on the page of metrics.
+    /// Waits until the metrics page contains this line.
     pub async fn shows(&self, line: &str) {
         let start = std::time::Instant::now();
         while !self.metrics.page().lines().any(|it| it == line) {
@@ -129,7 +130,7 @@ impl Facade {
         }
     }
 
-    /// In front of `upstream`, with ordinary settings.
+    /// Starts a façade in front of `upstream`, with ordinary settings.
     pub async fn in_front_of(upstream: SocketAddr) -> Self {
         Setup::new(upstream).start().await
     }
@@ -149,12 +150,12 @@ impl Facade {
     }
 }
 
-/// A sandbox in this process.
+/// Starts a sandbox in this process.
 pub async fn sandbox() -> SocketAddr {
     serve(Sandbox::new(Seed::embedded())).await
 }
 
-/// Any sandbox, in this process.
+/// Starts this sandbox in this process.
 pub async fn serve(sandbox: Sandbox) -> SocketAddr {
     let listener = listener().await;
     let addr = listener.local_addr().unwrap();
@@ -162,7 +163,7 @@ pub async fn serve(sandbox: Sandbox) -> SocketAddr {
     addr
 }
 
-/// A port where nobody listens, and which nobody else is given while the value lives.
+/// A port that nothing listens on. It stays reserved while the value lives.
 pub struct Closed {
     pub addr: SocketAddr,
     socket: TcpSocket,
@@ -175,13 +176,14 @@ impl Closed {
         Self { addr: socket.local_addr().unwrap(), socket }
     }
 
-    /// Listens there from now on.
+    /// Listens on the port.
     pub fn open(self) -> TcpListener {
         self.socket.listen(1024).unwrap()
     }
 }
 
-/// An address that answers no connect: its backlog is full, and stays so while the value lives.
+/// An address where connecting hangs, because its backlog is full. It stays so while the value
+/// lives.
 pub struct Deaf {
     pub addr: SocketAddr,
     _held: (TcpListener, Vec<TcpStream>),
@@ -206,12 +208,12 @@ pub async fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.unwrap()
 }
 
-/// A channel to a façade that runs as a process.
+/// Connects to a façade that runs as a process.
 pub async fn channel(url: &str) -> Channel {
     Channel::from_shared(url.to_owned()).unwrap().connect().await.unwrap()
 }
 
-/// A Create for one of the sandbox's members.
+/// Returns a Create request for a member of the sandbox.
 pub fn create(member_id: &str) -> CreateRequest {
     CreateRequest {
         organization_id: "example-works".into(),
@@ -241,17 +243,17 @@ pub fn info(status: &Status) -> Info {
     }
 }
 
-/// The trailer that steers retries.
+/// Returns the retry pushback, from the trailers.
 pub fn pushback(status: &Status) -> Option<&str> {
     text(status.metadata(), "grpc-retry-pushback-ms")
 }
 
-/// Stytch's identifier of the call, as response metadata.
+/// Returns Stytch's request id, from the response metadata.
 pub fn request_id(metadata: &MetadataMap) -> Option<&str> {
     text(metadata, "stytch-request-id")
 }
 
-/// Whether this is what an earlier call with the key was told.
+/// Whether the response replays that of an earlier call with the same key.
 pub fn is_replayed(metadata: &MetadataMap) -> bool {
     text(metadata, "idempotent-replayed") == Some("true")
 }
@@ -260,12 +262,12 @@ fn text<'a>(metadata: &'a MetadataMap, key: &str) -> Option<&'a str> {
     metadata.get(key).map(|value| value.to_str().unwrap())
 }
 
-/// Says something past the test harness, which would swallow it.
+/// Prints a line that the test harness does not capture.
 pub fn report(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// A file of `fixtures/stytch/`.
+/// Reads a file of `fixtures/stytch/`.
 pub fn fixture(name: &str) -> String {
     let path = fixture_path(name);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))

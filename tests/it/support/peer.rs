@@ -1,4 +1,4 @@
-//! A scripted peer: a raw socket in Stytch's place that does exactly what a test says.
+//! A scripted HTTP/1 peer in Stytch's place: a raw socket that does exactly what a test says.
 
 use std::{
     net::SocketAddr,
@@ -14,14 +14,14 @@ use tokio::{
     sync::{Notify, mpsc},
 };
 
-/// A peer and what it has seen.
+/// A peer and the requests that it received.
 pub struct Peer {
     pub addr: SocketAddr,
     connections: Arc<AtomicUsize>,
     requests: mpsc::UnboundedReceiver<Request>,
 }
 
-/// A request as it came in.
+/// A received request.
 #[derive(Debug)]
 pub struct Request {
     pub head: String,
@@ -31,7 +31,7 @@ pub struct Request {
 /// One accepted connection.
 pub struct Connection {
     stream: TcpStream,
-    /// Which one it is, from 1.
+    /// Its number, from 1.
     pub number: usize,
     requests: mpsc::UnboundedSender<Request>,
 }
@@ -45,7 +45,7 @@ impl Peer {
         Self::on(super::listener().await, script)
     }
 
-    /// The same on a listener of the test's own.
+    /// Does the same on a given listener.
     pub fn on<F>(listener: TcpListener, script: impl Fn(Connection) -> F + Send + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
@@ -63,7 +63,7 @@ impl Peer {
         Self { addr, connections, requests }
     }
 
-    /// Answers every request with `answer`.
+    /// Answers each request with `answer` at once.
     pub async fn answering(answer: impl Into<Vec<u8>>) -> Self {
         let answer = Arc::new(answer.into());
         Self::start(move |mut connection| {
@@ -77,7 +77,7 @@ impl Peer {
         .await
     }
 
-    /// Answers each request with `answer` when it is told to.
+    /// Answers each request with `answer`, once for each notification.
     pub async fn patient(answer: impl Into<String>) -> (Self, Arc<Notify>) {
         let (answer, told) = (answer.into(), Arc::new(Notify::new()));
         let tell = Arc::clone(&told);
@@ -94,24 +94,25 @@ impl Peer {
         (peer, tell)
     }
 
-    /// How many connections there have been.
+    /// Returns the number of connections so far.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// The next request.
+    /// Waits for the next request.
     pub async fn request(&mut self) -> Request {
         tokio::time::timeout(super::PATIENCE, self.requests.recv()).await.unwrap().unwrap()
     }
 
-    /// How many requests have come in that nobody has asked for yet.
+    /// Returns the number of received requests that the test has not taken yet.
     pub fn pending(&self) -> usize {
         self.requests.len()
     }
 }
 
 impl Connection {
-    /// Reads one whole request, and keeps it for [`Peer::request`]. Says whether there was one.
+    /// Reads one complete request, and keeps it for [`Peer::request`]. Returns whether there was
+    /// one.
     pub async fn request(&mut self) -> bool {
         let Some(request) = self.next().await else { return false };
         self.keep(request);
@@ -123,7 +124,7 @@ impl Connection {
         let _ = self.requests.send(request);
     }
 
-    /// Reads one whole request.
+    /// Reads one complete request.
     pub async fn next(&mut self) -> Option<Request> {
         let mut bytes = Vec::new();
         let head = loop {
@@ -147,7 +148,7 @@ impl Connection {
         Some(Request { head: text, body })
     }
 
-    /// Waits until the peer has written something, and leaves it unread.
+    /// Waits until something has arrived, and leaves it unread.
     pub async fn readable(&self) {
         self.stream.readable().await.unwrap();
     }
@@ -169,7 +170,7 @@ impl Connection {
 }
 
 impl Request {
-    /// The method, the path and the version.
+    /// Returns the request line: method, path and version.
     pub fn line(&self) -> String {
         self.head.lines().next().unwrap().to_owned()
     }
@@ -183,12 +184,12 @@ impl Request {
     }
 }
 
-/// A JSON answer.
+/// Formats a response with a JSON body.
 pub fn json(status: u16, body: &str) -> String {
     answer(status, "content-type: application/json\r\n", body)
 }
 
-/// An answer with these header lines.
+/// Formats a response with these header lines.
 pub fn answer(status: u16, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status} It\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
 }

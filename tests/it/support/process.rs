@@ -1,4 +1,4 @@
-//! The program itself, as a user runs it.
+//! The program as a process, as a user runs it.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -10,7 +10,7 @@ use std::{
 
 use super::PATIENCE;
 
-/// The program with these arguments, and none of the variables that would change what it does.
+/// Returns the program with these arguments, without the environment variables that configure it.
 pub fn program(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_totp-facade"));
     command.args(args).stdin(Stdio::null());
@@ -23,10 +23,10 @@ pub fn program(args: &[&str]) -> Command {
     command
 }
 
-/// Flags for free ports.
+/// Flags that select free ports.
 pub const FREE_PORTS: [&str; 4] = ["--grpc-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"];
 
-/// A `serve` on free ports in front of `base_url`, as the project `project-test-1`.
+/// Returns `serve` on free ports in front of `base_url`, for the project `project-test-1`.
 pub fn serve(base_url: &str, secret: &str) -> Command {
     let mut command = program(&["serve"]);
     command
@@ -37,26 +37,26 @@ pub fn serve(base_url: &str, secret: &str) -> Command {
     command
 }
 
-/// A `dev` on free ports, and the URL of its gRPC port.
+/// Starts `dev` on free ports. Returns it with the URL of its gRPC port.
 pub fn dev(more: &[&str]) -> (Server, String) {
     let mut command = program(&["dev"]);
     command.args(FREE_PORTS).args(["--drain-delay", "0s"]).args(more);
     start(command)
 }
 
-/// Starts a façade; with the URL of its gRPC port.
+/// Starts a façade. Returns it with the URL of its gRPC port.
 pub fn start(command: Command) -> (Server, String) {
     let mut server = Server::start(command);
     let url = format!("http://{}", server.addr("grpc"));
     (server, url)
 }
 
-/// Runs it to its end.
+/// Runs the program until it exits.
 pub fn run(args: &[&str]) -> Output {
     program(args).output().unwrap()
 }
 
-/// Runs it to its end with this on its standard input.
+/// Runs the program with this standard input until it exits.
 pub fn run_with_input(args: &[&str], input: &str) -> Output {
     let mut command = program(args);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -65,7 +65,7 @@ pub fn run_with_input(args: &[&str], input: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// A program that serves, killed when dropped.
+/// A running server, killed on drop.
 pub struct Server {
     child: Child,
     lines: mpsc::Receiver<String>,
@@ -90,7 +90,7 @@ impl Server {
         Self { child, lines, stdout: Vec::new(), stderr: Some(stderr) }
     }
 
-    /// Where it says that it listens.
+    /// Returns the address that it says it listens on.
     pub fn addr(&mut self, what: &str) -> SocketAddr {
         let prefix = format!("{what} listening on ");
         loop {
@@ -102,7 +102,7 @@ impl Server {
         }
     }
 
-    /// Its process id.
+    /// Returns its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -112,13 +112,13 @@ impl Server {
         signal(self.child.id(), name);
     }
 
-    /// Ends it as a crash of the machine would: it can do nothing about it.
+    /// Kills it, as a crash of the machine would.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Waits for its end: exit code, standard output, standard error.
+    /// Waits until it exits. Returns exit code, standard output and standard error.
     pub fn end(mut self) -> (Option<i32>, String, String) {
         let status = self.child.wait().unwrap();
         self.stdout.extend(self.lines.iter());
@@ -129,7 +129,7 @@ impl Server {
 
 /// Sends a process a signal.
 pub fn signal(process: u32, name: &str) {
-    // The shell's own kill, for not every machine has it as a program.
+    // The shell's builtin, because not every machine has a kill program.
     let kill = format!("kill -s {name} {process}");
     assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
 }

@@ -1,4 +1,4 @@
-//! A TCP proxy that does to connections what networks do.
+//! A TCP proxy that delays, cuts, resets and holds connections, as networks do.
 
 use std::{
     net::SocketAddr,
@@ -35,27 +35,27 @@ struct State {
     connections: AtomicU64,
 }
 
-/// What becomes of one direction of a connection.
+/// What happens to one direction of a connection.
 #[derive(Clone, Copy, Debug)]
 struct Fate {
-    /// After how many bytes it ends, if it does.
+    /// The number of bytes after which it ends, if any.
     ends_after: Option<usize>,
-    /// With RST rather than FIN.
+    /// Whether it ends with RST rather than FIN.
     reset: bool,
-    /// How long each piece takes.
+    /// The delay of each chunk.
     delay: Duration,
 }
 
 const KIND: Fate = Fate { ends_after: None, reset: false, delay: Duration::ZERO };
 
 impl Proxy {
-    /// One that passes everything on.
+    /// Starts a proxy that forwards everything.
     pub async fn to(upstream: SocketAddr) -> Self {
         Self::start(upstream, |_| [KIND; 2]).await
     }
 
-    /// One that delays, cuts and resets connections at places that follow from `seed`: a direction ends with
-    /// this chance, after up to so many bytes.
+    /// Starts a proxy that delays, cuts and resets connections at points that `seed` determines:
+    /// each direction ends with the probability `chance`, after fewer than `within` bytes.
     pub async fn faulty(upstream: SocketAddr, seed: u64, chance: f64, within: usize) -> Self {
         Self::start(upstream, move |number| {
             let mut random = StdRng::seed_from_u64(seed.wrapping_mul(1_000_003) ^ number);
@@ -97,27 +97,28 @@ impl Proxy {
         Self { addr, state }
     }
 
-    /// Leads new connections to another upstream, as the address of a service does. The old ones stay.
+    /// Connects new connections to another upstream, as the address of a service may. Open ones
+    /// stay.
     pub fn redirect(&self, upstream: SocketAddr) {
         *self.state.upstream.lock().unwrap() = upstream;
     }
 
-    /// From now on passes nothing on towards the upstream.
+    /// Stops forwarding to the upstream.
     pub fn hold(&self) {
         self.state.holding.store(true, Ordering::SeqCst);
     }
 
-    /// From now on passes nothing on from the upstream.
+    /// Stops forwarding from the upstream.
     pub fn hold_back(&self) {
         self.state.holding_back.store(true, Ordering::SeqCst);
     }
 
-    /// Waits until something has come in that is not passed on.
+    /// Waits until it has received something that it does not forward to the upstream.
     pub async fn held(&self) {
         tokio::time::timeout(super::PATIENCE, self.state.held.notified()).await.unwrap();
     }
 
-    /// How many connections it has ended.
+    /// Returns the number of connections that it has ended.
     pub fn faults(&self) -> usize {
         self.state.faults.load(Ordering::SeqCst)
     }
@@ -143,7 +144,7 @@ async fn connection(
     }
 }
 
-/// Passes bytes on until the direction ends.
+/// Forwards bytes until the direction ends.
 async fn pass(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,

@@ -1,4 +1,4 @@
-//! The RPCs of the contract as one table, for tests that hold for each.
+//! The RPCs of the contract in one table, for tests that apply to each.
 
 use std::{future::Future, pin::Pin};
 
@@ -13,30 +13,31 @@ use totp_facade::proto::stytch::b2b::{
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Value>, Status>> + Send>>;
 
-/// An RPC, called with JSON and answering with JSON.
+/// An RPC, with JSON for its request and response.
 #[derive(Clone, Copy, Debug)]
 pub struct Rpc {
-    /// The method's full name.
+    /// The full name of the method.
     pub name: &'static str,
-    /// The messages' full names, with a dot before them.
+    /// The full names of the request and response messages, each with a leading dot.
     pub messages: (&'static str, &'static str),
-    /// Stytch's names of the request's and the answer's schema; a call without a body has no former.
+    /// Stytch's names for the schemas of request and response; a call without a body has no request
+    /// schema.
     pub schemas: (Option<&'static str>, &'static str),
-    /// What its fixtures' names begin with.
+    /// The prefix of its fixtures' names.
     pub example: &'static str,
-    /// The method and path of the call to Stytch; the ids are those of [`Rpc::request`].
+    /// The HTTP method and path of the call to Stytch, with the ids of [`Rpc::request`].
     pub line: &'static str,
-    /// Whether it changes nothing.
+    /// Whether it only reads.
     pub reads: bool,
-    /// A request for this member, as small as can be.
+    /// Returns the smallest valid request for a member.
     pub request: fn(member_id: &str) -> Value,
-    /// The smallest answer of Stytch's that is one.
+    /// The smallest valid response of Stytch.
     pub answer: &'static str,
-    /// Makes the call.
+    /// Calls it.
     pub call: fn(Channel, Request<Value>) -> Answer,
-    /// A request as protobuf.
+    /// Encodes a request as protobuf.
     pub encoded: fn(Value) -> Vec<u8>,
-    /// An answer's JSON as it comes out of the message, having been over the wire.
+    /// Converts the JSON of a response to protobuf and back.
     pub over_the_wire: fn(&str) -> Value,
 }
 
@@ -54,7 +55,7 @@ macro_rules! call {
     };
 }
 
-/// JSON to message to wire to message to JSON.
+/// Converts JSON to a message, to bytes, to a message, to JSON.
 fn over_the_wire<Res>(json: &str) -> Value
 where
     Res: prost::Message + Default + serde::Serialize + serde::de::DeserializeOwned,
@@ -222,14 +223,14 @@ impl Rpc {
         (self.call)(channel, self.keyed_request(member_id, key))
     }
 
-    /// Its smallest request, with an idempotency key.
+    /// Returns its smallest request with an idempotency key.
     pub fn keyed_request(self, member_id: &str, key: &str) -> Request<Value> {
         let mut request = Request::new((self.request)(member_id));
         request.metadata_mut().insert("idempotency-key", key.parse().unwrap());
         request
     }
 
-    /// Those that change something.
+    /// Returns the RPCs that change something.
     pub fn mutating() -> impl Iterator<Item = Self> {
         Self::ALL.into_iter().filter(|rpc| !rpc.reads)
     }
