@@ -1,7 +1,7 @@
 //! Limits on how a request body arrives: in time, and with one message for a unary call.
 //!
 //! A call holds its permit as soon as its headers arrive. Without a time limit, a call without a
-//! deadline whose message never completes would hold it for ever. And tonic ignores what follows
+//! deadline whose message never completes would hold it forever. And tonic ignores what follows
 //! the first message of a unary call.
 
 use std::{
@@ -117,7 +117,8 @@ impl Framing {
 }
 
 fn more_than_one_message() -> Failure {
-    Failure::from(Case::Malformed).saying("the call takes one message, and there is more than one")
+    Failure::from(Case::Malformed)
+        .saying("a unary call takes one message, and the request contains more")
 }
 
 impl HttpBody for LimitedBody {

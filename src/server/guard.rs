@@ -4,7 +4,7 @@
 //! It is one service rather than a stack of layers, so that a call costs one future and one
 //! allocation. Health and reflection bypass admission and deadline, because a full server must
 //! still answer its probes. Their streams end when the connection is asked to close, because an
-//! open `Health.Watch` would keep it open for ever.
+//! open `Health.Watch` would keep it open forever.
 
 use std::{convert::Infallible, panic::AssertUnwindSafe, pin::Pin, sync::Arc};
 
@@ -95,39 +95,39 @@ impl Guard {
             return Err(Failure::from(Case::TooLarge).saying("the metadata is larger than 16 KiB"));
         }
         match method {
-            Method::Contract(name) => self.admitted(name, request).await,
+            Method::Contract(name) => self.serve_call(name, request).await,
             Method::HealthCheck => {
                 let request = request.map(arrival::single_message);
                 catch_panic(self.shared.routes.clone().oneshot(request)).await
             }
-            Method::HealthWatch => self.streamed(request.map(arrival::single_message)).await,
+            Method::HealthWatch => self.serve_stream(request.map(arrival::single_message)).await,
             Method::Reflection(_) => {
-                self.caller(REFLECTION, &request)?;
-                self.streamed(request.map(arrival::messages)).await
+                self.authorize(REFLECTION, &request)?;
+                self.serve_stream(request.map(arrival::messages)).await
             }
             Method::Unknown { of_health: true } => Err(no_such_method()),
             Method::Unknown { of_health: false } => {
-                self.caller(OTHER, &request)?;
+                self.authorize(OTHER, &request)?;
                 Err(no_such_method())
             }
         }
     }
 
     /// Authenticates the caller, and authorizes it to call `method`.
-    fn caller(&self, method: &str, request: &Request<Body>) -> Result<Arc<Caller>, Failure> {
+    fn authorize(&self, method: &str, request: &Request<Body>) -> Result<Arc<Caller>, Failure> {
         let caller = self.shared.access.caller(method, request.headers(), &self.peer);
         caller.map_err(|refusal| Failure::from(&refusal))
     }
 
     /// Serves a health watch or reflection stream, whose response ends only with the connection.
-    async fn streamed(&self, request: Request<Body>) -> Result<Response<Body>, Failure> {
+    async fn serve_stream(&self, request: Request<Body>) -> Result<Response<Body>, Failure> {
         let stream = self.activity.begin_stream(self.is_proxy).ok_or(Case::Overloaded)?;
         let response = catch_panic(self.shared.routes.clone().oneshot(request)).await?;
         Ok(response.map(|body| streams::end_on_close(body, self.activity.closing(), stream)))
     }
 
     /// Serves a call to the contract, if it is admitted.
-    async fn admitted(
+    async fn serve_call(
         &self,
         method: &'static str,
         mut request: Request<Body>,
@@ -139,7 +139,7 @@ impl Guard {
         if time_left.is_some_and(|time_left| time_left.is_zero()) {
             return Err(Failure::deadline_exceeded(false));
         }
-        let caller = self.caller(method, &request)?;
+        let caller = self.authorize(method, &request)?;
         let deadline = time_left.and_then(|time_left| Instant::now().checked_add(time_left));
         let in_flight = &self.shared.in_flight;
         let call = in_flight

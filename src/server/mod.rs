@@ -87,7 +87,7 @@ pub enum Error {
     #[error("reflection cannot be served")]
     Reflection(#[from] tonic_reflection::server::Error),
     /// The drain timeout passed.
-    #[error("the drain ran out of time and cut {in_flight} calls")]
+    #[error("the drain timed out and cut off {in_flight} calls")]
     DrainTimeout {
         /// The number of calls that were cut off.
         in_flight: usize,

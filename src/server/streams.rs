@@ -1,4 +1,4 @@
-//! Ends health watches and reflection streams, which may stay open for ever, when their connection
+//! Ends health watches and reflection streams, which may stay open forever, when their connection
 //! closes.
 
 use std::{

@@ -178,8 +178,8 @@ fn respond<Res: StytchResponse>(
     }
 }
 
-/// Logs a failed call to Stytch with its cause, which the response does not contain. A refusal that
-/// answers the request is not a failure of the service, so it is logged at a lower level.
+/// Logs a failed call to Stytch with its cause, which the response does not contain. A refusal of
+/// the request is no failure of a service, so its level is lower.
 fn report(path: &str, error: &Error, code: Code) {
     let (upstream, request_id) = (error.upstream().as_str(), error.request_id());
     let (is_failure, code) = (status::is_failure(code), status::code_name(code));

@@ -99,7 +99,7 @@ async fn retry(replicas: &[Channel], key: &str, counts: &Counts) -> Outcome {
         };
         sleep(wait).await;
     }
-    unreachable!("it cycles for ever")
+    unreachable!("it cycles forever")
 }
 
 /// Makes `calls` calls, each with its own key, through proxies in front of the façades.

@@ -376,7 +376,7 @@ async fn whoever_is_slow_is_cut_off_or_makes_way() {
             stream
         }))
         .await;
-        // A call with an incomplete message holds a permit, but not for ever.
+        // A call with an incomplete message holds a permit, but not forever.
         let mut client = victim.h2().await;
         let (response, _stream) = client.open(CREATE).await.unwrap();
         let answer = timeout(PATIENCE, response).await.expect("a response in time").unwrap();
@@ -384,7 +384,7 @@ async fn whoever_is_slow_is_cut_off_or_makes_way() {
         drop(slow);
     };
 
-    // A handshake does not last for ever either.
+    // A handshake does not last forever either.
     let tls = Victim::with_tls().await;
     let handshake = async { closed(tls.connect().await).await };
     tokio::join!(victim.withstands("600 slow connections", 32 * MIB, attack), handshake);
