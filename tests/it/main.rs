@@ -14,6 +14,7 @@ mod callers;
 mod calls;
 mod chaos;
 mod cli;
+mod comments;
 mod connections;
 mod create;
 mod credentials;
