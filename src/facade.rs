@@ -3,8 +3,6 @@
 //! The command line, the tests and whatever else starts a façade do it here, so that all of them run
 //! the same one.
 
-use redis::RedisError;
-
 use crate::{
     access::{self, Access},
     connection::tls,
@@ -38,7 +36,7 @@ pub enum SetupError {
     Stytch(#[from] stytch::SetupError),
     /// The idempotency store cannot be prepared.
     #[error(transparent)]
-    Idempotency(#[from] RedisError),
+    Idempotency(idempotency::StoreError),
     /// A file cannot be used; the text says which, and why.
     #[error("{0}")]
     File(String),
@@ -52,7 +50,8 @@ pub enum SetupError {
 /// The first part that cannot be built.
 pub fn build(settings: &Settings, metrics: Metrics) -> Result<Server, SetupError> {
     let client = Client::new(&settings.stytch, &metrics)?;
-    let idempotency = Idempotency::new(&settings.idempotency, &client, &metrics)?;
+    let idempotency = Idempotency::new(&settings.idempotency, &client, &metrics);
+    let idempotency = idempotency.map_err(SetupError::Idempotency)?;
     let tls = settings.tls.as_ref().map(|files| files.watch(&metrics)).transpose();
     let tls = tls.map_err(SetupError::File)?;
     let access = Access::new(&settings.access, &metrics).map_err(SetupError::File)?;
