@@ -2,8 +2,6 @@
 //!
 //! The command line and the tests both start a façade here, so that they run the same one.
 
-use redis::RedisError;
-
 use crate::{
     access::{self, Access},
     connection::tls,
@@ -37,7 +35,7 @@ pub enum SetupError {
     Stytch(#[from] stytch::SetupError),
     /// The idempotency store cannot be set up.
     #[error(transparent)]
-    Idempotency(#[from] RedisError),
+    Idempotency(idempotency::StoreError),
     /// A file cannot be used. The message names it and says why.
     #[error("{0}")]
     File(String),
@@ -51,7 +49,8 @@ pub enum SetupError {
 /// Returns the first component that cannot be built.
 pub fn build(settings: &Settings, metrics: Metrics) -> Result<Server, SetupError> {
     let client = Client::new(&settings.stytch, &metrics)?;
-    let idempotency = Idempotency::new(&settings.idempotency, &client, &metrics)?;
+    let idempotency = Idempotency::new(&settings.idempotency, &client, &metrics);
+    let idempotency = idempotency.map_err(SetupError::Idempotency)?;
     let tls = settings.tls.as_ref().map(|files| files.watch(&metrics)).transpose();
     let tls = tls.map_err(SetupError::File)?;
     let access = Access::new(&settings.access, &metrics).map_err(SetupError::File)?;

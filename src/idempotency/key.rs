@@ -1,23 +1,23 @@
-//! What makes two calls the same: the key that the caller gave, and what it asked for.
+//! Idempotency keys, the names of their records, and fingerprints of requests.
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use tonic::metadata::MetadataMap;
 
 use crate::proto::metadata::IDEMPOTENCY_KEY;
 
-/// The longest key, in characters.
-const MAX_KEY: usize = 255;
+/// The maximum length of a key, in characters.
+const MAX_LEN: usize = 255;
 
-/// A key as a caller gave it, well-formed.
+/// A well-formed idempotency key, as the caller chose it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key(String);
 
 impl Key {
-    /// The key of a call, if it has one.
+    /// Reads the key of a call, if it has one.
     ///
     /// # Errors
     ///
-    /// When it is malformed: what is wrong with it.
+    /// A description of what is wrong with the key.
     pub fn of(metadata: &MetadataMap) -> Result<Option<Self>, &'static str> {
         let mut values = metadata.get_all(IDEMPOTENCY_KEY).iter();
         let Some(value) = values.next() else { return Ok(None) };
@@ -32,41 +32,45 @@ impl Key {
 }
 
 fn is_key(text: &str) -> bool {
-    (1..=MAX_KEY).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+    (1..=MAX_LEN).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// Names the record of a key: whose it is, for which method of which project. A hash, so that a store
-/// tells nothing of it.
+/// The name of a key's record: a hash, so that a store learns nothing from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Identity([u8; 32]);
+pub(super) struct RecordId([u8; 32]);
 
-impl Identity {
-    /// The record of `key`, given by `caller` for `method`, on a Stytch project.
+impl RecordId {
+    /// The record of `key`, used by `caller` for `method` of a Stytch project.
     pub(super) fn new(project_id: &str, caller: &str, method: &str, key: &Key) -> Self {
         let mut hash = Context::new(&SHA256);
-        // With their lengths, so that no two different lists are the same bytes.
+        // The lengths keep different lists of parts from being the same bytes.
         for part in [project_id, caller, method, &key.0] {
             hash.update(&(part.len() as u64).to_be_bytes());
             hash.update(part.as_bytes());
         }
         Self(bytes(hash.finish().as_ref()))
     }
+
+    #[cfg(test)]
+    pub(super) fn of_test(key: &str) -> Self {
+        Self::new("project", "caller", "method", &Key(key.to_owned()))
+    }
 }
 
-impl AsRef<[u8]> for Identity {
+impl AsRef<[u8]> for RecordId {
     fn as_ref(&self) -> &[u8] {
         &self.0
     }
 }
 
-/// What a call asks for, to tell a repetition from another request with the same key. It is kept sealed,
-/// for a passcode could be found from its hash.
+/// A hash of a request, which distinguishes a retry from another request with the same key. It is stored encrypted
+/// only: a passcode can be guessed from its hash.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// The fingerprint of a request. Its encoding is canonical: free-form objects are sorted maps, and
-    /// unknown fields have been dropped.
+    /// Returns the fingerprint of a request. Equal requests have equal encodings: free-form objects are sorted
+    /// maps, and unknown fields have been dropped.
     pub fn of(request: &impl prost::Message) -> Self {
         Self(bytes(digest(&SHA256, &request.encode_to_vec()).as_ref()))
     }
@@ -93,17 +97,17 @@ mod tests {
     #[test]
     fn every_part_of_the_scope_makes_another_record() {
         let scope = ["project", "caller", "method", "key"];
-        let identity = |[project, caller, method, it]: [&str; 4]| {
-            Identity::new(project, caller, method, &key(it))
+        let id = |[project, caller, method, it]: [&str; 4]| {
+            RecordId::new(project, caller, method, &key(it))
         };
-        let base = identity(scope);
+        let base = id(scope);
 
-        assert_eq!(identity(scope), base);
+        assert_eq!(id(scope), base);
         for part in 0..4 {
             let mut other = scope;
             other[part] = "other";
-            assert_ne!(identity(other), base, "{other:?}");
+            assert_ne!(id(other), base, "{other:?}");
         }
-        assert_ne!(identity(["projectc", "aller", "method", "key"]), base, "a moved boundary");
+        assert_ne!(id(["projectc", "aller", "method", "key"]), base, "a moved boundary");
     }
 }

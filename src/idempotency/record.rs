@@ -1,4 +1,4 @@
-//! What is remembered of a call: what it asked for, and what it was told.
+//! What a record holds: the fingerprint of the request, and the outcome of the call. The wire format of both.
 
 use bytes::Bytes;
 use prost::Message;
@@ -6,39 +6,89 @@ use tonic::{
     Code, Status,
     metadata::{KeyAndValueRef, MetadataKey, MetadataMap},
 };
+use zeroize::Zeroizing;
 
 use super::{
-    key::{Fingerprint, Identity},
+    key::{Fingerprint, RecordId},
     seal::Sealer,
 };
 use crate::status;
 
-/// What a call was told.
+/// The outcome of a call.
 #[derive(Clone)]
 pub(super) enum Outcome {
-    /// The encoded answer.
+    /// The encoded response.
     Answer(Bytes),
     /// A failure.
     Failure(status::Failure),
 }
 
-/// A record as it is kept.
-pub(super) enum Record {
-    /// The call is under way, or was when its process ended.
+impl Outcome {
+    /// Whether a retry with the same key gets this outcome, rather than being executed.
+    pub(super) fn is_remembered(&self) -> bool {
+        match self {
+            Self::Answer(_) => true,
+            Self::Failure(failure) => failure.is_remembered(),
+        }
+    }
+}
+
+/// What a record says to a call with its key.
+pub(super) enum Found {
+    /// The key is claimed, and the outcome is not recorded.
     Pending,
     /// The call has ended.
-    Ended(Outcome),
-}
-
-/// Why a record is not what a call is told.
-pub(super) enum Unusable {
-    /// It is of another request.
+    Outcome(Outcome),
+    /// The key was used for another request.
     Reused,
-    /// It was sealed with another key, and tells nothing.
-    Sealed,
+    /// The record was encrypted with another key, or is damaged.
+    Unreadable,
 }
 
-/// The plain form, in protobuf so that versions of the program read each other's.
+/// Encrypts the record of a claim.
+pub(super) fn seal_pending(sealer: &Sealer, id: RecordId, fingerprint: Fingerprint) -> Vec<u8> {
+    seal(&Plain::new(fingerprint), sealer, id)
+}
+
+/// Encrypts the record of a call that has ended.
+pub(super) fn seal_outcome(
+    outcome: &Outcome,
+    sealer: &Sealer,
+    id: RecordId,
+    fingerprint: Fingerprint,
+) -> Vec<u8> {
+    let mut plain = Plain::new(fingerprint);
+    match outcome {
+        Outcome::Answer(answer) => plain.answer = Some(answer.clone()),
+        Outcome::Failure(failure) => plain.failure = Some((&Status::from(failure.clone())).into()),
+    }
+    seal(&plain, sealer, id)
+}
+
+fn seal(plain: &Plain, sealer: &Sealer, id: RecordId) -> Vec<u8> {
+    sealer.seal(id, &Zeroizing::new(plain.encode_to_vec()))
+}
+
+/// Decrypts a record for a call with its key.
+pub(super) fn open(
+    sealed: &[u8],
+    sealer: &Sealer,
+    id: RecordId,
+    fingerprint: Fingerprint,
+) -> Found {
+    let plain = sealer.open(id, sealed).and_then(|plain| Plain::decode(plain.as_slice()).ok());
+    match plain {
+        None => Found::Unreadable,
+        Some(plain) if plain.fingerprint != fingerprint.as_ref() => Found::Reused,
+        Some(Plain { answer: Some(answer), .. }) => Found::Outcome(Outcome::Answer(answer)),
+        Some(Plain { failure: Some(failure), .. }) => {
+            Found::Outcome(Outcome::Failure(status::Failure::recorded(failure.into())))
+        }
+        Some(_) => Found::Pending,
+    }
+}
+
+/// A record before it is encrypted. It is protobuf, so that different versions of the program read each other's.
 #[derive(Clone, PartialEq, Message)]
 #[prost(skip_debug)]
 struct Plain {
@@ -72,52 +122,9 @@ struct Entry {
     value: String,
 }
 
-impl Record {
-    pub(super) fn seal(
-        &self,
-        sealer: &Sealer,
-        identity: &Identity,
-        fingerprint: Fingerprint,
-    ) -> Vec<u8> {
-        let mut plain = Plain { fingerprint: fingerprint.as_ref().to_vec(), ..Plain::default() };
-        match self {
-            Self::Pending => {}
-            Self::Ended(Outcome::Answer(answer)) => plain.answer = Some(answer.clone()),
-            Self::Ended(Outcome::Failure(failure)) => {
-                plain.failure = Some((&Status::from(failure.clone())).into());
-            }
-        }
-        sealer.seal(identity, &zeroize::Zeroizing::new(plain.encode_to_vec()))
-    }
-
-    pub(super) fn open(
-        sealed: &[u8],
-        sealer: &Sealer,
-        identity: &Identity,
-        fingerprint: Fingerprint,
-    ) -> Result<Self, Unusable> {
-        let plain = sealer.open(identity, sealed).ok_or(Unusable::Sealed)?;
-        let plain = Plain::decode(plain.as_slice()).map_err(|_| Unusable::Sealed)?;
-        if plain.fingerprint != fingerprint.as_ref() {
-            return Err(Unusable::Reused);
-        }
-        Ok(match (plain.answer, plain.failure) {
-            (Some(answer), _) => Self::Ended(Outcome::Answer(answer)),
-            (None, Some(failure)) => {
-                Self::Ended(Outcome::Failure(status::Failure::recorded(failure.into())))
-            }
-            (None, None) => Self::Pending,
-        })
-    }
-}
-
-impl Outcome {
-    /// Whether a repetition is told the same.
-    pub(super) fn is_remembered(&self) -> bool {
-        match self {
-            Self::Answer(_) => true,
-            Self::Failure(failure) => failure.is_remembered(),
-        }
+impl Plain {
+    fn new(fingerprint: Fingerprint) -> Self {
+        Self { fingerprint: fingerprint.as_ref().to_vec(), ..Self::default() }
     }
 }
 

@@ -1,7 +1,7 @@
-//! Seals records, which hold secrets, wherever they are kept: AES-256-GCM-SIV, whose keys bear a nonce that
-//! comes twice, as random ones of several replicas may.
+//! Encryption of records, which contain secrets, for every store.
 //!
-//! The record's identity is the associated data, so that one record cannot be passed off as another.
+//! The cipher is AES-256-GCM-SIV, which stays secure if a random nonce repeats. The record's id is the associated
+//! data, so that one record cannot be passed off as another.
 
 use aws_lc_rs::{
     aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
@@ -10,12 +10,12 @@ use aws_lc_rs::{
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
-use super::key::Identity;
+use super::key::RecordId;
 
-/// Part of what a key is derived for; another value makes all records of before unreadable.
+/// The salt that keys are derived with. Changing it makes all existing records unreadable.
 const PURPOSE: &[u8] = b"totp-facade idempotency records 1";
 
-/// A key to seal with.
+/// A key that encrypts and decrypts records.
 pub(super) struct Sealer(LessSafeKey);
 
 impl std::fmt::Debug for Sealer {
@@ -25,14 +25,14 @@ impl std::fmt::Debug for Sealer {
 }
 
 impl Sealer {
-    /// A key that ends with the process.
+    /// A random key, which ends with the process.
     pub(super) fn random() -> Self {
         let mut key = Zeroizing::new([0; 32]);
         aws_lc_rs::rand::fill(key.as_mut_slice()).expect("the system has random bytes");
         Self::from_key(key.as_slice())
     }
 
-    /// The key that all replicas with the same Stytch secret have.
+    /// The key derived from a Stytch secret, which is the same in all replicas of the service.
     pub(super) fn derived(secret: &SecretString) -> Self {
         let secret = Salt::new(HKDF_SHA256, PURPOSE).extract(secret.expose_secret().as_bytes());
         let mut key = Zeroizing::new([0; 32]);
@@ -47,14 +47,14 @@ impl Sealer {
         Self(LessSafeKey::new(UnboundKey::new(&AES_256_GCM_SIV, key).expect("32 bytes")))
     }
 
-    /// `plain` as only [`Sealer::open`] for the same identity reads it.
-    pub(super) fn seal(&self, identity: &Identity, plain: &[u8]) -> Vec<u8> {
+    /// Encrypts `plain`. Only [`Sealer::open`] with the same id decrypts it.
+    pub(super) fn seal(&self, id: RecordId, plain: &[u8]) -> Vec<u8> {
         let mut nonce = [0; NONCE_LEN];
         aws_lc_rs::rand::fill(&mut nonce).expect("the system has random bytes");
         let mut sealed = Vec::with_capacity(NONCE_LEN + plain.len() + AES_256_GCM_SIV.tag_len());
         sealed.extend_from_slice(&nonce);
         sealed.extend_from_slice(plain);
-        let (nonce, aad) = (Nonce::assume_unique_for_key(nonce), Aad::from(identity));
+        let (nonce, aad) = (Nonce::assume_unique_for_key(nonce), Aad::from(id));
         let tag = self
             .0
             .seal_in_place_separate_tag(nonce, aad, &mut sealed[NONCE_LEN..])
@@ -63,12 +63,13 @@ impl Sealer {
         sealed
     }
 
-    /// What was sealed, unless it was by another key, for another identity, or has been changed.
-    pub(super) fn open(&self, identity: &Identity, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    /// Decrypts what [`Sealer::seal`] returned. Returns `None` if the key or the id is another, or the bytes were
+    /// changed.
+    pub(super) fn open(&self, id: RecordId, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut plain = Zeroizing::new(sealed.to_vec());
-        let length = self.0.open_in_place(nonce, Aad::from(identity), &mut plain).ok()?.len();
+        let length = self.0.open_in_place(nonce, Aad::from(id), &mut plain).ok()?.len();
         plain.truncate(length);
         Some(plain)
     }
@@ -76,15 +77,7 @@ impl Sealer {
 
 #[cfg(test)]
 mod tests {
-    use tonic::metadata::MetadataMap;
-
-    use super::{super::key::Key, *};
-
-    fn identity(key: &'static str) -> Identity {
-        let mut metadata = MetadataMap::new();
-        metadata.insert("idempotency-key", key.parse().unwrap());
-        Identity::new("project", "caller", "method", &Key::of(&metadata).unwrap().unwrap())
-    }
+    use super::*;
 
     fn of_secret(secret: &str) -> Sealer {
         Sealer::derived(&SecretString::from(secret.to_owned()))
@@ -92,10 +85,10 @@ mod tests {
 
     #[test]
     fn what_is_sealed_opens_with_the_same_secret_for_the_same_record_only() {
-        let sealed = of_secret("secret").seal(&identity("a"), b"plain");
+        let sealed = of_secret("secret").seal(RecordId::of_test("a"), b"plain");
 
-        let opened = |sealer: &Sealer, key, sealed: &[u8]| {
-            sealer.open(&identity(key), sealed).map(|plain| plain.to_vec())
+        let opened = |sealer: &Sealer, key: &str, sealed: &[u8]| {
+            sealer.open(RecordId::of_test(key), sealed).map(|plain| plain.to_vec())
         };
         assert_eq!(opened(&of_secret("secret"), "a", &sealed).as_deref(), Some(&b"plain"[..]));
         assert_eq!(opened(&of_secret("rotated"), "a", &sealed), None, "another secret");
@@ -113,7 +106,7 @@ mod tests {
     fn the_same_is_never_sealed_twice_alike() {
         let sealer = Sealer::random();
 
-        let sealed = [(); 2].map(|()| sealer.seal(&identity("a"), b"plain"));
+        let sealed = [(); 2].map(|()| sealer.seal(RecordId::of_test("a"), b"plain"));
 
         assert_ne!(sealed[0], sealed[1]);
     }

@@ -8,9 +8,10 @@ const WIDTH: usize = 100;
 #[test]
 fn comments_wrap_at_100_columns() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let mut open: Vec<_> = ["src", "tests/it", "models", "fuzz", "proto", "dev-features", "build.rs"]
-        .map(|name| root.join(name))
-        .into();
+    let mut open: Vec<_> =
+        ["src", "tests/it", "models", "fuzz", "proto", "dev-features", "build.rs"]
+            .map(|name| root.join(name))
+            .into();
     let mut files = 0;
     while let Some(path) = open.pop() {
         if path.is_dir() {

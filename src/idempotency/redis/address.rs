@@ -1,38 +1,36 @@
-//! Where Redis is: one server, the primary that Sentinels know of, or a cluster.
+//! The URL of Redis: of one server, of Sentinels, or of a cluster.
 //!
-//! A URL holds passwords, so no problem with it quotes it.
+//! A URL may contain passwords, so no error quotes it.
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
-use redis::{ConnectionInfo, IntoConnectionInfo as _, RedisConnectionInfo, io::tcp::TcpSettings};
+use redis::{ConnectionInfo, IntoConnectionInfo as _, RedisConnectionInfo};
 use secrecy::{ExposeSecret as _, SecretString};
 use url::{Url, form_urlencoded};
 
-use super::link::PATIENCE;
-
 const SENTINEL_PORT: u16 = 26379;
-/// The parameters of a URL with Sentinels by which these know the façade; they have accounts of their own.
+/// The parameters for the account at the Sentinels, which is not that at the primary.
 const SENTINEL_USERNAME: &str = "sentinel_username";
 const SENTINEL_PASSWORD: &str = "sentinel_password";
 
-/// A URL of Redis, taken apart.
+/// A parsed URL of Redis.
 #[derive(Clone)]
 pub(super) enum Address {
-    /// One server, or whatever has its name.
+    /// One server, or a proxy or DNS name in front of several.
     Server(ConnectionInfo),
-    /// The primary, which the Sentinels name.
+    /// The primary that the Sentinels name.
     Sentinel { sentinels: Vec<ConnectionInfo>, primary: String, settings: RedisConnectionInfo },
-    /// The nodes to ask for the others.
+    /// Nodes of a cluster; they name the others.
     Cluster(Vec<ConnectionInfo>),
 }
 
 impl Address {
-    /// Takes a URL apart.
+    /// Parses a URL.
     ///
     /// # Errors
     ///
-    /// What is wrong with it, without quoting it.
+    /// A description of what is wrong with the URL, without quoting it.
     pub(super) fn new(url: &SecretString) -> Result<Self, &'static str> {
         let parts = Parts::of(url.expose_secret())?;
         match parts.kind {
@@ -43,21 +41,21 @@ impl Address {
     }
 }
 
-/// Whether `url` is one of Redis.
+/// Checks that `url` is a URL of Redis.
 ///
 /// # Errors
 ///
-/// When it is not: what is wrong with it, without quoting it.
+/// A description of what is wrong with the URL, without quoting it.
 pub fn check_url(url: &SecretString) -> Result<(), &'static str> {
     Address::new(url).map(drop)
 }
 
-/// Whether `url`, which has been checked, asks for TLS.
+/// Whether `url`, which must have been checked, demands TLS.
 pub fn is_tls(url: &SecretString) -> bool {
     Parts::of(url.expose_secret()).is_ok_and(|parts| parts.is_tls)
 }
 
-/// `url`, which has been checked, as it may be shown.
+/// Returns `url`, which must have been checked, without its credentials.
 pub fn without_credentials(url: &SecretString) -> String {
     let url = url.expose_secret();
     let Ok(parts) = Parts::of(url) else { return String::new() };
@@ -65,7 +63,7 @@ pub fn without_credentials(url: &SecretString) -> String {
     let mut shown = format!("{scheme}://{hosts}{path}");
     match parts.kind {
         Kind::Server => shown.extend(parts.query.map(|query| format!("?{query}"))),
-        // Nothing but credentials.
+        // Their queries contain credentials only.
         Kind::Sentinel | Kind::Cluster => {}
     }
     if parts.user.is_some() || (parts.kind != Kind::Server && parts.query.is_some()) {
@@ -81,16 +79,16 @@ enum Kind {
     Cluster,
 }
 
-/// The parts of `SCHEME://[USER[:PASSWORD]@]HOST[:PORT][,HOST[:PORT]…][/PATH][?QUERY]`, which is no URL as they are
-/// defined, for its many hosts.
+/// The parts of `SCHEME://[USER[:PASSWORD]@]HOST[:PORT][,HOST[:PORT]…][/PATH][?QUERY]`. It may name
+/// several hosts, which a standard URL cannot.
 struct Parts<'a> {
     kind: Kind,
     is_tls: bool,
     scheme: &'a str,
-    /// With its `@`.
+    /// With the `@`.
     user: Option<&'a str>,
     hosts: &'a str,
-    /// With its `/`, or empty.
+    /// With the `/`, or empty.
     path: &'a str,
     query: Option<&'a str>,
 }
@@ -106,13 +104,11 @@ impl<'a> Parts<'a> {
             "redis+cluster" => (Kind::Cluster, false),
             "rediss+cluster" => (Kind::Cluster, true),
             _ => {
-                return Err(
-                    "must begin with redis://, redis+sentinel:// or redis+cluster://, or the \
-                            same with rediss for TLS",
-                );
+                return Err("must begin with redis://, redis+sentinel:// or redis+cluster://, or \
+                            the same with rediss for TLS");
             }
         };
-        // The client would take #insecure, and check no certificate.
+        // The client would honour #insecure and not verify certificates.
         if rest.contains('#') {
             return Err("must not have a fragment");
         }
@@ -132,7 +128,7 @@ impl<'a> Parts<'a> {
         if self.hosts.contains(',') {
             return Err("must name one host, or begin with redis+sentinel:// or redis+cluster://");
         }
-        // The client takes this one, and would ignore others, a password among them.
+        // The client would silently ignore any other, a password included.
         let query = form_urlencoded::parse(self.query.unwrap_or_default().as_bytes());
         if query.into_iter().any(|(name, _)| name != "protocol") {
             return Err("must have no parameter but protocol");
@@ -140,7 +136,7 @@ impl<'a> Parts<'a> {
         let info = url.into_connection_info().map_err(
             |_| "is not redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], or the same with rediss",
         )?;
-        Ok(Address::Server(info.set_tcp_settings(tcp())))
+        Ok(Address::Server(info))
     }
 
     fn sentinel(&self) -> Result<Address, &'static str> {
@@ -170,7 +166,7 @@ impl<'a> Parts<'a> {
     fn cluster(&self) -> Result<Address, &'static str> {
         const FORM: &str = "is not redis+cluster://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]…], or the same with \
                             rediss";
-        // A cluster has one database.
+        // A cluster has one database only.
         if !matches!(self.path, "" | "/" | "/0") || self.query.is_some() {
             return Err(FORM);
         }
@@ -178,24 +174,24 @@ impl<'a> Parts<'a> {
         nodes.collect::<Option<_>>().map(Address::Cluster).ok_or(FORM)
     }
 
-    /// One of the hosts, with the account of all.
+    /// One of the hosts, with the account that the URL has for all of them.
     fn node(&self, host: &str, database: &str) -> Option<ConnectionInfo> {
         has_port(host)?;
         let scheme = if self.is_tls { "rediss" } else { "redis" };
         let user = self.user.unwrap_or_default();
         let url = format!("{scheme}://{user}{host}/{database}");
-        Some(url.into_connection_info().ok()?.set_tcp_settings(tcp()))
+        url.into_connection_info().ok()
     }
 }
 
-/// Whether a host is given with a port, if it is one.
+/// Whether `host` has a port. `None` if it is not a host.
 fn has_port(host: &str) -> Option<bool> {
     let url = Url::parse(&format!("redis://{host}")).ok()?;
     let is_host = url.host().is_some() && url.username().is_empty() && url.password().is_none();
     is_host.then(|| url.port().is_some())
 }
 
-/// The account at the Sentinels.
+/// The account at the Sentinels. `None` if the query has other parameters.
 fn account(query: &str) -> Option<RedisConnectionInfo> {
     let mut account = RedisConnectionInfo::default();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -206,14 +202,6 @@ fn account(query: &str) -> Option<RedisConnectionInfo> {
         };
     }
     Some(account)
-}
-
-fn tcp() -> TcpSettings {
-    let tcp = TcpSettings::default().set_nodelay(true);
-    // A Redis that vanished without a word is noticed, and connected to anew.
-    #[cfg(target_os = "linux")]
-    let tcp = tcp.set_user_timeout(5 * PATIENCE);
-    tcp
 }
 
 #[cfg(test)]

@@ -1,23 +1,26 @@
-//! Writes that replicas of Redis have acknowledged, so that a failover does not forget them.
+//! Writes that replicas of Redis acknowledge, so that a failover does not forget them.
 //!
-//! `WAIT` waits for what its own connection has written, and while it does, Redis serves nothing else there. So a
-//! write and its `WAIT` go out in one piece, over a connection that nobody else uses meanwhile, and which leads to
-//! the one node of a cluster that has the key. Whoever finds none free waits here, where it can give up with nothing
-//! written, and not in a queue of Redis's.
+//! `WAIT` covers the writes of its own connection, and blocks that connection meanwhile. So a write
+//! and its `WAIT` are sent as one pipeline, on a connection that nothing else uses meanwhile, and in a
+//! cluster to the node that has the key. A command without a free connection waits in this process,
+//! where it can time out with nothing written, and not in a queue of Redis.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, pipe};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::link::{Link, PATIENCE, Source, within};
+use super::{
+    connection::{COMMAND_TIMEOUT, Source, within},
+    link::Link,
+};
 
-/// How many may wait at a time. Replicas take a millisecond or so.
+/// How many commands may wait for replicas at a time. An acknowledgement takes about a millisecond.
 const CONNECTIONS: usize = 8;
-/// How long replicas may take, in milliseconds: half of what Redis may take for one command.
-const ACKNOWLEDGED_WITHIN: u64 = 500;
+/// How long replicas may take to acknowledge, in milliseconds: half of [`COMMAND_TIMEOUT`].
+const WAIT_MILLIS: u64 = 500;
 
-/// So many replicas, and the connections to wait for them on. Clones share them.
+/// The number of replicas that must acknowledge, and connections to wait on. Clones share them.
 #[derive(Clone)]
 pub(super) struct Replicas(Arc<Inner>);
 
@@ -38,19 +41,19 @@ impl Replicas {
         }))
     }
 
-    /// Runs a command that writes, and succeeds when all the replicas have what it wrote.
+    /// Runs a command that writes. Succeeds once enough replicas have what it wrote.
     pub(super) async fn run<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
         let Inner { count, .. } = *self.0;
         let mut both = pipe();
         both.add_command(command.clone()).cmd("WAIT").arg(count);
-        both.arg(ACKNOWLEDGED_WITHIN);
-        let exclusive = within(PATIENCE / 2, self.exclusive()).await;
+        both.arg(WAIT_MILLIS);
+        let exclusive = within(COMMAND_TIMEOUT / 2, self.exclusive()).await;
         let mut exclusive = exclusive
             .map_err(|_| (ErrorKind::Client, "too many others wait for replicas to acknowledge"))?;
         let result: RedisResult<(T, u64)> =
             exclusive.link.run(async |connection| both.query_async(connection).await).await;
         if result.as_ref().is_err_and(RedisError::is_timeout) {
-            // The next one would queue behind this one.
+            // The next command would queue behind this one.
             exclusive.link = Link::new(self.0.source.clone());
         }
         let (answer, acknowledged) = result?;
@@ -73,7 +76,7 @@ impl Replicas {
     }
 }
 
-/// A connection that nobody else uses, until it is dropped.
+/// A connection that nothing else uses until this is dropped.
 struct Exclusive<'a> {
     link: Link,
     replicas: &'a Inner,

@@ -1,4 +1,4 @@
-//! Whose certificates are good for Redis: those of the system's authorities, and of the ones in a file.
+//! The authorities to trust for Redis: the system's, and those in a file.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use rustls::{RootCertStore, pki_types::CertificateDer};
 
 use crate::files::{Content, pem, what_is_wrong};
 
-/// What a file of authorities says, with the system's, as the client of Redis takes them.
+/// The authorities in a file together with the system's, in the form that the client of Redis takes.
 pub(super) struct Authorities {
     certificates: TlsCertificates,
-    /// What the file lacks, if it is empty: then the system's alone are trusted.
+    /// What an empty file lacks. Only the system's authorities are trusted then.
     missing: Option<String>,
 }
 
@@ -22,18 +22,18 @@ impl Content for Authorities {
 }
 
 impl Authorities {
-    /// Those in a PEM file.
+    /// Reads a PEM file and the system's authorities.
     ///
     /// # Errors
     ///
-    /// What is wrong with the file.
+    /// A description of what is wrong with the file.
     pub(super) fn read(path: &Path) -> Result<Self, String> {
         let ours = pem::authorities(path)?;
         let missing = ours.is_empty().then(|| what_is_wrong(path, &pem::NO_CERTIFICATE));
         let systems = rustls_native_certs::load_native_certs().certs.into_iter();
         let is_authority =
             |it: &CertificateDer<'static>| RootCertStore::empty().add(it.clone()).is_ok();
-        // The client takes these in place of the system's, and as text.
+        // The client takes them as text, and in place of the system's.
         let pem: String =
             ours.into_iter().chain(systems.filter(is_authority)).map(|it| text(&it)).collect();
         let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem.into()) };

@@ -1,0 +1,131 @@
+//! Flights: all callers in this process whose calls have the same key share one execution.
+//!
+//! The first caller of a key leads its flight: it executes the call. The others wait for the outcome.
+
+use moka::sync::Cache;
+use tokio::sync::watch;
+
+use super::{
+    key::{Fingerprint, RecordId},
+    record::Outcome,
+};
+use crate::status::Case;
+
+/// Whether a response comes from this call or from an earlier one with the same key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The call was executed.
+    Fresh,
+    /// The response is that of another call.
+    Replayed,
+}
+
+/// The outcome of a flight, as its leader gets it.
+#[derive(Clone)]
+pub(super) struct Settled {
+    pub(super) outcome: Outcome,
+    pub(super) origin: Origin,
+}
+
+impl Settled {
+    pub(super) fn fresh(outcome: Outcome) -> Self {
+        Self { outcome, origin: Origin::Fresh }
+    }
+
+    pub(super) fn replayed(outcome: Outcome) -> Self {
+        Self { outcome, origin: Origin::Replayed }
+    }
+
+    /// The call may have been executed, and its outcome is lost.
+    pub(super) fn unknown() -> Self {
+        Self::replayed(Outcome::Failure(Case::OutcomeUnknown.into()))
+    }
+}
+
+/// The flights of the process, by their keys. Clones share them.
+#[derive(Clone)]
+pub(super) struct Flights(
+    /// Bounded by the number of calls in the process.
+    Cache<RecordId, Flight>,
+);
+
+/// One execution, as those see it who share it.
+#[derive(Clone)]
+pub(super) struct Flight {
+    pub(super) fingerprint: Fingerprint,
+    state: watch::Receiver<State>,
+}
+
+enum State {
+    /// The leader claims the key.
+    Claiming,
+    /// The leader holds the key and executes the call.
+    Calling,
+    Settled(Settled),
+}
+
+/// The duty to execute a flight. Dropping it ends the flight.
+pub(super) struct Leader {
+    pub(super) id: RecordId,
+    pub(super) fingerprint: Fingerprint,
+    flights: Flights,
+    state: watch::Sender<State>,
+    settled: Option<Settled>,
+}
+
+impl Flights {
+    pub(super) fn new() -> Self {
+        Self(Cache::builder().build())
+    }
+
+    /// Joins the flight of a key. Starts one if there is none, and then the caller is its leader.
+    pub(super) fn join(&self, id: RecordId, fingerprint: Fingerprint) -> (Flight, Option<Leader>) {
+        let mut leader = None;
+        let flight = self.0.entry(id).or_insert_with(|| {
+            let (sender, state) = watch::channel(State::Claiming);
+            let flights = self.clone();
+            leader = Some(Leader { id, fingerprint, flights, state: sender, settled: None });
+            Flight { fingerprint, state }
+        });
+        (flight.into_value(), leader)
+    }
+}
+
+impl Flight {
+    /// Waits for the leader's claim. Returns whether the call is being executed.
+    pub(super) async fn is_executed(&mut self) -> bool {
+        let claimed = self.state.wait_for(|state| !matches!(state, State::Claiming)).await;
+        matches!(claimed.as_deref(), Ok(State::Calling))
+    }
+
+    /// Waits for the outcome.
+    pub(super) async fn settled(mut self) -> Settled {
+        match self.state.wait_for(|state| matches!(state, State::Settled(_))).await.as_deref() {
+            Ok(State::Settled(settled)) => settled.clone(),
+            // The leader is gone without an outcome, as when the process ends.
+            Ok(State::Claiming | State::Calling) | Err(_) => Settled::unknown(),
+        }
+    }
+}
+
+impl Leader {
+    /// Announces that the call is being executed.
+    pub(super) fn start(&self) {
+        self.state.send_replace(State::Calling);
+    }
+
+    /// Ends the flight and hands the outcome to all who share it.
+    pub(super) fn finish(mut self, settled: Settled) {
+        self.settled = Some(settled);
+    }
+}
+
+impl Drop for Leader {
+    fn drop(&mut self) {
+        // First, so that a caller who retries as soon as it has its response does not join this flight.
+        self.flights.0.invalidate(&self.id);
+        if let Some(settled) = self.settled.take() {
+            self.state.send_replace(State::Settled(settled));
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Records in Redis: for several replicas of the service, and across their restarts.
+//!
+//! A claim stores a *pending* record with a lease that outlasts the call. If its process dies, the
+//! record stays pending, and once the lease is over that means *unknown*: the call may have been
+//! sent. So nothing is sent twice while Redis keeps the record, whichever process dies, and when.
+//!
+//! The trap: a failover forgets writes that its replica did not have. `min_replicas` makes replicas
+//! acknowledge a claim before the call is sent (`replicas.rs`).
+
+mod address;
+mod authorities;
+mod connection;
+mod errors;
+mod link;
+mod replicas;
+mod scripts;
+
+use std::{path::PathBuf, time::Duration};
+
+use backon::{ExponentialBuilder, Retryable as _};
+use futures_util::{FutureExt as _, TryFutureExt as _};
+use redis::{Cmd, ErrorKind, FromRedisValue, RedisResult};
+use secrecy::SecretString;
+use tokio::time::{sleep, timeout};
+
+pub use address::{check_url, is_tls, without_credentials};
+
+use self::{
+    address::Address, authorities::Authorities, connection::Source, errors::is_retryable,
+    link::Link, replicas::Replicas, scripts::Held,
+};
+use super::{
+    key::{Fingerprint, RecordId},
+    record::{self, Found, Outcome},
+    seal::Sealer,
+    store::{Claim, Store, StoreError, StoreFuture, Token},
+};
+use crate::{
+    files::Reloaded,
+    jitter::jittered,
+    stytch::{Client, Credentials},
+    telemetry::metrics::Metrics,
+};
+
+/// How much longer than the upstream timeout a lease is: the time to record the outcome.
+const LEASE_MARGIN: Duration = Duration::from_secs(2);
+/// The first interval between two looks at a pending record. It doubles up to the longest.
+const FIRST_POLL: Duration = Duration::from_millis(5);
+const LONGEST_POLL: Duration = Duration::from_millis(200);
+
+/// How to reach Redis, and what it has to guarantee.
+#[derive(Clone, Debug)]
+pub struct RedisSettings {
+    /// The URL of a server, of Sentinels, or of a cluster. It may contain passwords.
+    pub url: SecretString,
+    /// How many replicas of Redis must acknowledge a claim before its call is sent.
+    pub min_replicas: u8,
+    /// A PEM file of authorities to trust in addition to the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Records in Redis. Clones share the connections.
+#[derive(Clone)]
+pub(super) struct Redis {
+    link: Link,
+    replicas: Option<Replicas>,
+    /// Records are encrypted with a key that is derived from the secret in force.
+    credentials: Reloaded<Credentials>,
+    ttl: Duration,
+    lease: Duration,
+    metrics: Metrics,
+}
+
+impl std::fmt::Debug for Redis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Redis").field("ttl", &self.ttl).field("lease", &self.lease).finish()
+    }
+}
+
+impl Store for Redis {
+    fn probe(&self) -> StoreFuture<'_, ()> {
+        self.log_probe().boxed().right_future()
+    }
+
+    fn claim(
+        &self,
+        id: RecordId,
+        fingerprint: Fingerprint,
+    ) -> StoreFuture<'_, Result<Claim, StoreError>> {
+        self.claim_or_wait(id, fingerprint).err_into().boxed().right_future()
+    }
+
+    fn record(
+        &self,
+        id: RecordId,
+        fingerprint: Fingerprint,
+        token: Token,
+        outcome: &Outcome,
+    ) -> StoreFuture<'_, ()> {
+        let sealed = record::seal_outcome(outcome, &self.sealer(), id, fingerprint);
+        let record = scripts::record(id, token, &sealed, self.ttl);
+        self.record_or_retry(record).boxed().right_future()
+    }
+
+    fn release(&self, id: RecordId, token: Token) -> StoreFuture<'_, ()> {
+        self.release_or_retry(id, token).boxed().right_future()
+    }
+}
+
+impl Redis {
+    /// Prepares connections that are made when they are first used. Needs a runtime.
+    pub(super) fn new(
+        settings: &RedisSettings,
+        ttl: Duration,
+        client: &Client,
+        metrics: &Metrics,
+    ) -> RedisResult<Self> {
+        let RedisSettings { url, min_replicas, ca_file } = settings;
+        let address = Address::new(url).map_err(|what| (ErrorKind::InvalidClientConfig, what))?;
+        let authorities = ca_file.clone().map(|path| {
+            let paths = vec![path.clone()];
+            Reloaded::from_files(metrics, "redis_ca", paths, move || Authorities::read(&path))
+        });
+        let authorities = authorities.transpose().map_err(std::io::Error::other)?;
+        let source = Source { address, authorities };
+        Ok(Self {
+            replicas: (*min_replicas > 0).then(|| Replicas::new(&source, *min_replicas)),
+            link: Link::new(source),
+            credentials: client.credentials().clone(),
+            ttl,
+            lease: client.settings().timeout + LEASE_MARGIN,
+            metrics: metrics.clone(),
+        })
+    }
+
+    /// The key in force. Another Stytch secret makes earlier records unreadable.
+    fn sealer(&self) -> Sealer {
+        Sealer::derived(self.credentials.get().secret())
+    }
+
+    async fn log_probe(&self) {
+        match self.run_acknowledged(&scripts::probe()).await {
+            Ok(()) => tracing::info!("idempotency keys are remembered in Redis"),
+            Err(error) => tracing::warn!(
+                %error,
+                "idempotency store failed: calls with a key are refused until Redis can be used"
+            ),
+        }
+    }
+
+    /// Claims a key. While another process holds it, polls until the call has ended or the lease is
+    /// over.
+    async fn claim_or_wait(&self, id: RecordId, fingerprint: Fingerprint) -> RedisResult<Claim> {
+        let sealer = self.sealer();
+        let pending = record::seal_pending(&sealer, id, fingerprint);
+        let mut poll = FIRST_POLL;
+        loop {
+            let Held { sealed, lease } = match self.try_claim(id, &pending).await? {
+                Ok(token) => return Ok(Claim::Granted(token)),
+                Err(held) => held,
+            };
+            match (record::open(&sealed, &sealer, id, fingerprint), lease) {
+                (Found::Pending, Some(lease)) => sleep(jittered(poll.min(lease))).await,
+                (found, _) => return Ok(Claim::Found(found)),
+            }
+            poll = (poll * 2).min(LONGEST_POLL);
+        }
+    }
+
+    /// Claims a key once. A claim that may have been granted without an acknowledgement is released.
+    async fn try_claim(&self, id: RecordId, pending: &[u8]) -> RedisResult<Result<Token, Held>> {
+        let mut token = Token::default();
+        aws_lc_rs::rand::fill(&mut token.0).expect("the system has random bytes");
+        let claim = scripts::claim(id, token, pending, self.lease, self.ttl);
+        // A connection that is dead, or leads to a demoted primary, is noticed by using it. The
+        // token makes the retry harmless.
+        let run = || self.run(&claim);
+        let mut held = run.retry(once()).when(is_retryable).await;
+        let mut may_be_granted = held.is_err();
+        if let (Ok(None), Some(replicas)) = (&held, &self.replicas) {
+            // Only a claim that is granted waits for replicas; a record is returned at once.
+            held = replicas.run(&claim).await;
+            may_be_granted = !matches!(held, Ok(None));
+        }
+        if may_be_granted {
+            // Perhaps by a server that is no longer the primary. Nobody would use it.
+            self.release_later(id, token);
+        }
+        let held: Option<(Vec<u8>, i64)> = held?;
+        Ok(match held {
+            None => Ok(token),
+            Some((value, left)) => Err(Held::new(&value, left)),
+        })
+    }
+
+    /// Records an outcome. Waits for one attempt; if it fails, others follow for as long as the
+    /// record is of use. Replicas acknowledge it later, too.
+    async fn record_or_retry(&self, record: Cmd) {
+        match self.run(&record).await {
+            Ok(found) => {
+                self.check_claim(found);
+                if self.replicas.is_some() && found != scripts::ANOTHERS {
+                    self.record_later(record);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "an idempotency record is not stored yet");
+                self.record_later(record);
+            }
+        }
+    }
+
+    fn record_later(&self, record: Cmd) {
+        let store = self.clone();
+        tokio::spawn(async move {
+            let run = || store.run_acknowledged(&record);
+            match timeout(store.ttl, run.retry(with_backoff())).await {
+                Ok(Ok(found)) => store.check_claim(found),
+                _ => tracing::error!(
+                    "an idempotency record could not be stored: its outcome counts as unknown, or \
+                     will after a failover"
+                ),
+            }
+        });
+    }
+
+    /// Reports a claim that Redis has not kept until the call ended.
+    fn check_claim(&self, found: u8) {
+        let what = match found {
+            scripts::OWN => return,
+            scripts::ANOTHERS => "another replica has the key",
+            _ => "it was forgotten",
+        };
+        self.metrics.idempotency_claims_lost.inc();
+        tracing::error!(
+            "Redis lost the claim of a call in flight, which may be executed twice: {what}"
+        );
+    }
+
+    /// Releases a claim. Waits for one attempt, as [`Redis::record_or_retry`] does.
+    async fn release_or_retry(&self, id: RecordId, token: Token) {
+        if self.run::<()>(&scripts::release(id, token, self.lease)).await.is_err() {
+            self.release_later(id, token);
+        }
+    }
+
+    fn release_later(&self, id: RecordId, token: Token) {
+        let store = self.clone();
+        tokio::spawn(async move {
+            let release = scripts::release(id, token, store.lease);
+            let run = || store.run::<()>(&release);
+            // Once the lease is over, the claim counts as unknown and stays so.
+            let _ = timeout(store.lease, run.retry(with_backoff())).await;
+        });
+    }
+
+    async fn run<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
+        self.link.run(async |connection| command.query_async(connection).await).await
+    }
+
+    /// Runs a command and waits for as many replicas as the settings demand.
+    async fn run_acknowledged<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
+        match &self.replicas {
+            None => self.run(command).await,
+            Some(replicas) => replicas.run(command).await,
+        }
+    }
+}
+
+fn once() -> ExponentialBuilder {
+    ExponentialBuilder::new().with_min_delay(Duration::from_millis(10)).with_max_times(1)
+}
+
+fn with_backoff() -> ExponentialBuilder {
+    ExponentialBuilder::new()
+        .with_min_delay(Duration::from_millis(50))
+        .with_max_delay(Duration::from_secs(5))
+        .without_max_times()
+        .with_jitter()
+}
