@@ -27,10 +27,10 @@
 //! # The path of a call
 //!
 //! 1. [`connection`] accepts the connection and performs the TLS handshake.
-//! 2. [`server`] checks that the request is gRPC and reads its deadline, [`access`] authenticates and
-//!    authorizes the caller, and [`call`] admits the call or sheds it.
-//! 3. [`service`] validates the request. With an idempotency key, [`idempotency`] claims the key, or
-//!    replays the outcome of the call that did.
+//! 2. [`server`] checks that the request is gRPC and reads its deadline, [`access`] authenticates
+//!    and authorizes the caller, and [`call`] admits the call or sheds it.
+//! 3. [`service`] validates the request. With an idempotency key, [`idempotency`] claims the key,
+//!    or replays the outcome of the call that did.
 //! 4. [`stytch`] sends the request and decodes the response.
 //! 5. [`audit`] writes the outcome, if the call was a mutating one.
 //! 6. Only if the call failed, [`status`] finds its row of the table and encodes the status.

@@ -1,10 +1,10 @@
-//! The claims of `src/idempotency/redis.rs`, in every order of events: one key, two replicas of the service, and a
-//! Redis that may fail over to a replica of its own, which has not got what was written last. Anything may be late,
-//! replies may be lost, and processes may die between any two steps. A caller repeats its call, also while it is under
-//! way.
+//! The claims of `src/idempotency/redis.rs`, in every order of events: one key, two replicas of the
+//! service, and a Redis that may fail over to a replica of its own, which has not got what was
+//! written last. Anything may be late, replies may be lost, and processes may die between any two
+//! steps. A caller repeats its call, also while it is under way.
 //!
-//! What is left out: that records are forgotten after their time, and that a lease ends before its call, whose timeout
-//! is shorter. These hang on times, and not on the order of events.
+//! What is left out: that records are forgotten after their time, and that a lease ends before its
+//! call, whose timeout is shorter. These hang on times, and not on the order of events.
 
 use std::collections::BTreeSet;
 
@@ -60,7 +60,8 @@ struct Message {
     from: usize,
 }
 
-/// How far a replica of the service is with a call. Others with the key wait for it there, and are not looked at.
+/// How far a replica of the service is with a call. Others with the key wait for it there, and are
+/// not looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Flight {
     None,
@@ -132,7 +133,8 @@ enum Step {
     Deliver(Message, Reply),
     /// A write reaches the replica of Redis, and with it all before it.
     Replicate,
-    /// The replica becomes the primary, with what it has; the old one is gone, and its replacement is empty at first.
+    /// The replica becomes the primary, with what it has; the old one is gone, and its replacement
+    /// is empty at first.
     FailOver,
     /// The replica has acknowledged the claim.
     Acknowledge(usize),
@@ -153,7 +155,8 @@ enum Step {
 enum Reply {
     Arrives,
     Lost,
-    /// It arrives, over a new connection, and a copy of the message is still under way on the old one.
+    /// It arrives, over a new connection, and a copy of the message is still under way on the old
+    /// one.
     Overtakes,
 }
 
@@ -280,7 +283,8 @@ impl State {
             Script::Record => {
                 self.record(token);
                 let is_safe = !waits || self.replica == Some(Value::Ended { token });
-                // Sent again until the replica has it, too, or another holder's record shows that all is lost.
+                // Sent again until the replica has it, too, or another holder's record shows that
+                // all is lost.
                 if !is_safe && self.primary == Some(Value::Ended { token }) {
                     self.messages.insert(message);
                 }
@@ -529,7 +533,7 @@ fn without_it_a_failover_doubles_a_call() {
 }
 
 #[test]
-fn a_result_that_comes_after_its_claim_was_lost_is_kept_in_the_place_of_a_claim_given_back() {
+fn a_result_whose_claim_was_lost_replaces_a_released_claim() {
     let model = Claims { waits: false, is_slow: true, failovers: 1, crashes: 0, calls: 3 };
 
     let checked = model.checker().threads(2).spawn_bfs().join();

@@ -29,7 +29,7 @@ fn connection_without_body(attempt: Attempt, sends: bool) -> thread::JoinHandle<
 }
 
 #[test]
-fn what_was_given_up_never_leaves_and_what_left_is_never_called_unsent() {
+fn a_closed_gate_never_sends_and_a_sent_request_is_never_reported_unsent() {
     loom::model(|| {
         let gate = SendGate::default();
         let connection = connection(gate.begin_attempt(true).unwrap());
@@ -120,7 +120,7 @@ fn beginning_an_attempt_alone_withdraws_the_one_before() {
 }
 
 #[test]
-fn what_stytch_has_not_processed_is_unsent_again_and_sent_once_more_at_most() {
+fn an_unprocessed_request_is_unsent_and_sent_once_more_at_most() {
     loom::model(|| {
         let gate = SendGate::default();
         // The caller's deadline may pass at any moment.
@@ -151,7 +151,7 @@ fn what_stytch_has_not_processed_is_unsent_again_and_sent_once_more_at_most() {
 }
 
 #[test]
-fn what_was_sent_before_stays_sent_when_a_later_attempt_was_not_processed() {
+fn a_sent_request_stays_sent_when_a_later_attempt_was_not_processed() {
     loom::model(|| {
         let gate = SendGate::default();
         let read = gate.begin_attempt(true).unwrap();

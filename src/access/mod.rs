@@ -1,8 +1,8 @@
 //! Who calls, and what callers may do.
 //!
 //! A caller is known by the credentials that a call presents, and may do what `callers.toml` says.
-//! Without that file, every known caller may call everything. Where no kind of credential is set up,
-//! everybody is the caller `anonymous`; `serve` allows that on loopback only, unless
+//! Without that file, every known caller may call everything. Where no kind of credential is set
+//! up, everybody is the caller `anonymous`; `serve` allows that on loopback only, unless
 //! `--allow-unauthenticated` is set.
 //!
 //! Every credential that a call presents must be accepted: a bad one is refused, whatever else the

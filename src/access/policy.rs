@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_wrong_is_said_at_once() {
+    fn every_problem_is_reported_at_once() {
         let error = Policy::parse(
             "[[caller]]\nname = 'a b'\nidentities = []\nmethods = ['TotpService/Craete']\n\
              [[caller]]\nname = 'b'\nidentities = ['login']\nmethods = ['Nothing/*']\n\
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_policy_is_refused() {
+    fn an_invalid_policy_is_refused() {
         for text in [
             "[[caller]]",
             "[[caller]]\nname = 'a'\nidentities = ['token:']\nmethods = []",
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_without_a_caller_lets_nobody_in_and_is_a_mistake_at_start() {
+    fn a_policy_without_callers_admits_nobody_and_is_an_error_at_start() {
         for text in ["", "# nobody", "caller = []", "\r\n"] {
             let policy = Policy::parse(text).unwrap();
 
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_lets_a_burst_through_and_then_says_how_long_to_wait() {
+    fn a_rate_admits_a_burst_and_then_reports_how_long_to_wait() {
         let text = "[[caller]]\nname = 'a'\nidentities = ['token:a']\nmethods = ['*']\n\
                     rate = { per_second = 1, burst = 3 }";
         let caller = Policy::parse(text).unwrap().caller(&["token:a".parse().unwrap()]).unwrap();

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_network_covers_its_own_family_and_an_ipv4_address_is_one_however_it_is_spelled() {
+    fn a_network_covers_its_own_family_and_ipv4_addresses_in_either_spelling() {
         for (listed, address, expected) in [
             ("10.0.0.1", "10.0.0.1", true),
             ("10.0.0.1", "::ffff:10.0.0.1", true),
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_of_one_family_is_refused() {
+    fn a_network_of_two_families_is_refused() {
         for text in [
             "",
             "localhost",

@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_two_names_is_refused_for_it_would_be_known_by_one_of_them_only() {
+    fn a_token_with_two_names_is_refused() {
         let (_, line) = line("login");
         let other = line.replace("login", "reader");
 
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_a_token_has_nobody_and_is_a_mistake_at_start() {
+    fn a_file_without_tokens_admits_nobody_and_is_an_error_at_start() {
         for text in ["", "# nothing\n", " \r\n\t", "# login abc"] {
             let tokens = Tokens::parse(text).unwrap();
 
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_it_takes_says_neither_where_a_token_is_wrong_nor_whose_it_is() {
+    fn timing_reveals_neither_where_a_token_is_wrong_nor_whose_it_is() {
         // Long tokens, so that a comparison that stops at the first wrong byte is many times
         // faster.
         let good = "t".repeat(16 * 1024);

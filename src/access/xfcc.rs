@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_doubled_malformed_or_names_nobody_is_refused() {
+    fn an_xfcc_header_that_is_duplicated_malformed_or_names_nobody_is_refused() {
         for values in [
             &["URI=spiffe://a", "URI=spiffe://a"][..],
             &["URI=spiffe://a,URI=spiffe://b"],

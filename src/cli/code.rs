@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_taken_in_whatever_form_a_provider_shows_it() {
+    fn a_secret_is_accepted_in_every_form_that_providers_show() {
         let plain = secret(20);
         let expected = of_secret(&plain).expect("a TOTP").generate(59).to_string();
         let groups = |gap: &str| {
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_of_16_to_100_characters_are_taken_whatever_their_last_bits_are() {
+    fn secrets_of_16_to_100_characters_are_accepted_whatever_their_last_bits() {
         for length in MIN_SECRET..=100 {
             for last in ["A", "7"] {
                 let text = "B".repeat(length - 1) + last;
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_secret_is_refused_with_its_reason_and_never_quoted() {
+    fn an_invalid_secret_is_refused_with_a_reason_and_never_quoted() {
         let good = secret(20);
         for (text, reason) in [
             (String::new(), "is empty"),

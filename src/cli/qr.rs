@@ -27,8 +27,8 @@ enum Error {
 /// Widths of the light margin to try, in modules. The standard asks for 4; scanners accept less.
 const MARGINS: [u32; 3] = [4, 2, 1];
 
-/// Returns the QR code for the terminal on standard output, or a sentence that says why it cannot be
-/// drawn and what to do instead.
+/// Returns the QR code for the terminal on standard output, or a sentence that says why it cannot
+/// be drawn and what to do instead.
 pub(super) fn draw_or_explain(data_uri: &str) -> String {
     draw(data_uri, columns()).unwrap_or_else(|error| {
         format!(
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_picture_is_not_drawn() {
+    fn an_invalid_picture_is_not_drawn() {
         for picture in
             ["", "data:image/png;base64,", "data:image/png;base64,AAAA", "data:image/gif;base64,"]
         {

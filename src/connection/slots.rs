@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn for_a_newcomer_the_oldest_stranger_is_evicted_whatever_it_chatters() {
+    async fn the_oldest_unproven_connection_is_evicted_for_a_new_one_however_busy_it_is() {
         let slots = slots(4);
         let proven = proven_slot(&slots).await;
         advance(MIN_IDLE).await;
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stranger_that_waits_for_a_response_has_longer_and_not_for_ever() {
+    async fn an_unproven_connection_that_waits_for_a_response_is_evicted_later() {
         let slots = slots(2);
         let dripping = slots.acquire().await;
         let request = dripping.activity.begin_request();
@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn on_a_machine_that_lags_a_stranger_has_so_much_longer() {
+    async fn an_unproven_connection_is_given_more_time_on_a_slow_machine() {
         let slots = slots(1);
         let unproven = slots.acquire().await;
         let delay = Duration::from_millis(100);
@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_of_use_is_evicted_for_another_of_use_the_longest_idle_first() {
+    async fn a_proven_connection_is_evicted_only_for_another_proven_one_longest_idle_first() {
         let slots = slots(8);
         let mut proven = Vec::new();
         for _ in 0..7 {
@@ -457,7 +457,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn strangers_are_evicted_also_while_too_many_connections_are_busy() {
+    async fn unproven_connections_are_evicted_while_too_many_proven_ones_are_busy() {
         let slots = slots(16);
         let mut busy = Vec::new();
         for _ in 0..15 {
@@ -511,7 +511,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn resets_are_weighed_against_calls_of_use() {
+    async fn more_resets_are_allowed_for_each_forwarded_call() {
         let slots = slots(1);
         let slot = proven_slot(&slots).await;
 

@@ -93,7 +93,7 @@ mod tests {
     const BODY: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg";
 
     #[test]
-    fn what_is_wrong_with_a_private_key_is_named_and_never_quoted() {
+    fn problems_with_a_private_key_are_named_and_never_quoted() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         let encrypted = "is encrypted; decrypt it, for instance with";

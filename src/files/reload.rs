@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_changes_is_read_again_and_one_that_cannot_be_used_is_not() {
+    async fn a_changed_file_is_reloaded_and_an_unusable_one_is_not() {
         let (folder, file) = folder();
         fs::write(&file, "1").unwrap();
         let value = number(file.clone());
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_empty_file_is_a_mistake_at_start_and_lets_nobody_in_later() {
+    async fn an_empty_file_is_an_error_at_start_and_admits_nobody_later() {
         let (_folder, file) = folder();
         fs::write(&file, "").unwrap();
         let refused = try_number(&Metrics::default(), file.clone()).unwrap_err();
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_file_that_is_emptied_only_to_be_written_anew_never_counts_as_empty() {
+    async fn a_file_emptied_only_to_be_rewritten_never_counts_as_empty() {
         let (_folder, file) = folder();
         fs::write(&file, "1").unwrap();
         let (sender, receiver) = mpsc::channel(1);
@@ -454,7 +454,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reload_that_fails_is_counted_and_seen_until_one_succeeds() {
+    async fn a_failed_reload_is_counted_and_visible_until_one_succeeds() {
         let (_folder, file) = folder();
         let metrics = Metrics::default();
         fs::write(&file, "1").unwrap();

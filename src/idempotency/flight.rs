@@ -1,6 +1,7 @@
 //! Flights: all callers in this process whose calls have the same key share one execution.
 //!
-//! The first caller of a key leads its flight: it executes the call. The others wait for the outcome.
+//! The first caller of a key leads its flight: it executes the call. The others wait for the
+//! outcome.
 
 use moka::sync::Cache;
 use tokio::sync::watch;
@@ -122,7 +123,8 @@ impl Leader {
 
 impl Drop for Leader {
     fn drop(&mut self) {
-        // First, so that a caller who retries as soon as it has its response does not join this flight.
+        // First, so that a caller who retries as soon as it has its response does not join this
+        // flight.
         self.flights.0.invalidate(&self.id);
         if let Some(settled) = self.settled.take() {
             self.state.send_replace(State::Settled(settled));

@@ -63,14 +63,14 @@ impl AsRef<[u8]> for RecordId {
     }
 }
 
-/// A hash of a request, which distinguishes a retry from another request with the same key. It is stored encrypted
-/// only: a passcode can be guessed from its hash.
+/// A hash of a request, which distinguishes a retry from another request with the same key. It is
+/// stored encrypted only: a passcode can be guessed from its hash.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// Returns the fingerprint of a request. Equal requests have equal encodings: free-form objects are sorted
-    /// maps, and unknown fields have been dropped.
+    /// Returns the fingerprint of a request. Equal requests have equal encodings: free-form objects
+    /// are sorted maps, and unknown fields have been dropped.
     pub fn of(request: &impl prost::Message) -> Self {
         Self(bytes(digest(&SHA256, &request.encode_to_vec()).as_ref()))
     }

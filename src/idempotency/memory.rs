@@ -14,12 +14,14 @@ use super::{
 };
 use crate::telemetry::metrics::Metrics;
 
-/// The smallest weight of a record in bytes, so that the limit on bytes also limits the number of records.
+/// The smallest weight of a record in bytes, so that the limit on bytes also limits the number of
+/// records.
 const MIN_WEIGHT: usize = 1024;
 /// What a record takes in addition to its bytes.
 const OVERHEAD: usize = 256;
 
-/// The records of calls that have ended. A claim needs no record: while a call lasts, its flight holds the key.
+/// The records of calls that have ended. A claim needs no record: while a call lasts, its flight
+/// holds the key.
 #[derive(Debug)]
 pub(super) struct Memory {
     records: Cache<RecordId, Bytes>,
@@ -28,7 +30,8 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// Keeps records for `ttl`, and at most `max_bytes` of them: the least recently used are evicted.
+    /// Keeps records for `ttl`, and at most `max_bytes` of them: the least recently used are
+    /// evicted.
     pub(super) fn new(ttl: Duration, max_bytes: u64, metrics: &Metrics) -> Self {
         let weigh = |_: &RecordId, record: &Bytes| {
             u32::try_from((record.len() + OVERHEAD).max(MIN_WEIGHT)).unwrap_or(u32::MAX)

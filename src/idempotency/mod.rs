@@ -1,15 +1,18 @@
-//! Idempotency keys: Stytch executes a call once, and every call with its key gets the same response.
+//! Idempotency keys: Stytch executes a call once, and every call with its key gets the same
+//! response.
 //!
-//! 1. **Join.** Calls in this process with the same key share one flight. Its leader runs in a task of its own, to the
-//!    end, even if all callers are gone (`flight.rs`).
-//! 2. **Claim.** The leader claims the key in the store. If the key has a record already, its outcome is *replayed*.
+//! 1. **Join.** Calls in this process with the same key share one flight. Its leader runs in a task
+//!    of its own, to the end, even if all callers are gone (`flight.rs`).
+//! 2. **Claim.** The leader claims the key in the store. If the key has a record already, its
+//!    outcome is *replayed*.
 //! 3. **Call.** With the claim granted, the leader sends the request.
-//! 4. **Record or release.** If a retry must not be sent, the outcome is recorded. Otherwise, as when nothing was sent,
-//!    the claim is released and the next call with the key is executed.
+//! 4. **Record or release.** If a retry must not be sent, the outcome is recorded. Otherwise, as
+//!    when nothing was sent, the claim is released and the next call with the key is executed.
 //!
 //! The stores implement one trait (`store.rs`): memory, for one process, and Redis, for several.
 //!
-//! The trap: a leader whose claim was granted must record or release it on every way out, panics included.
+//! The trap: a leader whose claim was granted must record or release it on every way out, panics
+//! included.
 
 mod flight;
 mod key;
@@ -86,8 +89,8 @@ impl Idempotency {
     ///
     /// # Errors
     ///
-    /// The failure of this call or the earlier one; `INVALID_ARGUMENT` if the key was used for another request;
-    /// `UNAVAILABLE` if the store cannot be reached, and then nothing was sent.
+    /// The failure of this call or the earlier one; `INVALID_ARGUMENT` if the key was used for
+    /// another request; `UNAVAILABLE` if the store cannot be reached, and then nothing was sent.
     pub async fn run<Res, Work>(
         &self,
         key: &Key,

@@ -1,4 +1,5 @@
-//! What a record holds: the fingerprint of the request, and the outcome of the call. The wire format of both.
+//! What a record holds: the fingerprint of the request, and the outcome of the call. The wire
+//! format of both.
 
 use bytes::Bytes;
 use prost::Message;
@@ -88,7 +89,8 @@ pub(super) fn open(
     }
 }
 
-/// A record before it is encrypted. It is protobuf, so that different versions of the program read each other's.
+/// A record before it is encrypted. It is protobuf, so that different versions of the program read
+/// each other's.
 #[derive(Clone, PartialEq, Message)]
 #[prost(skip_debug)]
 struct Plain {

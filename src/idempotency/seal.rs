@@ -1,7 +1,7 @@
 //! Encryption of records, which contain secrets, for every store.
 //!
-//! The cipher is AES-256-GCM-SIV, which stays secure if a random nonce repeats. The record's id is the associated
-//! data, so that one record cannot be passed off as another.
+//! The cipher is AES-256-GCM-SIV, which stays secure if a random nonce repeats. The record's id is
+//! the associated data, so that one record cannot be passed off as another.
 
 use aws_lc_rs::{
     aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
@@ -63,8 +63,8 @@ impl Sealer {
         sealed
     }
 
-    /// Decrypts what [`Sealer::seal`] returned. Returns `None` if the key or the id is another, or the bytes were
-    /// changed.
+    /// Decrypts what [`Sealer::seal`] returned. Returns `None` if the key or the id is another, or
+    /// the bytes were changed.
     pub(super) fn open(&self, id: RecordId, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sealed_opens_with_the_same_secret_for_the_same_record_only() {
+    fn a_record_decrypts_only_with_the_same_secret_and_name() {
         let sealed = of_secret("secret").seal(RecordId::of_test("a"), b"plain");
 
         let opened = |sealer: &Sealer, key: &str, sealed: &[u8]| {

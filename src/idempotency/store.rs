@@ -1,6 +1,7 @@
 //! What a store of idempotency records does. Each store is one implementation of [`Store`].
 //!
-//! A store encrypts what it holds, because responses contain secrets. `settings.rs` lists the stores.
+//! A store encrypts what it holds, because responses contain secrets. `settings.rs` lists the
+//! stores.
 
 use std::fmt::Debug;
 
@@ -22,15 +23,16 @@ pub(super) type StoreFuture<'a, T> = Either<Ready<T>, BoxFuture<'a, T>>;
 
 /// Holds the records of calls with a key.
 ///
-/// The caller ensures that one process claims a key once at a time; a store that several processes share has to
-/// ensure the same among them.
+/// The caller ensures that one process claims a key once at a time; a store that several processes
+/// share has to ensure the same among them.
 pub(super) trait Store: Debug + Send + Sync {
     /// Logs whether the store can be used, where that may change.
     fn probe(&self) -> StoreFuture<'_, ()> {
         ready(()).left_future()
     }
 
-    /// Claims the key of a call, or finds its record. Waits while another process executes the call.
+    /// Claims the key of a call, or finds its record. Waits while another process executes the
+    /// call.
     ///
     /// An error means that the call must not be sent.
     fn claim(
@@ -39,8 +41,8 @@ pub(super) trait Store: Debug + Send + Sync {
         fingerprint: Fingerprint,
     ) -> StoreFuture<'_, Result<Claim, StoreError>>;
 
-    /// Replaces the claim by the outcome of its call. A store that fails logs it and keeps retrying, because the
-    /// caller has its response in any case.
+    /// Replaces the claim by the outcome of its call. A store that fails logs it and keeps
+    /// retrying, because the caller has its response in any case.
     fn record(
         &self,
         id: RecordId,
@@ -49,7 +51,8 @@ pub(super) trait Store: Debug + Send + Sync {
         outcome: &Outcome,
     ) -> StoreFuture<'_, ()>;
 
-    /// Withdraws the claim, so that the next call with the key is executed. Retries as [`Store::record`] does.
+    /// Withdraws the claim, so that the next call with the key is executed. Retries as
+    /// [`Store::record`] does.
     fn release(&self, id: RecordId, token: Token) -> StoreFuture<'_, ()>;
 }
 
@@ -61,6 +64,7 @@ pub(super) enum Claim {
     Found(Found),
 }
 
-/// Distinguishes a claim from all others of its key. A store in which claims cannot collide uses the default.
+/// Distinguishes a claim from all others of its key. A store in which claims cannot collide uses
+/// the default.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Token(pub(super) [u8; 16]);

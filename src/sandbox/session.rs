@@ -235,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_put_in_first_is_forgotten_first() {
+    fn the_oldest_entry_is_evicted_first() {
         let mut map = BoundedMap::default();
         for number in 0..=MAX_ENTRIES {
             map.insert(number.to_string(), number);

@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_message_that_drips_or_never_comes_is_given_up_at_the_limit() {
+    async fn a_message_that_drips_or_never_arrives_fails_at_the_time_limit() {
         for frames in [0, 1, 1000] {
             let pause = Duration::from_millis(700);
             let body = Body::new(Dripping { frames, pause, next: Box::pin(sleep(pause)) });
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_stream_only_a_message_that_has_begun_is_due() {
+    fn the_time_limit_applies_only_to_a_started_message_of_a_stream() {
         for size in [1, 3, 5, 6, 100] {
             let mut message = Messages::Many(Framing::default());
             assert!(!message.is_due(), "nothing has begun");

@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn reasons_of_odd_error_types_are_as_error_info_wants_them() {
+    fn reasons_of_unusual_error_types_are_valid_in_error_info() {
         for (error_type, reason) in [
             ("totp_not_found", "TOTP_NOT_FOUND"),
             ("2fa_required", "TYPE_2FA_REQUIRED"),
@@ -302,7 +302,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(100) })]
 
         #[test]
-        fn any_error_type_has_a_reason_as_error_info_wants_it(error_type in any_text()) {
+        fn any_error_type_has_a_reason_valid_in_error_info(error_type in any_text()) {
             prop_assume!(!error_type.is_empty());
             let status = refused_with(&json!({"error_type": error_type}));
 
@@ -311,7 +311,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_makes_a_status_its_trailers_have_room(
+        fn every_status_fits_its_trailers(
             (texts, more) in (vec(any_text(), 1..400), any::<usize>()),
             code in 1..17_i32,
         ) {

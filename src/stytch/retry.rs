@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn the_budget_pays_for_a_hundred_repetitions_and_then_for_one_in_ten_calls() {
+    fn the_budget_allows_a_hundred_retries_and_then_one_per_ten_calls() {
         let budget = RetryBudget::default();
         let withdrawn = (0..1000).filter(|_| budget.withdraw()).count();
         assert_eq!(withdrawn, 100);

@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_secrets_cover_is_masked_as_a_whole_whatever_their_order() {
+    fn overlapping_secrets_are_masked_as_a_whole_in_any_order() {
         for (text, secrets, expected, reason) in [
             ("is abcdef bad", &["abc", "abcdef"][..], "is [redacted] bad", "one begins another"),
             ("is abcdef bad", &["abcdef", "abc"], "is [redacted] bad", "the other way round"),
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn the_worst_secrets_and_the_longest_text_are_masked_in_no_time() {
+    fn the_worst_secrets_and_the_longest_text_are_masked_in_bounded_time() {
         // Each secret ends wherever a longer one does, so the automaton's match lists have maximum
         // length.
         let nested: Vec<_> = (MIN_SECRET..150).map(|length| "a".repeat(length)).collect();
@@ -456,7 +456,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
 
         #[test]
-        fn whatever_the_secrets_and_the_text_the_output_is_bounded_and_holds_no_secret(
+        fn for_any_secrets_and_text_the_output_is_bounded_and_holds_no_secret(
             secrets in any_secrets(), text in any_text(),
         ) {
             let mask = Mask::new(secrets.iter().map(String::as_str));
@@ -476,7 +476,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_no_secret_stays_and_what_is_one_goes_with_all_that_overlaps_it(
+        fn only_secrets_and_what_overlaps_them_are_masked(
             secrets in vec("[ab]{3,6}", 1..6), text in "[abc ]{0,60}",
         ) {
             let covered = is_covered(&text, &secrets);

@@ -6,7 +6,7 @@ use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
 use crate::support::{Facade, PATIENCE, sandbox};
 
 #[tokio::test]
-async fn livez_and_readyz_say_yes_while_the_server_serves() {
+async fn livez_and_readyz_succeed_while_the_server_serves() {
     let facade = Facade::in_front_of(sandbox().await).await;
 
     for (path, status) in [
@@ -22,7 +22,7 @@ async fn livez_and_readyz_say_yes_while_the_server_serves() {
 }
 
 #[tokio::test]
-async fn connections_that_say_nothing_to_the_admin_port_make_way_for_a_probe() {
+async fn silent_admin_connections_are_evicted_for_a_probe() {
     let facade = Facade::in_front_of(sandbox().await).await;
     let mut silent = Vec::new();
     for _ in 0..64 {

@@ -68,7 +68,7 @@ const FREE_FORM: [&str; 6] = [
 ];
 
 #[tokio::test]
-async fn the_example_answers_reach_the_caller_with_nothing_lost() {
+async fn the_example_responses_reach_the_caller_with_nothing_lost() {
     let mut seen = 0;
     for rpc in Rpc::ALL {
         for suffix in ["", ".nulls-and-unknown-fields"] {
@@ -93,7 +93,7 @@ async fn the_example_answers_reach_the_caller_with_nothing_lost() {
 }
 
 #[tokio::test]
-async fn one_odd_field_does_not_cost_the_caller_the_secret() {
+async fn one_unexpected_field_does_not_cost_the_caller_the_secret() {
     let mut body: Value = serde_json::from_str(&fixture("totp-create.response.json")).unwrap();
     body["member"]["created_at"] = json!("");
     body["member"]["updated_at"] = json!("yesterday");
@@ -191,7 +191,7 @@ async fn a_long_request_id_does_not_cost_the_secret() {
 }
 
 #[tokio::test]
-async fn an_odd_field_of_an_error_does_not_cost_its_type() {
+async fn an_unexpected_field_of_an_error_does_not_cost_its_type() {
     let nested = |levels: usize| {
         let a = format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
         format!(
@@ -241,7 +241,7 @@ async fn nulls_inside_metadata_survive_at_every_depth() {
 }
 
 #[tokio::test]
-async fn an_answer_as_large_as_stytch_could_send_is_passed_on_whole() {
+async fn a_response_as_large_as_stytch_could_send_is_forwarded_whole() {
     let metadata: Map<String, Value> =
         (0..4000).map(|i| (format!("key {i}"), json!("x".repeat(100)))).collect();
     let body = json!({"secret": "S", "member": {"trusted_metadata": metadata}});
@@ -409,7 +409,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 7 * 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_answer_of_the_schema_survives_json_to_message_to_json(
+    fn any_response_of_the_schema_survives_json_to_message_to_json(
         (rpc, body, expected) in any_answer()
     ) {
         prop_assert_eq!((rpc.over_the_wire)(&body.to_string()), expected, "{}", rpc.name);
@@ -505,7 +505,7 @@ fn any_odd_answer() -> impl Strategy<Value = (Rpc, String)> {
 }
 
 #[test]
-fn any_answer_with_a_key_is_stored_and_read_back_as_the_first_caller_got_it() {
+fn any_keyed_response_is_replayed_as_the_first_caller_got_it() {
     let facade = Scripted::new();
     let mut runner = TestRunner::new(ProptestConfig {
         cases: 256,

@@ -37,7 +37,7 @@ async fn failure_of(
 }
 
 #[tokio::test]
-async fn not_sent_is_not_said_of_a_call_that_its_library_has_made_before() {
+async fn not_sent_is_not_reported_after_earlier_attempts_by_the_library() {
     let closed = Closed::new();
     let facade = Facade::in_front_of(closed.addr).await;
     for (attempts, upstream) in [
@@ -58,7 +58,7 @@ async fn not_sent_is_not_said_of_a_call_that_its_library_has_made_before() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_not_of_all_attempts_either() {
+async fn a_refusal_describes_one_attempt_only() {
     let error = json!({"error_type": "active_totp_exists", "request_id": "request-1"}).to_string();
     let peer = Peer::answering(peer::json(400, &error)).await;
     let facade = Facade::in_front_of(peer.addr).await;
@@ -80,7 +80,7 @@ async fn a_refusal_is_not_of_all_attempts_either() {
 }
 
 #[tokio::test]
-async fn with_a_key_what_is_known_is_known_of_all_attempts() {
+async fn with_a_key_upstream_is_known_for_all_attempts() {
     let closed = Closed::new();
     let facade = Facade::in_front_of(closed.addr).await;
     let status = failure(&facade, "fresh", "2", Some("key")).await;
@@ -131,7 +131,7 @@ async fn a_call_refused_before_its_key_was_looked_up_may_have_been_sent_before()
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_request_is_wrong_with_it_at_every_attempt() {
+async fn an_invalid_request_is_invalid_at_every_attempt() {
     let closed = Closed::new();
     let facade = Facade::in_front_of(closed.addr).await;
 

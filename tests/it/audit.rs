@@ -58,7 +58,7 @@ fn gist(event: &Value) -> [&str; 4] {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_call_that_changes_something_is_in_the_trail_once_and_in_the_published_form() {
+async fn each_mutating_call_is_audited_once_in_the_published_form() {
     let error = fixture("error-400-active_totp_exists.json");
     let expected_error: Value = serde_json::from_str(&error).unwrap();
     for rpc in Rpc::mutating() {
@@ -108,7 +108,7 @@ async fn each_call_that_changes_something_is_in_the_trail_once_and_in_the_publis
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_only_reads_or_was_not_sent_is_not_in_the_trail() {
+async fn reads_and_unsent_calls_are_not_audited() {
     let peer = Peer::answering(peer::json(200, Rpc::GET.answer)).await;
     let (reads, channel) = facade(peer.addr, &[]).await;
     Rpc::GET.try_for(channel.clone(), "fresh").await.expect("an answer");
@@ -124,7 +124,7 @@ async fn what_only_reads_or_was_not_sent_is_not_in_the_trail() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_whose_caller_went_away_is_in_the_trail_with_its_real_end() {
+async fn a_call_whose_caller_went_away_is_audited_with_its_outcome() {
     for keyed in [false, true] {
         let (mut peer, tell) = Peer::patient(peer::json(200, Rpc::CREATE.answer)).await;
         let (server, channel) = facade(peer.addr, &[]).await;
@@ -145,7 +145,7 @@ async fn a_call_whose_caller_went_away_is_in_the_trail_with_its_real_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_the_drain_cuts_is_in_the_trail_as_unknown() {
+async fn a_call_cut_by_the_drain_is_audited_as_unknown() {
     for keyed in [false, true] {
         let mut peer = Peer::start(|mut connection| async move {
             connection.request().await;
@@ -168,7 +168,7 @@ async fn a_call_that_the_drain_cuts_is_in_the_trail_as_unknown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_trail_is_written_whatever_the_level_of_the_logs_unless_it_is_named() {
+async fn the_audit_trail_ignores_the_log_level_unless_it_is_named() {
     let peer = Peer::answering(peer::json(200, Rpc::CREATE.answer)).await;
     for (filter, events) in [("info", 1), ("error", 1), ("off", 1), ("info,audit=off", 0)] {
         let (server, channel) = facade(peer.addr, &["--log", filter]).await;
@@ -180,7 +180,7 @@ async fn the_trail_is_written_whatever_the_level_of_the_logs_unless_it_is_named(
 }
 
 #[test]
-fn the_published_form_refuses_what_it_does_not_name() {
+fn the_schema_rejects_unknown_fields_and_values() {
     let schema = schema();
     let event = json!({
         "timestamp": "2026-01-01T00:00:00.000001Z", "level": "INFO", "target": "audit",

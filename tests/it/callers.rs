@@ -37,7 +37,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn each_kind_of_credential_good_and_bad_is_told_apart() {
+async fn each_kind_of_credential_good_and_bad_is_distinguished() {
     let (ours, theirs) = (Authority::new(), Authority::new());
     let files = DoorFiles::new(&[&ours]);
     let ((token, line), (other, other_line)) = (token_line("login"), token_line("reader"));
@@ -141,7 +141,7 @@ async fn health_is_open_to_all_and_reflection_follows_the_policy() {
 }
 
 #[tokio::test]
-async fn a_caller_is_held_to_its_rate_and_to_its_organizations() {
+async fn a_callers_rate_and_organizations_are_enforced() {
     let files = DoorFiles::new(&[&Authority::new()]);
     let ((fast, line), (far, other)) = (token_line("fast"), token_line("far"));
     files.write("tokens", &format!("{line}\n{other}\n"));
@@ -169,7 +169,7 @@ async fn a_caller_is_held_to_its_rate_and_to_its_organizations() {
 }
 
 #[tokio::test]
-async fn without_a_policy_whoever_is_known_may_call_everything() {
+async fn without_a_policy_every_authenticated_caller_may_call_everything() {
     let ours = Authority::new();
     let files = DoorFiles::new(&[&ours]);
     let facade = files.facade(sandbox().await).await;
@@ -185,7 +185,7 @@ async fn without_a_policy_whoever_is_known_may_call_everything() {
 }
 
 #[tokio::test]
-async fn what_is_revoked_by_a_reload_is_refused_on_open_connections_too() {
+async fn a_credential_revoked_by_a_reload_is_refused_on_open_connections_too() {
     let (ours, next) = (Authority::new(), Authority::new());
     let files = DoorFiles::new(&[&ours]);
     let (token, line) = token_line("login");
@@ -209,7 +209,7 @@ async fn what_is_revoked_by_a_reload_is_refused_on_open_connections_too() {
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_used_leaves_the_old_one_in_force() {
+async fn an_unusable_file_leaves_the_old_one_in_force() {
     let ours = Authority::new();
     let files = DoorFiles::new(&[&ours]);
     let (token, line) = token_line("login");
@@ -252,7 +252,8 @@ async fn certificate_authority_tokens_and_policy_are_rotated_under_load_with_no_
     let facade = Arc::new(files.facade(sandbox().await).await);
     let stop = Arc::new(AtomicBool::new(false));
     let calls = Arc::new(AtomicUsize::new(0));
-    // Two workers keep their connections, with a token and a certificate; one reconnects for each call.
+    // Two workers keep their connections, with a token and a certificate; one reconnects for each
+    // call.
     let stays = [
         (files.channel(&facade, None).await, Some(first.to_string())),
         (files.channel(&facade, Some(old.identity(&[LOGIN]))).await, None),
@@ -319,7 +320,7 @@ async fn certificate_authority_tokens_and_policy_are_rotated_under_load_with_no_
 }
 
 #[tokio::test]
-async fn a_client_that_never_ends_its_handshake_holds_up_nobody() {
+async fn a_client_that_never_finishes_its_handshake_delays_nobody() {
     let ours = Authority::new();
     let files = DoorFiles::new(&[&ours]);
     let facade = files.facade(sandbox().await).await;
@@ -337,7 +338,7 @@ async fn a_client_that_never_ends_its_handshake_holds_up_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_metric_says_when_the_certificate_ends_also_after_a_reload() {
+async fn a_metric_reports_when_the_certificate_expires_after_a_reload_too() {
     let (files, ours) = (DoorFiles::new(&[]), Authority::new());
     let mut command = serve("http://127.0.0.1:9", "secret");
     command.arg("--tls-cert-file").arg(files.path("server.pem"));
@@ -387,7 +388,7 @@ pub async fn taking_jwts_by(folder: &DoorFiles, jwt: jwt::Settings) -> Facade {
 }
 
 #[tokio::test]
-async fn a_jwt_is_taken_from_its_issuer_for_this_service_and_while_it_lasts() {
+async fn a_jwt_needs_the_right_issuer_audience_and_time() {
     let folder = DoorFiles::new(&[&Authority::new()]);
     let (ours, theirs) = (Issuing::new("one"), Issuing::new("one"));
     let unknown = Issuing::new("two");
@@ -447,7 +448,7 @@ async fn a_jwt_is_taken_from_its_issuer_for_this_service_and_while_it_lasts() {
 }
 
 #[tokio::test]
-async fn the_keys_of_jwts_may_be_behind_a_url() {
+async fn a_jwks_may_be_behind_a_url() {
     let folder = DoorFiles::new(&[&Authority::new()]);
     let (key, closed) = (Issuing::new("one"), Closed::new());
     let url = format!("http://{}/keys", closed.addr).parse().unwrap();
@@ -477,7 +478,7 @@ async fn the_keys_of_jwts_may_be_behind_a_url() {
 }
 
 #[tokio::test]
-async fn what_a_proxy_says_of_a_certificate_is_believed_of_listed_proxies_only() {
+async fn a_forwarded_certificate_is_accepted_from_listed_proxies_only() {
     let (token, line) = token_line("login");
     let folder = DoorFiles::new(&[&Authority::new()]);
     folder.write("tokens", &line);
@@ -578,7 +579,7 @@ async fn a_peer_is_its_ipv4_address_however_a_socket_of_both_families_shows_it()
 }
 
 #[tokio::test]
-async fn the_certificate_of_a_listed_proxy_is_of_none_of_its_callers() {
+async fn a_listed_proxys_own_certificate_identifies_none_of_its_callers() {
     const READER: &str = "URI=spiffe://example.org/ns/web/sa/reader";
     let (ours, next) = (Authority::new(), Authority::new());
     let mut files = DoorFiles::new(&[&ours]);

@@ -108,7 +108,7 @@ async fn a_malformed_deadline_is_refused_and_not_ignored() {
 }
 
 #[tokio::test]
-async fn a_call_whose_caller_goes_away_runs_to_its_end_and_counts_until_then() {
+async fn a_call_whose_caller_goes_away_completes_and_keeps_its_permit() {
     let (mut peer, answer) = Peer::patient(json(200, ANSWER)).await;
     let mut setup = Setup::new(peer.addr);
     setup.server.max_in_flight = 1;
@@ -192,7 +192,7 @@ async fn more_connections_than_allowed_wait_until_one_closes() {
 }
 
 #[tokio::test]
-async fn connections_that_say_nothing_make_way_for_a_good_call() {
+async fn silent_connections_are_evicted_for_a_good_call() {
     let mut setup = Setup::new(sandbox().await);
     setup.server.max_connections = 4;
     let facade = setup.start().await;
@@ -286,7 +286,7 @@ async fn an_unknown_method_is_unimplemented() {
 }
 
 #[tokio::test]
-async fn what_is_no_grpc_is_refused_as_http_and_nothing_is_executed() {
+async fn a_request_that_is_not_grpc_is_refused_as_http_and_not_executed() {
     let peer = Peer::answering(json(200, ANSWER)).await;
     let facade = Facade::in_front_of(peer.addr).await;
     let mut http2 = Http2::connect(&facade).await;

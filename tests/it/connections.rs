@@ -27,7 +27,7 @@ use crate::support::{
 const ANSWER: &str = Rpc::CREATE.answer;
 
 #[tokio::test]
-async fn authorities_of_a_file_are_trusted_for_stytch_and_the_file_is_read_again() {
+async fn the_ca_file_is_trusted_for_stytch_and_reloaded() {
     let (peer, other) = (Http2Peer::new().await, Http2Peer::new().await);
     let read = |peer: &Http2Peer| std::fs::read_to_string(peer.folder.path("ca.pem")).unwrap();
     let (ours, theirs) = (read(&peer), read(&other));
@@ -154,7 +154,7 @@ async fn create_as(channel: &Channel, token: &str) -> Result<(), Status> {
 
 /// Otherwise a proxy of the environment could supply the JWKS that identifies callers.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_on_loopback_is_never_fetched_through_a_proxy_of_the_environment() {
+async fn urls_on_loopback_never_use_a_proxy_of_the_environment() {
     let (ours, theirs) = (Issuing::new("ours"), Issuing::new("theirs"));
     let issuer = Peer::answering(peer::json(200, &jwks(&[&ours]))).await;
     // The proxy responds in place of any host, with its own JWKS.

@@ -190,7 +190,7 @@ impl Issuers {
 }
 
 #[tokio::test]
-async fn each_kind_of_credential_in_each_condition_is_taken_or_refused() {
+async fn each_kind_of_credential_in_each_condition_is_accepted_or_refused() {
     use Condition::{Absent, Expired, OfAnotherIssuer, OfAnotherName, Revoked, Valid};
     let mut issuers = Issuers::new();
     let direct = issuers.files.facade(sandbox().await).await;

@@ -64,7 +64,7 @@ async fn draining_lets_an_open_create_finish() {
 }
 
 #[tokio::test]
-async fn draining_tells_an_open_health_watch_and_ends_it() {
+async fn draining_notifies_and_ends_an_open_health_watch() {
     let facade = Setup::new(sandbox().await).start().await;
     let mut health = HealthClient::new(facade.channel().await);
     let request = HealthCheckRequest { service: "stytch.b2b.totp.v1.TotpService".into() };
@@ -84,7 +84,7 @@ async fn draining_tells_an_open_health_watch_and_ends_it() {
 }
 
 #[tokio::test]
-async fn during_the_drain_delay_probes_say_no_and_calls_are_still_served() {
+async fn during_the_drain_delay_probes_fail_and_calls_are_served() {
     let mut setup = Setup::new(sandbox().await);
     setup.server.drain_delay = Duration::from_millis(1500);
     let facade = setup.start().await;
@@ -109,7 +109,7 @@ async fn during_the_drain_delay_probes_say_no_and_calls_are_still_served() {
 }
 
 #[tokio::test]
-async fn a_drain_that_runs_out_of_time_says_what_it_cut() {
+async fn a_drain_that_runs_out_of_time_reports_what_it_cut() {
     let mut peer = Peer::start(|mut connection| async move {
         connection.request().await;
         connection.hold().await;
@@ -129,7 +129,7 @@ async fn a_drain_that_runs_out_of_time_says_what_it_cut() {
 }
 
 #[tokio::test]
-async fn draining_says_goodbye_with_goaway_before_it_closes_a_connection() {
+async fn draining_sends_goaway_before_it_closes_a_connection() {
     let facade = Setup::new(sandbox().await).start().await;
     let mut stream = TcpStream::connect(facade.addr).await.unwrap();
     stream.write_all(&frames::start()).await.unwrap();

@@ -122,7 +122,7 @@ async fn failure(rpc: Rpc, setup: Setup) -> (Status, Duration) {
 }
 
 #[tokio::test]
-async fn refused_is_unavailable_and_safe_to_repeat() {
+async fn refused_is_unavailable_and_safe_to_retry() {
     let closed = Closed::new();
 
     for rpc in Rpc::ALL {
@@ -177,7 +177,7 @@ async fn reset_in_the_headers_is_an_unknown_outcome() {
 }
 
 #[tokio::test]
-async fn a_body_cut_short_is_an_unreadable_answer() {
+async fn a_truncated_body_is_an_unreadable_response() {
     let outcomes = with_peer(|mut connection| async move {
         connection.request().await;
         connection.send("HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n{\"secret\":").await;
@@ -205,7 +205,7 @@ async fn silence_is_a_deadline_exceeded_at_the_upstream_timeout() {
 }
 
 #[tokio::test]
-async fn an_answer_that_drips_is_cut_off_at_the_upstream_timeout() {
+async fn a_response_that_drips_is_cut_off_at_the_upstream_timeout() {
     let outcomes = with_peer(|mut connection| async move {
         connection.request().await;
         connection.send("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n").await;
@@ -225,7 +225,7 @@ async fn an_answer_that_drips_is_cut_off_at_the_upstream_timeout() {
 }
 
 #[tokio::test]
-async fn a_success_that_is_not_json_is_an_unreadable_answer() {
+async fn a_success_that_is_not_json_is_an_unreadable_response() {
     for body in ["", "OK", "[]", "null", "{\"secret\": \"S\""] {
         let outcomes = with_answer(json(200, body)).await;
 
@@ -237,7 +237,7 @@ async fn a_success_that_is_not_json_is_an_unreadable_answer() {
 }
 
 #[tokio::test]
-async fn a_success_without_its_essential_part_is_an_unreadable_answer() {
+async fn a_success_without_its_essential_field_is_unreadable() {
     for without in [json!(null), json!(""), json!(7), json!([])] {
         for rpc in Rpc::ALL {
             let mut answer: Value = serde_json::from_str(rpc.answer).unwrap();
@@ -253,7 +253,7 @@ async fn a_success_without_its_essential_part_is_an_unreadable_answer() {
 }
 
 #[tokio::test]
-async fn html_with_200_is_an_unreadable_answer() {
+async fn html_with_200_is_an_unreadable_response() {
     let page = answer(200, "content-type: text/html\r\n", "<html>sign in</html>");
     let outcomes = with_answer(page).await;
 
@@ -302,7 +302,7 @@ async fn a_redirect_is_never_followed() {
 }
 
 #[tokio::test]
-async fn an_oversize_answer_is_not_read_to_its_end() {
+async fn an_oversize_response_is_not_read_to_its_end() {
     let announced = with_peer(|mut connection| async move {
         connection.request().await;
         connection.send("HTTP/1.1 200 OK\r\ncontent-length: 99999999\r\n\r\n{").await;
@@ -327,7 +327,7 @@ async fn an_oversize_answer_is_not_read_to_its_end() {
 }
 
 #[tokio::test]
-async fn a_gzip_answer_that_was_not_asked_for_is_an_unreadable_answer() {
+async fn an_unrequested_gzip_response_is_unreadable() {
     let head = "content-encoding: gzip\r\ncontent-type: application/json\r\n";
     for rpc in Rpc::ALL {
         let mut peer = Peer::answering(answer(200, head, "\x1f\u{8b}\x08 not plain")).await;
@@ -398,7 +398,7 @@ async fn a_pooled_connection_reset_after_the_request_was_sent_is_an_unknown_outc
 }
 
 #[tokio::test]
-async fn a_read_that_fails_once_is_repeated_by_the_facade_and_succeeds() {
+async fn a_read_that_fails_once_is_retried_and_succeeds() {
     for rpc in Rpc::ALL {
         let peer = Peer::start(move |mut connection| async move {
             connection.request().await;

@@ -22,7 +22,7 @@ fn check(settings: &[(&str, &Path)]) -> Output {
 }
 
 #[test]
-fn text_files_written_on_windows_are_read_whatever_they_hold() {
+fn text_files_written_on_windows_are_read() {
     let (files, folder, ours) = (DoorFiles::new(&[]), Folder::new(), Authority::new());
     let policy = "[[caller]]\nname = 'login'\nmethods = ['*']\nidentities = ['token:login']\n";
     let texts = [

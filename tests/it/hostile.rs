@@ -247,7 +247,7 @@ async fn closed(mut stream: TcpStream) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fifty_thousand_streams_opened_and_reset_are_borne() {
+async fn fifty_thousand_stream_resets_leave_memory_bounded() {
     const EACH: u32 = 25_000;
     let victim = Victim::new(&[]).await;
 
@@ -285,7 +285,7 @@ async fn fifty_thousand_streams_opened_and_reset_are_borne() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_thousand_idle_connections_are_borne() {
+async fn two_thousand_idle_connections_leave_memory_bounded() {
     for (what, flags, limit) in [
         ("2,000 idle connections, 512 at a time", &[][..], 32 * MIB),
         ("2,000 idle connections at a time", &["--max-connections", "3000"], 64 * MIB),
@@ -311,7 +311,7 @@ async fn two_thousand_idle_connections_are_borne() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mebibyte_of_headers_is_borne() {
+async fn a_mebibyte_of_headers_leaves_memory_bounded() {
     let victim = Victim::new(&[]).await;
     let mut bytes = frames::start();
     bytes.extend(frames::unfinished_headers(1, CREATE));
@@ -329,7 +329,7 @@ async fn a_mebibyte_of_headers_is_borne() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_connections_of_garbage_are_borne() {
+async fn ten_thousand_connections_of_garbage_leave_memory_bounded() {
     for (what, victim) in [
         ("5,000 connections of garbage", Victim::new(&[]).await),
         ("5,000 connections of garbage for TLS", Victim::with_tls().await),
@@ -357,7 +357,7 @@ async fn ten_thousand_connections_of_garbage_are_borne() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_is_slow_is_cut_off_or_makes_way() {
+async fn slow_clients_are_cut_off_or_evicted() {
     let victim = Victim::new(&[]).await;
     let start = frames::start();
     let with = |more: Vec<u8>| [start.clone(), more].concat();
@@ -403,7 +403,7 @@ async fn connections_that_come_at_once_wait_to_be_accepted_and_are_not_reset() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_does_not_read_the_answers_is_borne() {
+async fn unread_responses_leave_memory_bounded() {
     let victim = Victim::new(&[]).await;
     let mut asking = frames::start();
     for number in 0..500 {
@@ -423,7 +423,7 @@ async fn whoever_does_not_read_the_answers_is_borne() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn watchers_of_health_are_borne_and_no_more_than_32_on_a_connection() {
+async fn a_connection_has_at_most_32_health_watches() {
     let victim = Victim::new(&[]).await;
     let attack = async {
         let mut watchers = Vec::new();
@@ -527,7 +527,7 @@ impl Noise {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn strangers_that_chatter_keep_nobody_out_and_cost_no_good_caller_its_connection() {
+async fn busy_unproven_connections_do_not_displace_proven_callers() {
     let stytch = Peer::answering(peer::json(200, Rpc::CREATE.answer)).await;
     let folder = Folder::new();
     let tokens = ["login", "reader"].map(|name| {
@@ -616,7 +616,7 @@ async fn large_messages_to_grpcs_own_services_are_not_kept() {
 }
 
 #[tokio::test]
-async fn a_message_of_a_stream_that_never_comes_whole_is_given_up() {
+async fn an_incomplete_message_of_a_stream_times_out() {
     let victim = Victim::new(&[]).await;
     let mut client = victim.h2().await;
 
@@ -634,7 +634,7 @@ async fn a_message_of_a_stream_that_never_comes_whole_is_given_up() {
 }
 
 #[tokio::test]
-async fn however_many_streams_are_reset_at_once_calls_on_their_connection_end_well() {
+async fn calls_finish_however_many_streams_of_their_connection_are_reset() {
     // Within the allowed number, and far beyond it.
     for (good, bad) in [(100, 600), (0, 2000), (0, 200)] {
         let (mut stytch, answer) = Peer::patient(peer::json(200, Rpc::CREATE.answer)).await;
@@ -723,7 +723,7 @@ async fn malformed_streams_end_alone_and_calls_of_others_on_their_connection_end
 }
 
 #[tokio::test]
-async fn one_connection_gets_its_share_of_the_places_whatever_it_resets() {
+async fn one_connection_gets_its_share_of_the_permits_whatever_it_resets() {
     let (mut stytch, _answer) = Peer::patient(peer::json(200, Rpc::CREATE.answer)).await;
     let mut setup = Setup::new(stytch.addr);
     setup.server.max_in_flight = 250;

@@ -58,7 +58,7 @@ fn same_failure(first: &Status, again: &Status, name: &str) {
 }
 
 #[tokio::test]
-async fn the_same_key_gives_the_same_answer_and_stytch_is_asked_once() {
+async fn the_same_key_gets_the_same_response_and_stytch_is_called_once() {
     for rpc in Rpc::mutating() {
         let peer = counting(rpc).await;
         let facade = Facade::in_front_of(peer.addr).await;
@@ -91,7 +91,7 @@ async fn without_a_key_each_call_is_made() {
 }
 
 #[tokio::test]
-async fn a_read_takes_no_notice_of_a_key() {
+async fn a_read_ignores_the_key() {
     let peer = counting(Rpc::GET).await;
     let facade = Facade::in_front_of(peer.addr).await;
 
@@ -175,7 +175,7 @@ async fn a_refusal_that_passes_or_is_this_services_fault_is_not_remembered() {
 }
 
 #[tokio::test]
-async fn what_was_not_sent_is_not_remembered() {
+async fn an_unsent_call_is_not_remembered() {
     for rpc in Rpc::mutating() {
         let closed = Closed::new();
         let facade = Facade::in_front_of(closed.addr).await;
@@ -196,7 +196,7 @@ async fn what_was_not_sent_is_not_remembered() {
 }
 
 #[tokio::test]
-async fn an_unknown_outcome_stays_unknown_and_stytch_is_not_asked_again() {
+async fn an_unknown_outcome_stays_unknown_and_stytch_is_not_called_again() {
     for rpc in Rpc::mutating() {
         let peer = Peer::start(|mut connection| async move {
             connection.request().await;
@@ -288,7 +288,7 @@ async fn a_malformed_key_is_refused_unsent_with_whatever_else_is_wrong() {
 }
 
 #[tokio::test]
-async fn the_answer_of_a_call_whose_caller_went_away_waits_for_its_retry() {
+async fn the_response_to_a_call_whose_caller_disconnected_waits_for_its_retry() {
     for rpc in Rpc::mutating() {
         let (mut peer, answer) = Peer::patient(peer::json(200, rpc.answer)).await;
         let facade = Facade::in_front_of(peer.addr).await;
@@ -307,7 +307,7 @@ async fn the_answer_of_a_call_whose_caller_went_away_waits_for_its_retry() {
 }
 
 #[tokio::test]
-async fn a_deadline_leaves_the_call_going_and_the_next_try_gets_its_answer() {
+async fn a_call_outlives_its_deadline_and_the_retry_gets_its_response() {
     let (mut peer, answer) = Peer::patient(peer::json(200, Rpc::CREATE.answer)).await;
     let facade = Facade::in_front_of(peer.addr).await;
     let channel = facade.channel().await;

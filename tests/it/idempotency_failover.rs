@@ -1,4 +1,5 @@
-//! Redis goes from one server to another: calls with a key find the new one, and none of them is made twice.
+//! Redis goes from one server to another: calls with a key find the new one, and none of them is
+//! made twice.
 
 use std::{
     collections::HashMap,
@@ -242,7 +243,8 @@ async fn a_cluster_is_used_and_a_node_that_fails_is_replaced() {
     assert_eq!(stytch.pending(), 20);
 }
 
-/// A primary, a replica that follows it until that is stopped, and the address of whoever is the primary.
+/// A primary, a replica that follows it until that is stopped, and the address of whoever is the
+/// primary.
 struct Pair {
     primary: Redis,
     replica: Redis,
@@ -281,7 +283,7 @@ async fn claims_lost(facade: &Facade) -> u32 {
 }
 
 #[tokio::test]
-async fn a_failover_that_forgets_a_claim_doubles_its_call_and_that_is_counted() {
+async fn a_failover_that_loses_a_claim_duplicates_its_call_and_is_counted() {
     let Some(mut redis) = Pair::start().await else { return };
     let (mut stytch, answer) = Peer::patient(peer::json(200, Rpc::CREATE.answer)).await;
     let (one, two) =
@@ -309,7 +311,7 @@ async fn a_failover_that_forgets_a_claim_doubles_its_call_and_that_is_counted() 
 }
 
 #[tokio::test]
-async fn an_answer_whose_claim_was_lost_takes_the_place_of_a_claim_given_back() {
+async fn a_response_whose_claim_was_lost_replaces_a_released_claim() {
     let Some(mut redis) = Pair::start().await else { return };
     let (mut stytch, answer) = Peer::patient(peer::json(200, Rpc::CREATE.answer)).await;
     let closed = Closed::new();
@@ -337,7 +339,7 @@ async fn an_answer_whose_claim_was_lost_takes_the_place_of_a_claim_given_back() 
 }
 
 #[tokio::test]
-async fn a_claim_that_replicas_have_not_got_is_released_and_its_call_is_not_sent() {
+async fn an_unacknowledged_claim_is_released_and_its_call_is_not_sent() {
     let Some(mut redis) = Pair::start().await else { return };
     let stytch = stytch().await;
     let one = facade_with(stytch.addr, &redis.url(), 1).await;
@@ -395,8 +397,8 @@ async fn while_replicas_do_not_acknowledge_no_key_is_left_behind() {
     assert_eq!(stytch.pending(), 60);
 }
 
-/// Calls with keys over two façades, each repeated until its end, while Redis fails over. Afterwards calls succeed
-/// again, and Stytch has seen no key twice.
+/// Calls with keys over two façades, each repeated until its end, while Redis fails over.
+/// Afterwards calls succeed again, and Stytch has seen no key twice.
 async fn under_load(url: &str, fails_over: impl AsyncFnOnce()) {
     let mut stytch = stytch().await;
     let facades = [facade_with(stytch.addr, url, 1).await, facade_with(stytch.addr, url, 1).await];
@@ -457,14 +459,14 @@ async fn under_load(url: &str, fails_over: impl AsyncFnOnce()) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failover_of_sentinels_under_load_doubles_no_call() {
+async fn a_sentinel_failover_under_load_duplicates_no_call() {
     let Some(mut redis) = Sentinels::start().await else { return };
     let url = redis.url();
     under_load(&url, async || redis.servers[0].kill()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failover_of_a_cluster_under_load_doubles_no_call() {
+async fn a_cluster_failover_under_load_duplicates_no_call() {
     let Some(redis) = Cluster::start().await else { return };
     under_load(&redis.url(), async || {
         let old = redis.primaries().await[0];

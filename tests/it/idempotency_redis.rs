@@ -1,5 +1,5 @@
-//! The same key gives the same answer whichever replica is asked, and whichever dies: with records in a real
-//! Redis, and façades that are processes of their own.
+//! The same key gives the same answer whichever replica is asked, and whichever dies: with records
+//! in a real Redis, and façades that are processes of their own.
 
 use std::{
     collections::HashSet,
@@ -107,7 +107,7 @@ fn is_unknown(answer: Answer) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_200_calls_with_one_key_over_two_processes_stytch_sees_one_and_all_get_its_answer() {
+async fn of_200_calls_with_one_key_over_two_processes_stytch_sees_one_and_all_get_its_response() {
     let Some(redis) = Redis::start().await else { return };
     let mut stytch = Stytch::new().await;
     let (_first, one) = replica(stytch.peer.addr, &redis.url()).await;
@@ -171,7 +171,7 @@ async fn a_replica_killed_after_it_sent_leaves_unknown_and_nothing_is_sent_again
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_killed_with_the_answer_in_hand_leaves_unknown_and_nothing_is_sent_again() {
+async fn a_replica_killed_with_the_response_in_hand_leaves_unknown_and_nothing_is_sent_again() {
     let Some(redis) = Redis::start().await else { return };
     let mut stytch = Stytch::new().await;
     let proxy = Proxy::to(([127, 0, 0, 1], redis.port).into()).await;
@@ -192,7 +192,7 @@ async fn a_replica_killed_with_the_answer_in_hand_leaves_unknown_and_nothing_is_
 }
 
 #[tokio::test]
-async fn what_one_replica_did_not_send_another_may() {
+async fn another_replica_may_send_what_one_could_not() {
     let Some(redis) = Redis::start().await else { return };
     let closed = Closed::new();
     let stytch = Stytch::new().await;
@@ -278,8 +278,9 @@ async fn no_plaintext(redis: &Redis, key: &str) {
     }
 }
 
-/// Calls with and without keys, while Redis breaks and is mended. Every call ends in time, those without a
-/// key all succeed, and no key is sent twice; but where Redis `forgets`, those of before may be afterwards.
+/// Calls with and without keys, while Redis breaks and is mended. Every call ends in time, those
+/// without a key all succeed, and no key is sent twice; but where Redis `forgets`, those of before
+/// may be afterwards.
 async fn under_load(
     redis: &mut Redis,
     forgets: bool,
@@ -430,7 +431,7 @@ async fn a_call_in_flight_is_not_doubled_by_its_replica_when_redis_comes_back_em
 }
 
 #[tokio::test]
-async fn an_answer_that_redis_missed_is_stored_when_it_is_back() {
+async fn a_response_that_redis_missed_is_stored_when_it_is_back() {
     let Some(mut redis) = Redis::start().await else { return };
     let mut stytch = Stytch::new().await;
     let one = facade(stytch.peer.addr, &redis).await;

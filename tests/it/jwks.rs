@@ -1,4 +1,5 @@
-//! A JWKS behind a URL that requires a token and a private authority, as on a Kubernetes API server.
+//! A JWKS behind a URL that requires a token and a private authority, as on a Kubernetes API
+//! server.
 
 use std::{
     path::Path,

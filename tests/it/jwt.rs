@@ -36,7 +36,7 @@ fn with(jwk: &Value, changes: &Value) -> Value {
 }
 
 #[test]
-fn every_algorithm_that_is_taken_verifies_and_no_other_with_the_same_key() {
+fn every_accepted_algorithm_verifies_and_no_other_with_the_same_key() {
     const TAKEN: [Algorithm; 9] = [
         Algorithm::RS256,
         Algorithm::RS384,
@@ -123,7 +123,7 @@ fn a_key_verifies_only_what_it_is_for() {
 }
 
 #[test]
-fn an_odd_entry_of_a_jwks_costs_none_of_the_others() {
+fn a_malformed_jwks_entry_affects_no_other() {
     let issuing = Issuing::new("one");
     let (good, token) = (issuing.jwk().to_string(), issuing.sign(&json!({})));
     let odd_kid = with(&issuing.jwk(), &json!({"kid": 5})).to_string();
@@ -166,7 +166,7 @@ fn an_odd_entry_of_a_jwks_costs_none_of_the_others() {
 }
 
 #[test]
-fn what_is_no_jwks_is_refused_and_an_empty_one_has_nobody() {
+fn a_malformed_jwks_is_refused_and_an_empty_one_admits_nobody() {
     for text in [
         "",
         " ",
@@ -220,7 +220,7 @@ fn two_keys_of_one_id_do_not_hide_each_other() {
 }
 
 #[test]
-fn a_key_or_a_token_without_an_id_is_taken_where_only_one_can_be_meant() {
+fn a_key_or_token_without_a_kid_is_accepted_if_only_one_key_fits() {
     let named = Issuing::new("one");
     let (unnamed, other) =
         (Issuing::with(None, Algorithm::ES256), Issuing::with(None, Algorithm::ES256));
@@ -259,7 +259,7 @@ fn a_key_or_a_token_without_an_id_is_taken_where_only_one_can_be_meant() {
 }
 
 #[test]
-fn an_extension_that_has_to_be_understood_is_refused_in_whatever_form() {
+fn a_critical_extension_is_refused_in_any_form() {
     let issuing = Issuing::new("one");
     let keys = set(&[issuing.jwk()]);
     is(
@@ -321,7 +321,7 @@ fn a_jwt_of_another_type_is_no_credential() {
 }
 
 #[test]
-fn a_subject_that_is_empty_or_cannot_be_printed_names_nobody() {
+fn an_empty_or_unprintable_subject_names_nobody() {
     let issuing = Issuing::new("one");
     let keys = set(&[issuing.jwk()]);
     let longest = "x".repeat(2044);
@@ -412,7 +412,7 @@ fn the_claims_of_a_jwt_are_what_they_must_be() {
 }
 
 #[test]
-fn what_is_no_token_is_refused_whatever_it_is() {
+fn an_invalid_token_is_refused() {
     let issuing = Issuing::new("one");
     let (keys, token) = (set(&[issuing.jwk()]), issuing.sign(&json!({})));
     let [header, claims, signature]: [&str; 3] =

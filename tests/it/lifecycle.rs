@@ -1,5 +1,5 @@
-//! The whole life of a TOTP through the façade, in front of a sandbox whose time the test tells. Codes come
-//! from an implementation of RFC 6238 of the tests' own.
+//! The whole life of a TOTP through the façade, in front of a sandbox whose time the test tells.
+//! Codes come from an implementation of RFC 6238 of the tests' own.
 
 use std::{
     sync::{Arc, Mutex},
@@ -204,7 +204,7 @@ async fn the_sandbox_accepts_the_codes_of_the_rfc() {
 }
 
 #[tokio::test]
-async fn a_code_is_good_for_one_step_either_side_and_once() {
+async fn a_code_is_valid_one_step_either_side_and_once() {
     let world = World::new().await;
     let (secret, _) = world.enrolled("fresh").await;
     let code = world.code(&secret);
@@ -229,7 +229,7 @@ async fn a_code_is_good_for_one_step_either_side_and_once() {
 }
 
 #[tokio::test]
-async fn a_pending_totp_lapses_and_enrolment_starts_again() {
+async fn a_pending_totp_expires_and_enrolment_starts_again() {
     let world = World::new().await;
     let fields = json!({"expiration_minutes": 5});
     let created = world.call(Rpc::CREATE, "fresh", fields).await.expect("a TOTP");
@@ -297,7 +297,7 @@ async fn too_many_wrong_codes_lock_the_member_for_an_hour() {
 }
 
 #[tokio::test]
-async fn a_wrong_code_leaves_the_login_good_and_a_right_one_spends_it() {
+async fn a_wrong_code_keeps_the_login_and_a_right_one_uses_it_up() {
     let world = World::new().await;
     let (secret, _) = world.enrolled("fresh").await;
     let code = world.code(&secret);
@@ -364,7 +364,7 @@ async fn a_session_is_extended_and_its_claims_are_changed() {
 }
 
 #[tokio::test]
-async fn a_proof_must_be_one_exist_and_be_the_members_own() {
+async fn a_session_argument_must_be_single_valid_and_the_members_own() {
     let world = World::new().await;
     let (secret, _) = world.enrolled("fresh").await;
     let code = world.code(&secret);
@@ -401,7 +401,7 @@ async fn a_proof_must_be_one_exist_and_be_the_members_own() {
 }
 
 #[tokio::test]
-async fn a_delete_by_a_session_needs_that_sessions_permission() {
+async fn a_delete_with_a_session_needs_its_permission() {
     let world = World::new().await;
     let delete = async |fields| world.call(Rpc::DELETE, "enrolled", fields).await;
 
@@ -444,7 +444,7 @@ async fn mfa_enrolment_and_the_default_method_are_as_asked() {
 }
 
 #[tokio::test]
-async fn an_organization_that_requires_mfa_of_all_enrols_whoever_passes_it() {
+async fn an_organization_that_requires_mfa_of_all_enrols_every_member_who_passes() {
     let world = World::with_organization(json!({"mfa_policy": "REQUIRED_FOR_ALL"})).await;
     let created = world.create("fresh").await;
     let fields = json!({
@@ -458,7 +458,7 @@ async fn an_organization_that_requires_mfa_of_all_enrols_whoever_passes_it() {
 }
 
 #[tokio::test]
-async fn an_organization_without_totp_among_its_methods_lets_nobody_enrol() {
+async fn an_organization_without_totp_among_its_methods_refuses_enrolment() {
     let restricted = json!({"mfa_methods": "RESTRICTED", "allowed_mfa_methods": ["sms_otp"]});
     let world = World::with_organization(restricted).await;
 
@@ -472,7 +472,7 @@ async fn an_organization_without_totp_among_its_methods_lets_nobody_enrol() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_refused_spends_neither_the_code_nor_the_login() {
+async fn a_refused_request_uses_neither_the_code_nor_the_login() {
     let world = World::new().await;
     let (secret, _) = world.enrolled("fresh").await;
     let code = world.code(&secret);
@@ -518,7 +518,7 @@ async fn a_migrated_totp_is_active_at_once_with_its_recovery_codes() {
 }
 
 #[tokio::test]
-async fn codes_of_the_other_kind_are_told_apart() {
+async fn codes_of_the_other_kind_are_distinguished() {
     let world = World::new().await;
     let (secret, _) = world.enrolled("fresh").await;
     is(

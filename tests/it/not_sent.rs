@@ -178,7 +178,7 @@ async fn around_the_deadline(kind: Kind) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_a_stream_of_http2_is_delivered_or_called_unsent_and_never_both() {
+async fn a_request_that_waits_for_a_stream_is_delivered_or_reported_unsent_never_both() {
     join_all(KINDS.map(around_the_deadline)).await;
 }
 
@@ -204,7 +204,8 @@ async fn around_the_timeout(kind: Kind) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_until_the_upstream_timeout_is_delivered_or_called_unsent_and_never_both() {
+async fn a_request_that_waits_for_the_upstream_timeout_is_delivered_or_reported_unsent_never_both()
+{
     join_all(KINDS.map(around_the_timeout)).await;
 }
 
@@ -244,6 +245,6 @@ async fn around_the_connect(kind: Kind) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn over_http1_a_request_is_delivered_or_called_unsent_and_never_both() {
+async fn over_http1_a_request_is_delivered_or_reported_unsent_never_both() {
     join_all(KINDS.map(around_the_connect)).await;
 }

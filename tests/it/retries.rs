@@ -88,7 +88,7 @@ async fn metric(facade: &Facade, name: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn the_breaker_refuses_at_once_and_one_probe_brings_everything_back() {
+async fn the_breaker_refuses_at_once_and_one_probe_closes_it() {
     let (facade, closed) = dead().await;
     let channel = facade.channel().await;
     let calls = 10_usize.div_ceil(1 + RETRIES);

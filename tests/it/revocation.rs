@@ -107,7 +107,7 @@ impl Door {
 }
 
 #[tokio::test]
-async fn an_emptied_file_lets_nobody_in_from_then_on_also_on_open_connections() {
+async fn an_emptied_file_admits_nobody_on_open_connections_too() {
     let door = Door::new().await;
     for case in &door.cases {
         let (open, token) = (door.channel(case).await, case.token.as_deref());
@@ -128,7 +128,7 @@ async fn an_emptied_file_lets_nobody_in_from_then_on_also_on_open_connections() 
 }
 
 #[tokio::test]
-async fn a_broken_or_missing_file_changes_nothing_and_is_counted_and_seen() {
+async fn a_broken_or_missing_file_changes_nothing_and_is_counted() {
     let door = Door::new().await;
     for case in &door.cases {
         let (open, token) = (door.channel(case).await, case.token.as_deref());
@@ -220,7 +220,7 @@ fn an_empty_file_is_an_error_at_start() {
 }
 
 #[tokio::test]
-async fn the_files_of_our_own_credentials_are_kept_when_they_are_emptied_and_that_is_seen() {
+async fn emptied_files_of_our_own_credentials_keep_the_old_ones_and_are_reported() {
     let (files, folder) = (DoorFiles::new(&[]), Folder::new());
     let secret = folder.write("secret", "\u{feff}secret-never-printed\r\n");
     let mut command = serve("http://127.0.0.1:9", "");

@@ -56,7 +56,7 @@ fn setup(peer: &Peer, folder: &Folder) -> Setup {
 }
 
 #[tokio::test]
-async fn a_refused_secret_is_read_again_and_the_call_made_once_more_with_the_new_one() {
+async fn after_a_refused_secret_the_file_is_reread_and_the_call_resent() {
     for rpc in Rpc::ALL {
         let folder = secret_file("old");
         let good = Arc::new(Mutex::new("old".to_owned()));
@@ -124,7 +124,7 @@ async fn the_secret_is_rotated_under_load_with_no_failed_call() {
 }
 
 #[tokio::test]
-async fn an_error_that_repeats_the_secret_of_before_a_rotation_or_of_after_is_masked() {
+async fn an_error_that_echoes_the_secret_before_or_after_a_rotation_is_masked() {
     let (old, new) = ("secret-before-rotation", "secret-after-rotation");
     let folder = secret_file(old);
     let answer = Arc::new(Notify::new());

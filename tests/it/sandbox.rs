@@ -240,7 +240,7 @@ async fn secrets_and_recovery_codes_have_stytchs_form() {
 }
 
 #[tokio::test]
-async fn the_sandbox_answers_with_every_field_of_stytchs_objects() {
+async fn the_sandbox_returns_every_field_of_stytchs_objects() {
     let addr = support::sandbox().await;
     let ids = json!({"organization_id": "example-works", "member_id": "fresh"});
     let created = post(addr, "", &ids).await;

@@ -84,7 +84,7 @@ async fn a_retry_after_reaches_the_caller_as_a_pushback() {
 }
 
 #[tokio::test]
-async fn latency_makes_an_answer_late() {
+async fn latency_delays_a_response() {
     let world = World::new().await;
     world.inject(json!({"fault": {"latency": "80ms"}, "calls": 1})).await;
     let start = Instant::now();
@@ -95,7 +95,7 @@ async fn latency_makes_an_answer_late() {
 }
 
 #[tokio::test]
-async fn a_call_can_take_effect_and_its_answer_be_lost() {
+async fn a_call_can_take_effect_and_its_response_be_lost() {
     let world = World::new().await;
     let enrolled = json!({"organization_id": "works", "member_id": "enrolled"});
     for fault in [
@@ -122,7 +122,7 @@ async fn a_call_can_take_effect_and_its_answer_be_lost() {
 }
 
 #[tokio::test]
-async fn rules_pick_calls_by_path_member_number_and_share() {
+async fn rules_match_calls_by_path_member_count_and_share() {
     let world = World::new().await;
     let call = async |rpc: Rpc, member: &str| rpc.try_for(world.channel.clone(), member).await;
     let fault = json!({"error_type": "too_many_requests"});
@@ -148,7 +148,7 @@ async fn rules_pick_calls_by_path_member_number_and_share() {
 }
 
 #[tokio::test]
-async fn time_can_be_advanced() {
+async fn the_clock_can_be_set_ahead() {
     let world = World::new().await;
     let created = world.create().await.expect("a TOTP");
     let (_, before) = world.control(Method::GET, "clock", &json!({})).await;
@@ -166,7 +166,7 @@ async fn time_can_be_advanced() {
 }
 
 #[tokio::test]
-async fn nonsense_is_refused_with_what_is_wrong() {
+async fn a_bad_request_is_refused_with_the_reason() {
     let world = World::new().await;
     for (path, body, what) in [
         ("faults", json!({"fault": {}}), "one of status"),
@@ -197,7 +197,7 @@ async fn nonsense_is_refused_with_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn there_is_no_control_unless_it_is_asked_for() {
+async fn the_control_endpoints_are_closed_unless_enabled() {
     let sandbox = support::sandbox().await;
 
     let answer = reqwest::get(format!("http://{sandbox}/sandbox/faults")).await.unwrap();

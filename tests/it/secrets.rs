@@ -214,7 +214,7 @@ async fn no_credential_of_a_caller_good_or_bad_is_in_a_log_or_a_status() {
 }
 
 #[test]
-fn what_is_wrong_with_a_file_of_secrets_is_said_without_them() {
+fn problems_with_a_file_of_secrets_are_reported_without_them() {
     let (folder, authority) = (Folder::new(), Authority::new());
     let (certificate, key) = authority.certify(&["dns:localhost"], false);
     let line = key.lines().nth(1).unwrap();

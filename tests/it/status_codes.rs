@@ -266,7 +266,7 @@ async fn a_429_that_is_not_stytchs_passed_nothing_on_and_says_when_to_retry() {
 }
 
 #[tokio::test]
-async fn what_something_in_front_of_stytch_refuses_was_not_done_and_not_by_the_callers_fault() {
+async fn a_refusal_in_front_of_stytch_is_rejected_and_not_the_callers_fault() {
     let mut exchange = Exchange::new().await;
     for http_status in [407, 413, 414, 421, 425, 431, 511] {
         for body in FOREIGN {
@@ -286,7 +286,7 @@ async fn what_something_in_front_of_stytch_refuses_was_not_done_and_not_by_the_c
 }
 
 #[tokio::test]
-async fn a_408_or_499_of_whoever_leaves_the_outcome_unknown() {
+async fn a_408_or_499_from_anyone_leaves_the_outcome_unknown() {
     let mut exchange = Exchange::new().await;
     for (http_status, code, reason) in [
         (408, Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
@@ -304,7 +304,7 @@ async fn a_408_or_499_of_whoever_leaves_the_outcome_unknown() {
 }
 
 #[tokio::test]
-async fn a_success_without_an_answer_says_that_it_most_likely_took_effect() {
+async fn a_success_without_a_body_is_unknown_but_most_likely_took_effect() {
     for rpc in Rpc::ALL {
         for answer in [
             "HTTP/1.1 204 No Content\r\n\r\n".to_owned(),
@@ -443,7 +443,7 @@ async fn retry_after_becomes_retry_info_and_pushback_with_jitter_added() {
 }
 
 #[tokio::test]
-async fn no_answer_of_stytch_makes_trailers_too_large() {
+async fn no_response_of_stytchs_makes_trailers_too_large() {
     let mut exchange = Exchange::new().await;
     let long = |text: &str| text.repeat(20_000);
     for (reason, body) in [
@@ -578,7 +578,7 @@ async fn overlapping_secrets_are_masked_as_one_and_leave_nothing_of_either() {
 /// A recovery code may be a single letter. Masking each occurrence would make the text eight times
 /// as long.
 #[tokio::test]
-async fn secrets_that_are_in_every_word_cost_no_time_and_make_no_large_status() {
+async fn secrets_in_every_word_take_bounded_time_and_make_no_large_status() {
     let error = json!({
         "error_type": "member_not_found", "error_message": "no member here ".repeat(20_000),
         "error_details": {"member": vec!["e"; 10_000]},
@@ -653,7 +653,7 @@ async fn our_own_credentials_echoed_by_stytch_are_masked_wherever_they_stand() {
 }
 
 #[tokio::test]
-async fn no_refusal_of_ours_makes_trailers_too_large_and_what_is_left_out_is_counted() {
+async fn no_refusal_makes_trailers_too_large_and_omitted_violations_are_counted() {
     let facade = Facade::in_front_of(support::Closed::new().addr).await;
     let channel = facade.channel().await;
     for (codes, count) in [
@@ -681,7 +681,7 @@ async fn no_refusal_of_ours_makes_trailers_too_large_and_what_is_left_out_is_cou
 }
 
 #[tokio::test]
-async fn an_identifier_too_long_for_metadata_does_not_cost_a_success_its_answer() {
+async fn an_identifier_too_long_for_metadata_does_not_cost_a_success_its_response() {
     let body = json!({"secret": "S", "request_id": "r".repeat(100_000)}).to_string();
     let peer = Peer::answering(json(200, &body)).await;
     let facade = Facade::in_front_of(peer.addr).await;
@@ -693,7 +693,7 @@ async fn an_identifier_too_long_for_metadata_does_not_cost_a_success_its_answer(
 }
 
 #[tokio::test]
-async fn an_odd_field_that_is_left_unset_is_counted() {
+async fn an_unexpected_field_is_left_unset_and_counted() {
     let body = json!({"secret": "S", "member": {"is_admin": "yes", "created_at": "soon"}});
     let peer = Peer::answering(json(200, &body.to_string())).await;
     let facade = Facade::in_front_of(peer.addr).await;
@@ -733,7 +733,7 @@ fn any_error() -> impl Strategy<Value = (u16, Vec<u8>)> {
 }
 
 #[test]
-fn whatever_stytch_answers_the_caller_gets_a_status_with_details_that_fits() {
+fn any_response_of_stytchs_becomes_a_status_with_details_that_fits() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let exchange = RefCell::new((runtime.block_on(Exchange::new()), 0));
     let mut config = ProptestConfig::with_cases(300);

@@ -139,7 +139,7 @@ async fn over_tls_and_http2_a_call_succeeds_on_one_connection_and_trace_logs_hol
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn over_http2_a_reset_stream_is_an_unknown_outcome_and_only_a_read_is_sent_again() {
+async fn over_http2_a_reset_stream_is_an_unknown_outcome_and_only_a_read_is_retried() {
     for rpc in Rpc::ALL {
         let peer = TlsPeer::start(Then::Reset).await;
         let folder = Folder::new();
@@ -178,7 +178,7 @@ async fn a_certificate_that_is_not_trusted_is_not_sent_anything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_not_sent_is_tried_again_by_the_facade_and_then_sent_once() {
+async fn an_unsent_call_is_retried_and_then_sent_once() {
     for rpc in Rpc::ALL {
         let peer = TlsPeer::closing(totp_facade::stytch::RETRIES, Then::Answer).await;
         let folder = Folder::new();

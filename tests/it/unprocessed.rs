@@ -86,7 +86,7 @@ const REFUSED: Then = Then::Reset(Reason::RefusedStream);
 const GOES: Then = Then::GoAway { includes_this: false };
 
 #[tokio::test]
-async fn a_refused_stream_is_repeated_and_executed_once() {
+async fn a_refused_stream_is_retried_and_executed_once() {
     for rpc in Rpc::ALL {
         let scene = Scene::of(rpc, &[REFUSED, Then::Answer]).await;
 
@@ -97,7 +97,7 @@ async fn a_refused_stream_is_repeated_and_executed_once() {
 }
 
 #[tokio::test]
-async fn a_goaway_below_the_stream_is_repeated_on_another_connection_and_executed_once() {
+async fn a_goaway_below_the_stream_is_retried_on_another_connection_and_executed_once() {
     for rpc in Rpc::ALL {
         let scene = Scene::of(rpc, &[GOES, Then::Answer]).await;
 

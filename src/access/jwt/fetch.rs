@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_emptied_set_lets_nobody_in_and_what_is_no_set_changes_nothing_and_is_counted() {
+    async fn an_emptied_jwks_admits_nobody_and_an_invalid_one_changes_nothing() {
         let answer = Arc::new(Mutex::new((500, String::new())));
         let metrics = Metrics::default();
         let url = server(Arc::clone(&answer)).await;

@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_found_good_holds_until_the_token_ends_or_the_keys_are_read_anew() {
+    fn a_verified_token_is_cached_until_it_expires_or_the_jwks_is_reloaded() {
         let keys = || Arc::new(Some(Keys::default()));
         let (then, now) = (keys(), keys());
         let soon = SystemTime::now() + Duration::from_secs(60);

@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_refused_and_not_quoted() {
+    fn an_invalid_url_is_refused_and_not_quoted() {
         for url in [
             "redis+sentinel://pass-word",
             "redis+sentinel://pass-word/",

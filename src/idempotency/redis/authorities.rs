@@ -8,7 +8,8 @@ use rustls::{RootCertStore, pki_types::CertificateDer};
 
 use crate::files::{Content, pem, what_is_wrong};
 
-/// The authorities in a file together with the system's, in the form that the client of Redis takes.
+/// The authorities in a file together with the system's, in the form that the client of Redis
+/// takes.
 pub(super) struct Authorities {
     certificates: TlsCertificates,
     /// What an empty file lacks. Only the system's authorities are trusted then.

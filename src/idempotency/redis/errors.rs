@@ -22,7 +22,8 @@ pub(super) fn is_retryable(error: &RedisError) -> bool {
 fn is_from_replica(error: &RedisError) -> bool {
     match error.kind() {
         ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) => true,
-        // Before version 7, Redis wraps the error of a script: `ERR Error running script … -READONLY …`.
+        // Before version 7, Redis wraps the error of a script: `ERR Error running script …
+        // -READONLY …`.
         ErrorKind::Server(_) | ErrorKind::Extension => {
             let text = error.to_string();
             text.contains("-READONLY") || text.contains("-MASTERDOWN")

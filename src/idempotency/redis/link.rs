@@ -1,8 +1,10 @@
-//! A connection to Redis that is made when it is first used, and replaced when it is of no more use.
+//! A connection to Redis that is made when it is first used, and replaced when it is of no more
+//! use.
 //!
-//! A broken connection is not the only case. A demoted primary still answers and rejects every write,
-//! and a server that hangs keeps its connections open. So a rejected write and a timeout replace the
-//! connection, too, and the next command goes to the server that has the address by then.
+//! A broken connection is not the only case. A demoted primary still answers and rejects every
+//! write, and a server that hangs keeps its connections open. So a rejected write and a timeout
+//! replace the connection, too, and the next command goes to the server that has the address by
+//! then.
 
 use std::{
     sync::{
@@ -100,7 +102,8 @@ impl Link {
     }
 }
 
-/// Connects in a task of its own, so that it goes on when all commands that wait for it have timed out.
+/// Connects in a task of its own, so that it goes on when all commands that wait for it have timed
+/// out.
 fn attempt(source: &Source) -> Attempt {
     let source = source.clone();
     let connected = async move {

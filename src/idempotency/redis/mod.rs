@@ -167,7 +167,8 @@ impl Redis {
         }
     }
 
-    /// Claims a key once. A claim that may have been granted without an acknowledgement is released.
+    /// Claims a key once. A claim that may have been granted without an acknowledgement is
+    /// released.
     async fn try_claim(&self, id: RecordId, pending: &[u8]) -> RedisResult<Result<Token, Held>> {
         let mut token = Token::default();
         aws_lc_rs::rand::fill(&mut token.0).expect("the system has random bytes");

@@ -1,9 +1,9 @@
 //! Writes that replicas of Redis acknowledge, so that a failover does not forget them.
 //!
 //! `WAIT` covers the writes of its own connection, and blocks that connection meanwhile. So a write
-//! and its `WAIT` are sent as one pipeline, on a connection that nothing else uses meanwhile, and in a
-//! cluster to the node that has the key. A command without a free connection waits in this process,
-//! where it can time out with nothing written, and not in a queue of Redis.
+//! and its `WAIT` are sent as one pipeline, on a connection that nothing else uses meanwhile, and
+//! in a cluster to the node that has the key. A command without a free connection waits in this
+//! process, where it can time out with nothing written, and not in a queue of Redis.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

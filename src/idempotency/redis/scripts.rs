@@ -15,8 +15,8 @@ const TOKEN: usize = size_of::<Token>();
 const HEADER: usize = TOKEN + size_of::<u64>();
 
 /// Stores a pending value unless there is another, and otherwise returns that with the milliseconds
-/// until it expires. A value that is there already is stored again, so that replicas acknowledge it;
-/// but it replaces neither the outcome nor the release of its own claim.
+/// until it expires. A value that is there already is stored again, so that replicas acknowledge
+/// it; but it replaces neither the outcome nor the release of its own claim.
 ///
 /// It begins with a write, so that no replica answers from its own data, such as a demoted primary.
 const CLAIM: &str = r"
@@ -32,8 +32,9 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return false
 ";
 
-/// Replaces the pending value of a claim by the outcome, unless there is the value of another claim.
-/// Returns what was there: [`OWN`], [`ANOTHERS`], or nothing, which a released claim counts as.
+/// Replaces the pending value of a claim by the outcome, unless there is the value of another
+/// claim. Returns what was there: [`OWN`], [`ANOTHERS`], or nothing, which a released claim counts
+/// as.
 const RECORD: &str = r"
 local kept = redis.call('GET', KEYS[1])
 local is_own = kept and string.sub(kept, 1, 16) == string.sub(ARGV[1], 1, 16)
@@ -49,8 +50,8 @@ pub(super) const OWN: u8 = 0;
 /// `RECORD` found the value of another claim, and left it.
 pub(super) const ANOTHERS: u8 = 2;
 
-/// Reduces the value of a claim to its token, which blocks nothing but the claim itself, should that
-/// arrive late. The value of another claim stays.
+/// Reduces the value of a claim to its token, which blocks nothing but the claim itself, should
+/// that arrive late. The value of another claim stays.
 const RELEASE: &str = r"
 local kept = redis.call('GET', KEYS[1])
 if not kept or string.sub(kept, 1, 16) == ARGV[1] then
@@ -118,8 +119,8 @@ fn millis(duration: Duration) -> u64 {
 /// The value of another claim.
 pub(super) struct Held {
     pub(super) sealed: Vec<u8>,
-    /// How long the holder of a pending record has left to record or release it. `None` if the lease
-    /// is over.
+    /// How long the holder of a pending record has left to record or release it. `None` if the
+    /// lease is over.
     pub(super) lease: Option<Duration>,
 }
 

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_opens_after_ten_failures_in_a_row_and_an_answer_starts_the_count_anew() {
+    async fn it_opens_after_ten_failures_in_a_row_and_a_response_resets_the_count() {
         for response in [Ok(()), refusal()] {
             let breaker = breaker();
             record(&breaker, &failure(), CONSECUTIVE_FAILURES - 1);
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn half_open_lets_one_probe_through_and_the_first_answer_closes_it() {
+    async fn half_open_admits_one_probe_and_the_first_response_closes_it() {
         for response in [Ok(()), refusal()] {
             let breaker = opened();
             advance(OPEN_FOR - Duration::from_millis(1)).await;
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_began_before_it_opened_has_no_say_after_it_has_closed_either() {
+    async fn an_attempt_from_before_the_breaker_opened_never_counts() {
         let breaker = breaker();
         let early: Vec<_> =
             (0..2 * CONSECUTIVE_FAILURES).map(|_| breaker.admit().unwrap()).collect();

@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn any_answer_of_a_mebibyte_is_read_in_bounded_time() {
+    fn any_response_of_a_mebibyte_is_read_in_bounded_time() {
         const SIZE: usize = 1024 * 1024;
         let fill = |unit: &str| unit.repeat(SIZE / unit.len());
         for (body, reason) in [
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_longer_than_clients_read_goes_without_its_free_form_objects() {
+    fn a_response_longer_than_clients_read_loses_its_free_form_objects() {
         let zeros = "0,".repeat(400_000);
         let body = format!(
             r#"{{"secret": "S", "member": {{"member_id": "m", "trusted_metadata": {{"a": [{zeros}0]}}}}}}"#

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_processed_is_not_sent_and_what_was_sent_before_it_is() {
+    fn an_unprocessed_attempt_is_not_sent_and_an_earlier_sent_one_is() {
         let gate = SendGate::default();
         let first = gate.begin_attempt(true).unwrap();
         assert!(first.try_pass());

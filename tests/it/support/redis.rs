@@ -32,7 +32,8 @@ enum Kind {
 }
 
 impl Redis {
-    /// Starts one. None where `redis-server` is not installed, which is said aloud, and is a failure in CI.
+    /// Starts one. None where `redis-server` is not installed, which is said aloud, and is a
+    /// failure in CI.
     pub async fn start() -> Option<Self> {
         Self::with_flags(|_, _| Vec::new()).await
     }
@@ -143,7 +144,8 @@ impl Redis {
         self.ask::<String>(&["INFO", "replication"]).await.contains("role:master")
     }
 
-    /// Waits until so many replicas acknowledge what it writes: one that has just caught up does not for a second.
+    /// Waits until so many replicas acknowledge what it writes: one that has just caught up does
+    /// not for a second.
     pub async fn has_replicas(&self, count: u8) {
         let mut connection = self.connection().await;
         let mut write_and_wait = redis::pipe();
@@ -193,7 +195,8 @@ impl Drop for Redis {
 /// What Sentinels call the primary.
 pub const PRIMARY: &str = "the-primary";
 
-/// A primary, two replicas, and three Sentinels that choose another primary when it is gone for half a second.
+/// A primary, two replicas, and three Sentinels that choose another primary when it is gone for
+/// half a second.
 pub struct Sentinels {
     pub servers: Vec<Redis>,
     sentinels: Vec<Redis>,
@@ -307,8 +310,8 @@ fn is_installed() -> bool {
     is_installed
 }
 
-/// A port below those that connections are given, so that none of them has it while Redis is down; as is the one
-/// 10 000 above it, by which the nodes of a cluster talk.
+/// A port below those that connections are given, so that none of them has it while Redis is down;
+/// as is the one 10 000 above it, by which the nodes of a cluster talk.
 fn free_port() -> u16 {
     let is_free = |port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
     loop {

@@ -21,8 +21,8 @@ pub fn code_of(secret: &str, time: SystemTime) -> String {
     code(&key, time)
 }
 
-/// RFC 6238, appendix B: seconds, and the code of the key `12345678901234567890`, of whose eight digits
-/// these are the last six.
+/// RFC 6238, appendix B: seconds, and the code of the key `12345678901234567890`, of whose eight
+/// digits these are the last six.
 pub const VECTORS: [(u64, &str); 6] = [
     (59, "287082"),
     (1_111_111_109, "081804"),
