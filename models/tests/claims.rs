@@ -1,4 +1,4 @@
-//! The claims of `src/idempotency/redis.rs`, in every order of events: one key, two replicas of the
+//! The claims of `src/idempotency/redis/scripts.rs`, in every order of events: one key, two replicas of the
 //! service, and a Redis that may fail over to a replica of its own, which has not got what was
 //! written last. Anything may be late, replies may be lost, and processes may die between any two
 //! steps. A caller repeats its call, also while it is under way.

@@ -1,1 +1,3 @@
 //! See `Cargo.toml`: only the dependencies of this package matter.
+
+fn main() {}
