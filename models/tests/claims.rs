@@ -1,38 +1,38 @@
-//! The claims of `src/idempotency/redis/scripts.rs`, in every order of events: one key, two replicas of the
-//! service, and a Redis that may fail over to a replica of its own, which has not got what was
-//! written last. Anything may be late, replies may be lost, and processes may die between any two
-//! steps. A caller repeats its call, also while it is under way.
+//! The claims of `src/idempotency/redis/scripts.rs`, in every order of events: one key, two
+//! replicas of the service, and a Redis that may fail over to a replica of its own, which lacks the
+//! latest writes. Anything may be late, replies may be lost, and processes may die between any two
+//! steps. A caller retries its call, even while it is in flight.
 //!
-//! What is left out: that records are forgotten after their time, and that a lease ends before its
-//! call, whose timeout is shorter. These hang on times, and not on the order of events.
+//! The model omits that records expire, and that a lease cannot end before its call, whose timeout
+//! is shorter. These depend on times, not on the order of events.
 
 use std::collections::BTreeSet;
 
 use stateright::{Checker, Model, Property};
 
-/// What the model may do, for it is to end.
+/// The bounds of the model.
 #[derive(Clone, Copy)]
 struct Claims {
     /// Whether a claim has to be acknowledged by the replica of Redis (`replicas.rs`).
     waits: bool,
-    /// Whether what is sent to Redis may be under way for longer than a lease.
+    /// Whether a message to Redis may be in flight for longer than a lease.
     is_slow: bool,
     failovers: u8,
     crashes: u8,
     calls: u8,
 }
 
-/// A claim's own, given with each.
+/// Identifies a claim.
 type Token = u8;
 
-/// What Redis has under the key.
+/// The value of the key in Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Value {
-    /// The call is under way, or its process died and the lease is over.
+    /// The call is in flight, or its process died and the lease is over.
     Pending { token: Token, lease: bool },
     /// The call has ended.
     Ended { token: Token },
-    /// Nothing was sent; the token alone is left.
+    /// Nothing was sent; only the token is left.
     Released { token: Token },
 }
 
@@ -52,7 +52,7 @@ enum Script {
     Release,
 }
 
-/// On its way to Redis, or to be sent again until it has arrived.
+/// A message on its way to Redis, which is resent until it arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Message {
     script: Script,
@@ -91,7 +91,7 @@ impl Flight {
     }
 }
 
-/// What a caller is told.
+/// What a caller gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Outcome {
     Answer,
@@ -104,12 +104,12 @@ enum Outcome {
 struct State {
     primary: Option<Value>,
     replica: Option<Value>,
-    /// Whether the replica has once had all that its primary had; none is promoted before.
+    /// Whether the replica has once had everything that its primary had; none is promoted before.
     has_caught_up: bool,
     failovers: u8,
     crashes: u8,
     calls: u8,
-    /// How many claims there have been.
+    /// The number of claims so far.
     tokens: Token,
     flights: [Flight; 2],
     messages: BTreeSet<Message>,
@@ -117,24 +117,24 @@ struct State {
     executions: u8,
     /// Whether Redis has the result, and a failover would not lose it.
     recorded: bool,
-    /// Whether somebody was told something else afterwards, or may be.
+    /// Whether a caller got another outcome afterwards, or may get one.
     contradicted: bool,
-    /// Whether the result has come to this primary, and nobody else had a claim there.
+    /// Whether the result has reached this primary, and no other claim was there.
     arrived: bool,
     /// Whether a claim was granted afterwards.
-    claimed_anew: bool,
-    told: BTreeSet<Outcome>,
+    claimed_again: bool,
+    outcomes: BTreeSet<Outcome>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Step {
     Call(usize),
-    /// Redis runs the script of a message, and whoever sent it hears of it, or not.
+    /// Redis runs the script of a message, and the sender gets the reply or not.
     Deliver(Message, Reply),
     /// A write reaches the replica of Redis, and with it all before it.
     Replicate,
-    /// The replica becomes the primary, with what it has; the old one is gone, and its replacement
-    /// is empty at first.
+    /// The replica becomes the primary with what it has. The old primary is gone, and its
+    /// replacement starts empty.
     FailOver,
     /// The replica has acknowledged the claim.
     Acknowledge(usize),
@@ -144,10 +144,10 @@ enum Step {
     /// Stytch could not be reached.
     FailToSend(usize),
     Answer(usize),
-    /// A process dies. What it was about to send to Redis still goes out, or does not.
+    /// A process dies. Its unsent messages to Redis still go out, or do not.
     Crash(usize, Rest),
     EndLease,
-    /// What is left of a released claim is forgotten.
+    /// The token of a released claim expires.
     ForgetReleased,
 }
 
@@ -155,8 +155,7 @@ enum Step {
 enum Reply {
     Arrives,
     Lost,
-    /// It arrives, over a new connection, and a copy of the message is still under way on the old
-    /// one.
+    /// It arrives over a new connection, while a copy of the message is in flight on the old one.
     Overtakes,
 }
 
@@ -173,9 +172,9 @@ enum Claimed {
 }
 
 impl State {
-    fn tell(&mut self, replica: usize, outcome: Outcome) {
+    fn respond(&mut self, replica: usize, outcome: Outcome) {
         self.flights[replica] = Flight::None;
-        self.told.insert(outcome);
+        self.outcomes.insert(outcome);
         // It has asked Redis, or has ended before it could.
         self.contradicted |= self.recorded && outcome == Outcome::Unknown;
     }
@@ -184,17 +183,17 @@ impl State {
         self.messages.insert(Message { script, token, from });
     }
 
-    /// Claims the key, with a token that nobody has had.
-    fn ask(&mut self, replica: usize) {
+    /// Claims the key with a new token.
+    fn send_claim(&mut self, replica: usize) {
         self.tokens += 1;
         self.flights[replica] = Flight::Claiming(self.tokens);
         self.post(Script::Claim, self.tokens, replica);
     }
 
-    /// Gives a claim back, and tells the caller that nothing was sent.
-    fn give_back(&mut self, replica: usize, token: Token) {
+    /// Releases a claim, and reports that nothing was sent.
+    fn send_release(&mut self, replica: usize, token: Token) {
         self.post(Script::Release, token, replica);
-        self.tell(replica, Outcome::NotSent);
+        self.respond(replica, Outcome::NotSent);
     }
 
     /// The script `CLAIM`.
@@ -210,7 +209,7 @@ impl State {
             }
             _ => {
                 self.primary = Some(Value::Pending { token, lease: true });
-                self.claimed_anew |= self.arrived;
+                self.claimed_again |= self.arrived;
                 Claimed::Granted
             }
         }
@@ -249,10 +248,10 @@ impl State {
                     self.post(Script::Release, token, replica);
                 }
                 match kept {
-                    Value::Ended { .. } => self.tell(replica, Outcome::Replay),
-                    Value::Pending { lease: false, .. } => self.tell(replica, Outcome::Unknown),
+                    Value::Ended { .. } => self.respond(replica, Outcome::Replay),
+                    Value::Pending { lease: false, .. } => self.respond(replica, Outcome::Unknown),
                     // It asks again, until there is more to say.
-                    Value::Pending { .. } if was_granted => self.ask(replica),
+                    Value::Pending { .. } if was_granted => self.send_claim(replica),
                     Value::Pending { .. } => self.post(Script::Claim, token, replica),
                     Value::Released { .. } => unreachable!("it was given back, and is waited for"),
                 }
@@ -289,7 +288,7 @@ impl State {
                     self.messages.insert(message);
                 }
                 if flight == Flight::Recording(token) && reply == Reply::Arrives {
-                    self.tell(from, Outcome::Answer);
+                    self.respond(from, Outcome::Answer);
                 }
             }
             Script::Release => self.release(token),
@@ -309,7 +308,7 @@ impl State {
         self.flights.iter().any(|flight| flight.token() == Some(token))
     }
 
-    /// Whether something of a claim is still under way.
+    /// Whether a message of a claim is still in flight.
     fn is_late(&self, token: Token) -> bool {
         self.messages.iter().any(|message| message.token == token)
     }
@@ -353,8 +352,8 @@ impl Model for Claims {
             recorded: false,
             contradicted: false,
             arrived: false,
-            claimed_anew: false,
-            told: BTreeSet::new(),
+            claimed_again: false,
+            outcomes: BTreeSet::new(),
         }]
     }
 
@@ -415,7 +414,7 @@ impl Model for Claims {
         match step {
             Step::Call(replica) => {
                 state.calls -= 1;
-                state.ask(replica);
+                state.send_claim(replica);
             }
             Step::Deliver(message, reply) => state.deliver(message, reply, self.waits),
             Step::Replicate => state.replica = state.primary,
@@ -430,8 +429,8 @@ impl Model for Claims {
                 state.flights[replica] = Flight::Granted(token);
             }
             Step::LoseStore(replica) => match state.flights[replica] {
-                Flight::Recording(_) => state.tell(replica, Outcome::Answer),
-                flight => state.give_back(replica, flight.token()?),
+                Flight::Recording(_) => state.respond(replica, Outcome::Answer),
+                flight => state.send_release(replica, flight.token()?),
             },
             Step::Send(replica) => {
                 let token = state.flights[replica].token()?;
@@ -440,7 +439,7 @@ impl Model for Claims {
             }
             Step::FailToSend(replica) => {
                 let token = state.flights[replica].token()?;
-                state.give_back(replica, token);
+                state.send_release(replica, token);
             }
             Step::Answer(replica) => {
                 let token = state.flights[replica].token()?;
@@ -464,7 +463,7 @@ impl Model for Claims {
         vec![
             Property::always(EXECUTED_ONCE, |_, state: &State| state.executions <= 1),
             Property::always(RESULT_STAYS, |_, state: &State| !state.contradicted),
-            Property::always(NOT_CLAIMED_ANEW, |_, state: &State| !state.claimed_anew),
+            Property::always(NOT_CLAIMED_ANEW, |_, state: &State| !state.claimed_again),
             Property::always(NOTHING_STUCK, |model: &Self, state: &State| {
                 let mut steps = Vec::new();
                 model.actions(state, &mut steps);
@@ -472,14 +471,14 @@ impl Model for Claims {
                 goes_on || (state.flights == [Flight::None; 2] && !is_pending(state.primary))
             }),
             Property::sometimes("an answer", |_, state: &State| {
-                state.told.contains(&Outcome::Answer)
+                state.outcomes.contains(&Outcome::Answer)
             }),
             Property::sometimes("a replay", |_, state: &State| {
-                state.told.contains(&Outcome::Replay)
+                state.outcomes.contains(&Outcome::Replay)
             }),
-            Property::sometimes(UNKNOWN, |_, state: &State| state.told.contains(&Outcome::Unknown)),
+            Property::sometimes(UNKNOWN, |_, state: &State| state.outcomes.contains(&Outcome::Unknown)),
             Property::sometimes("not sent, then sent", |_, state: &State| {
-                state.told.contains(&Outcome::NotSent) && state.executions == 1
+                state.outcomes.contains(&Outcome::NotSent) && state.executions == 1
             }),
         ]
     }

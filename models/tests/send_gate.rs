@@ -41,7 +41,7 @@ fn a_closed_gate_never_sends_and_a_sent_request_is_never_reported_unsent() {
 
         let left = connection.join().unwrap();
         assert_eq!(may_be_sent, left);
-        assert_eq!(other.join().unwrap(), left, "both are told the same");
+        assert_eq!(other.join().unwrap(), left, "both get the same answer");
         assert_eq!(gate.begin_attempt(true).is_err(), !left, "no attempt follows");
     });
 }
@@ -145,7 +145,7 @@ fn an_unprocessed_request_is_unsent_and_sent_once_more_at_most() {
 
         assert!(
             told_sent || !processed,
-            "the caller was told that nothing was sent, but it was processed"
+            "reported as not sent, but processed"
         );
     });
 }

@@ -100,7 +100,7 @@ fn warn_if_exposed(config: &Config) {
         return;
     }
     if !config.facade.access.authenticates() {
-        tracing::warn!("--allow-unauthenticated: whoever reaches the port may call everything");
+        tracing::warn!("--allow-unauthenticated: anyone who reaches the port may call everything");
     } else if config.facade.tls.is_none() {
         tracing::warn!(
             "tokens travel in the clear: set TOTP_FACADE_TLS_CERT_FILE, or have a proxy do TLS"

@@ -128,7 +128,7 @@ fn check_openness(reader: &mut Reader<'_>, access: &access::Settings) {
     if is_beyond_loopback && is_allowed == Some(false) && !access.authenticates() {
         let what = format!(
             "is beyond loopback, where callers must be identified: set {}, or --allow-unauthenticated \
-             if something else keeps strangers out",
+             if something else restricts access",
             ways()
         );
         reader.report(&GRPC_ADDR, what);

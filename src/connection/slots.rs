@@ -212,7 +212,7 @@ impl Activity {
         if self.pending.load(Ordering::Acquire) > 0 { MIN_WAITING } else { MIN_IDLE }
     }
 
-    /// Starts the connection's age anew: its client can make calls from now on. Time in the TLS
+    /// Restarts the connection's age: its client can make calls from now on. Time in the TLS
     /// handshake or in the accept queue does not count.
     pub(crate) fn mark_ready(&self) {
         self.accepted.store(self.slots.now(), Ordering::Relaxed);

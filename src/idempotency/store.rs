@@ -18,7 +18,7 @@ use super::{
 /// Why a store cannot be opened or used.
 pub type StoreError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The result of a store: at hand, so that a store in memory allocates nothing, or to wait for.
+/// The result of a store: ready, so that the memory store allocates nothing, or a future.
 pub(super) type StoreFuture<'a, T> = Either<Ready<T>, BoxFuture<'a, T>>;
 
 /// Holds the records of calls with a key.
@@ -60,7 +60,7 @@ pub(super) trait Store: Debug + Send + Sync {
 pub(super) enum Claim {
     /// The caller holds the key, and must record or release it.
     Granted(Token),
-    /// The key has a record. [`Found::Pending`] means that whoever claimed it is gone.
+    /// The key has a record. [`Found::Pending`] means that the process that claimed it is gone.
     Found(Found),
 }
 

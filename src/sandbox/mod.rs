@@ -60,7 +60,8 @@ impl Sandbox {
         self
     }
 
-    /// Opens `/sandbox/`, where whoever reaches the port can inject faults and advance the clock.
+    /// Opens `/sandbox/`, where anyone who reaches the port can inject faults and advance the
+    /// clock.
     #[must_use]
     pub fn with_control(mut self) -> Self {
         self.control = true;

@@ -403,7 +403,7 @@ fn beyond_loopback_serve_refuses_to_start_without_a_way_to_identify_callers() {
         (&["--grpc-addr", "[::1]:0"], true, "loopback, version 6"),
         (&["--grpc-addr", "0.0.0.0:0"], false, "every address"),
         (&["--grpc-addr", "10.0.0.1:0"], false, "a private address"),
-        (&["--grpc-addr", "0.0.0.0:0", "--allow-unauthenticated"], true, "told to"),
+        (&["--grpc-addr", "0.0.0.0:0", "--allow-unauthenticated"], true, "allowed"),
         (&["--grpc-addr", "0.0.0.0:0", "--tokens-file", tokens], true, "tokens"),
     ] {
         let output = checked().args(flags).output().unwrap();
@@ -422,7 +422,7 @@ fn beyond_loopback_serve_refuses_to_start_without_a_way_to_identify_callers() {
         .env("STYTCH_SECRET", "secret");
     let (server, _) = start(command);
     server.signal("TERM");
-    assert!(server.end().2.contains("whoever reaches the port may call everything"));
+    assert!(server.end().2.contains("anyone who reaches the port may call everything"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What the sources look like to whoever reads them.
+//! The sources fit into an editor.
 
 use std::{fs, path::PathBuf};
 

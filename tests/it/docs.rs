@@ -42,7 +42,7 @@ fn the_published_tables_are_those_in_the_code() {
             let page = format!("{before}<!-- table -->\n{expected}<!-- end of table -->{after}");
             fs::write(root().join(path), page).unwrap();
         } else {
-            assert!(table == expected, "{path}: run `just docs` to publish the table anew");
+            assert!(table == expected, "{path}: run `just docs` to print the table again");
         }
     }
 }

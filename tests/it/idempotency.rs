@@ -46,7 +46,7 @@ fn same(first: &Response<Value>, again: &Response<Value>, name: &str) {
     assert!(!is_replayed(first.metadata()) && is_replayed(again.metadata()), "{name}");
 }
 
-/// The second failure is the first, told again.
+/// Asserts that the second failure is a replay of the first.
 #[track_caller]
 fn same_failure(first: &Status, again: &Status, name: &str) {
     assert_eq!(again.code(), first.code(), "{name}");
@@ -123,7 +123,7 @@ async fn calls_with_the_key_of_one_in_flight_wait_for_it() {
         assert_eq!(answer.get_ref()["secret"], "S");
         fresh += usize::from(!is_replayed(answer.metadata()));
     }
-    assert_eq!(fresh, 1, "one call was made, the others were told");
+    assert_eq!(fresh, 1, "one call was made, the others got its response");
     assert_eq!(peer.pending(), 0, "sent once");
 }
 

@@ -352,7 +352,7 @@ async fn an_unacknowledged_claim_is_released_and_its_call_is_not_sent() {
 
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     assert_eq!(stytch.pending(), 1, "nothing was sent");
-    // What had ended before is told without waiting for anybody.
+    // A finished call is replayed without waiting for an acknowledgement.
     let start = Instant::now();
     let again = create(&two.channel().await, "before").await.expect("the same");
     assert!(is_replayed(again.metadata()));

@@ -32,7 +32,7 @@ use crate::{
 /// The upstream timeout of the processes. Their leases last two seconds longer.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Stytch, answering each request with another secret when it is told to.
+/// A Stytch that answers each request with another secret, on demand.
 struct Stytch {
     peer: Peer,
     answer: Arc<Notify>,
@@ -278,7 +278,7 @@ async fn no_plaintext(redis: &Redis, key: &str) {
     }
 }
 
-/// Calls with and without keys, while Redis breaks and is mended. Every call ends in time, those
+/// Calls with and without keys, while Redis breaks and is repaired. Every call ends in time, those
 /// without a key all succeed, and no key is sent twice; but where Redis `forgets`, those of before
 /// may be afterwards.
 async fn under_load(
@@ -348,7 +348,7 @@ async fn under_load(
     breaks(redis).await;
     let broken = peer.pending();
     is_mended(redis).await;
-    let mended = peer.pending();
+    let repaired = peer.pending();
 
     for _ in 0..100 {
         timeout(PATIENCE, sent.recv()).await.unwrap();
@@ -372,7 +372,7 @@ async fn under_load(
     }
     let parts = match forgets {
         false => vec![&members[..]],
-        true => vec![&members[..broken], &members[mended..]],
+        true => vec![&members[..broken], &members[repaired..]],
     };
     for part in parts {
         let different: HashSet<_> = part.iter().collect();
@@ -519,7 +519,7 @@ async fn redis_is_reached_over_tls_with_a_password_that_no_log_shows() {
         logs.push(stdout + &stderr);
     }
 
-    assert_eq!(peer.pending(), 1, "the second replica was told by Redis");
+    assert_eq!(peer.pending(), 1, "the second replica got it from Redis");
     for log in &logs {
         assert!(!log.contains(PASSWORD), "{log}");
     }

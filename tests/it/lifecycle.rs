@@ -1,4 +1,4 @@
-//! The whole life of a TOTP through the façade, in front of a sandbox whose time the test tells.
+//! The whole life of a TOTP through the façade, in front of a sandbox whose clock the test sets.
 //! Codes come from an implementation of RFC 6238 of the tests' own.
 
 use std::{

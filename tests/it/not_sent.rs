@@ -1,4 +1,4 @@
-//! A caller that is told *not sent* may retry its call, so nothing of the first may be delivered
+//! A caller that gets *not sent* may retry its call, so nothing of the first may be delivered
 //! afterwards. In these tests the deadline passes just before, while, and just after the request is
 //! sent.
 
@@ -50,8 +50,8 @@ impl Kind {
     }
 }
 
-/// Returns whether the caller was told that nothing was sent. A caller whose own timer fired first
-/// was told nothing.
+/// Returns whether the caller got *not sent*. A caller whose own timer fired first
+/// got nothing.
 fn is_not_sent(told: &Result<Response<Value>, Status>) -> bool {
     let Err(status) = told else { return false };
     let details = status.get_error_details();
@@ -80,7 +80,7 @@ impl Scene {
     }
 
     /// Makes two calls that must wait for a stream, one behind the other, and frees the stream at
-    /// `opens`, if given. Returns how many callers were told that nothing was sent, how many
+    /// `opens`, if given. Returns how many callers got *not sent*, how many
     /// requests were delivered, and the connection.
     async fn two_calls(
         mut self,
@@ -167,7 +167,7 @@ async fn around_the_deadline(kind: Kind) {
 
         let (told, delivered, same) = scene.two_calls(kind, Some(LIMIT), Some(opens)).await;
 
-        assert!(told + delivered <= 2, "{kind:?}: {told} told not sent, {delivered} delivered");
+        assert!(told + delivered <= 2, "{kind:?}: {told} reported not sent, {delivered} delivered");
         unsent += told;
         connection = same;
     }
@@ -198,7 +198,7 @@ async fn around_the_timeout(kind: Kind) {
 
         let (told, delivered, same) = scene.two_calls(kind, None, None).await;
 
-        assert!(told + delivered <= 2, "{kind:?}: {told} told not sent, {delivered} delivered");
+        assert!(told + delivered <= 2, "{kind:?}: {told} reported not sent, {delivered} delivered");
         connection = same;
     }
 }
@@ -240,7 +240,7 @@ async fn around_the_connect(kind: Kind) {
         let is_its = |member: &&String| {
             request.body.contains(member.as_str()) || request.line().contains(member.as_str())
         };
-        assert_eq!(unsent.iter().find(is_its), None, "{kind:?}: told not sent, and delivered");
+        assert_eq!(unsent.iter().find(is_its), None, "{kind:?}: reported not sent, and delivered");
     }
 }
 

@@ -194,8 +194,8 @@ impl Redis {
         })
     }
 
-    /// Records an outcome. Waits for one attempt; if it fails, others follow for as long as the
-    /// record is of use. Replicas acknowledge it later, too.
+    /// Records an outcome. Waits for one attempt; if it fails, others follow until the record
+    /// would expire. Replicas acknowledge it later.
     async fn record_or_retry(&self, record: Cmd) {
         match self.run(&record).await {
             Ok(found) => {

@@ -3,8 +3,8 @@
 //!
 //! Sending and giving up exclude each other: both are transitions of one atomic word, and whichever
 //! comes second finds the word changed. A connection may hold a request for a long time before it
-//! writes it, as HTTP/2 does while the peer permits no further stream. Once the caller has been
-//! told that nothing was sent, that must bind the connection too.
+//! writes it, as HTTP/2 does while the peer permits no further stream. Once the caller has
+//! got *not sent*, that must bind the connection too.
 //!
 //! `models/tests/send_gate.rs` checks this file under every interleaving.
 
@@ -33,7 +33,7 @@ const HELD: u32 = 1;
 const SENT: u32 = 2;
 const CLOSED: u32 = 3;
 
-/// The gate is closed: the caller was told that nothing was sent, so nothing may be sent.
+/// The gate is closed: the caller got *not sent*, so nothing may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Closed;
 
