@@ -5,6 +5,8 @@ default: format buf lint doc test
 # Formatting, by rustfmt.
 format:
     cargo fmt --check
+    cargo fmt --check --manifest-path fuzz/Cargo.toml
+    cargo fmt --check --manifest-path models/Cargo.toml
 
 # Warnings are errors.
 lint:

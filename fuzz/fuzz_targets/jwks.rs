@@ -26,7 +26,8 @@ const SIGNATURE: &str = concat!(
 fuzz_target!(|input: (&[u8], &str, &str)| {
     let (set, entry, token) = input;
     let verify = |keys: &Keys, token: &str| {
-        keys.verify(token, "https://issuer.example", "totp-facade").map(|it| it.identity.to_string())
+        keys.verify(token, "https://issuer.example", "totp-facade")
+            .map(|it| it.identity.to_string())
     };
     let signed = format!("{HEADER}.{CLAIMS}.");
 

@@ -12,12 +12,11 @@ use std::{
 
 use libfuzzer_sys::fuzz_target;
 use tokio::runtime::Runtime;
-use tonic::{Status, metadata::MetadataMap};
+use tonic::metadata::MetadataMap;
 use totp_facade::{
     access::Caller,
     call::InFlight,
     idempotency::{Fingerprint, Idempotency, Key, Origin, Settings, StoreSettings},
-    telemetry::metrics::Metrics,
     proto::{
         StytchResponse,
         metadata::IDEMPOTENCY_KEY,
@@ -26,7 +25,9 @@ use totp_facade::{
             totp::v1::{self as totp, CreateRequest},
         },
     },
+    status::Failure,
     stytch::{self, Client, decode},
+    telemetry::metrics::Metrics,
 };
 
 static RUNTIME: LazyLock<Runtime> =
@@ -63,7 +64,7 @@ where
     let caller = Arc::new(Caller::unbounded("anonymous"));
     let call = InFlight::new(8).admit("fuzz", caller, None, None).expect("room for a call");
     let fingerprint = Fingerprint::of(&CreateRequest::default());
-    let work = async move |_| Ok::<_, Status>(answer);
+    let work = async move |_| Ok::<_, Failure>(answer);
     let (result, origin) = RUNTIME.block_on(IDEMPOTENCY.run(key, fingerprint, &call, work));
     (result.expect("an answer"), origin)
 }
@@ -80,7 +81,10 @@ where
     let (again, replayed) = call(&key, Res::default());
     assert_eq!((fresh, replayed), (Origin::Fresh, Origin::Replayed));
     // The comparison holds because JSON has no NaN.
-    assert!(first == answer && again == answer, "the replayed response differs from the stored one");
+    assert!(
+        first == answer && again == answer,
+        "the replayed response differs from the stored one"
+    );
 }
 
 fuzz_target!(|body: &[u8]| {

@@ -3,9 +3,10 @@
 
 use http::{HeaderMap, StatusCode};
 use libfuzzer_sys::fuzz_target;
+use tonic::Status;
 use totp_facade::{
     proto::{StytchRequest as _, stytch::b2b::totp::v1::CreateRequest},
-    status::{self, MAX_TRAILERS},
+    status::{Failure, MAX_TRAILERS},
     stytch::{Effect, Error, Mask},
 };
 
@@ -16,12 +17,13 @@ fuzz_target!(|input: (u16, &[u8])| {
     let mask = || Mask::new(request.secrets());
     let error = Error::from_response(status, &HeaderMap::new(), Ok(body), mask);
     for effect in [Effect::Mutates, Effect::Reads] {
-        let status = status::upstream(&error, effect, &request);
+        let failure = Failure::upstream(&error, effect, &request);
+        let _ = (failure.facts(), failure.is_remembered());
+        let status = Status::from(failure);
         let mut trailers = HeaderMap::new();
         status.add_header(&mut trailers).expect("a status can be sent");
         let weight: usize =
             trailers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
         assert!(weight <= MAX_TRAILERS, "{weight} bytes");
-        status::is_remembered(&status);
     }
 });

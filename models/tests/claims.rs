@@ -476,7 +476,9 @@ impl Model for Claims {
             Property::sometimes("a replay", |_, state: &State| {
                 state.outcomes.contains(&Outcome::Replay)
             }),
-            Property::sometimes(UNKNOWN, |_, state: &State| state.outcomes.contains(&Outcome::Unknown)),
+            Property::sometimes(UNKNOWN, |_, state: &State| {
+                state.outcomes.contains(&Outcome::Unknown)
+            }),
             Property::sometimes("not sent, then sent", |_, state: &State| {
                 state.outcomes.contains(&Outcome::NotSent) && state.executions == 1
             }),

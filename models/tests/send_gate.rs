@@ -143,10 +143,7 @@ fn an_unprocessed_request_is_unsent_and_sent_once_more_at_most() {
 
         let told_sent = caller.join().unwrap();
 
-        assert!(
-            told_sent || !processed,
-            "reported as not sent, but processed"
-        );
+        assert!(told_sent || !processed, "reported as not sent, but processed");
     });
 }
 

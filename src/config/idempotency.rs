@@ -30,8 +30,8 @@ settings! { IDEMPOTENCY "Idempotency"
     /// changes, for new connections.
     CA_FILE: PathBuf = Setting::new("TOTP_FACADE_IDEMPOTENCY_CA_FILE", AUTHORITIES);
 
-    /// Maximum size of the records in memory, in bytes; the oldest are evicted first. Not used with
-    /// Redis.
+    /// Maximum size of the records in memory, in bytes; the least recently used are evicted. Not
+    /// used with Redis.
     MAX_BYTES: u64 =
         Setting::new("TOTP_FACADE_IDEMPOTENCY_MAX_BYTES", MAX_BYTES_KIND).default("67108864");
 
