@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Lets clients of other kinds in, and keeps them out, by docs/callers.md: grpcurl and gRPC's C core with client
-certificates and tokens, and an Envoy that forwards what it has verified. The policy and Envoy's settings are those of
-the document.
+"""Checks the access control of docs/callers.md with other clients: grpcurl and gRPC's C core with client
+certificates and tokens, and an Envoy that forwards the certificates that it has verified. The policy and Envoy's
+settings are those of the document.
 
 Takes its tools from PATH: a Python with examples/python/requirements.txt, cryptography and PyYAML; buf, grpcurl and
 Envoy.
@@ -101,7 +101,7 @@ def program(*arguments):
 
 
 def grpcurl(addr, ca, method, identity=None, token=None, contract=None):
-    """How a call ends: OK or a code. Without a contract it asks for it."""
+    """The outcome of a call: OK or a code. Without a contract, grpcurl uses reflection."""
     command = ["grpcurl", "-cacert", ca, "-connect-timeout", "5"]
     if contract:
         command += ["-protoset", contract]
@@ -123,7 +123,7 @@ def grpcurl(addr, ca, method, identity=None, token=None, contract=None):
 
 
 def grpcio(addr, ca, identity=None, token=None, **headers):
-    """The same by gRPC's C core."""
+    """The same with gRPC's C core."""
     certificate, key = (path.read_bytes() for path in identity) if identity else (None, None)
     credentials = grpc.ssl_channel_credentials(ca.read_bytes(), key, certificate)
     if token:
@@ -144,7 +144,7 @@ def over_tls(folder, ours, theirs, policy):
     server = ours.certify("server", LOCALHOST)
     login, support = ours.certify("login", LOGIN), ours.certify("support", SUPPORT)
     nobody, stranger = ours.certify("nobody", NOBODY), theirs.certify("stranger", LOGIN)
-    # That of grpcurl's own compiler is too old for this contract.
+    # grpcurl's own compiler is too old for this contract.
     contract = folder / "contract.binpb"
     subprocess.run(["buf", "build", "--output", contract], cwd=ROOT, check=True)
     flags = ["--tls-cert-file", server[0], "--tls-key-file", server[1]]
@@ -158,7 +158,7 @@ def over_tls(folder, ours, theirs, policy):
             ("nothing", CREATE, {}, "Unauthenticated"),
             ("a wrong token", CREATE, {"token": token[1:]}, "Unauthenticated"),
             ("a certificate of nobody", CREATE, {"identity": nobody}, "Unauthenticated"),
-            # Go does not present what the server will not take.
+            # Go does not present a certificate that the server would not accept.
             ("one of another authority", CREATE, {"identity": stranger}, "Unauthenticated"),
             ("one who may not", CREATE, {"identity": support}, "PermissionDenied"),
             ("one who may", GET, {"identity": support}, "OK"),

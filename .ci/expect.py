@@ -1,4 +1,4 @@
-"""What the scripts beside this one expect."""
+"""Assertions and waiting for the other scripts."""
 
 import sys
 import time

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Runs the retry policies of docs/retries.md, as they are written there, in what they are for: the service
-configs in gRPC, the routes in Envoy. Connections break, outcomes are unknown, Stytch is away; counted is how often the
-façade and Stytch are asked.
+"""Runs the retry policies of docs/retries.md where they belong: the service configs in gRPC, the routes in
+Envoy. Connections break, outcomes are unknown, Stytch is unreachable; the script counts the calls that reach the façade
+and Stytch.
 
 Takes its tools from PATH: a Python with examples/python/requirements.txt and PyYAML, and Envoy.
 """
@@ -39,7 +39,7 @@ def blocks(language):
 
 
 class Proxy:
-    """Passes connections on until it is told to reset those that are open."""
+    """Forwards connections, and resets the open ones on demand."""
 
     def __init__(self, upstream):
         host, port = upstream.split(":")
@@ -83,7 +83,7 @@ class Proxy:
 
 
 class Log:
-    """The façade's log, in which each call is a line."""
+    """The façade's log, with one line for each call."""
 
     def __init__(self):
         self.file = tempfile.NamedTemporaryFile("r")
@@ -110,7 +110,7 @@ def alive():
 
 @contextmanager
 def dead():
-    """A façade in front of a port where nobody listens."""
+    """A façade in front of a closed port."""
     log = Log()
     closed = socket.create_server(("127.0.0.1", 0))
     port = closed.getsockname()[1]
@@ -141,7 +141,7 @@ class Sandbox:
         self.ask("POST", {"path": "/v1/b2b/totp", "fault": fault})
 
     def asked(self):
-        """How often it has been asked for a TOTP since the rule."""
+        """The number of calls for a TOTP since the rule was set."""
         (rule,) = self.ask("GET")
         return rule["met"]
 
@@ -186,7 +186,7 @@ def new_key():
 
 
 def break_the_connection(client, key, proxy, sandbox):
-    """A call whose connection breaks once Stytch has been asked."""
+    """A call whose connection breaks after the request reached Stytch."""
     sandbox.rule({"latency": "1s"})
     call = client.create(key)
     wait_until(lambda: sandbox.asked() == 1, "Stytch is asked")
@@ -199,7 +199,7 @@ def service_configs():
 
     with dead() as (addr, log):
         client = Client(addr, reads_only)
-        # What is known of the last of four attempts is not known of the first.
+        # What is known about the last of four attempts does not hold for the first.
         check("gRPC, Stytch away, a read", outcome(client.get()), ("UNAVAILABLE", "unknown"))
         check("  attempts", log.calls("Get"), 4)
         check("gRPC, Stytch away, no key", outcome(client.create()), ("UNAVAILABLE", "not_sent"))
@@ -262,7 +262,7 @@ def meshes():
             wait_until(lambda: log.calls("Create") == 3, "both attempts end")
             check("  executions", sandbox.asked(), 1)
 
-            # Longer than the time for one try.
+            # Longer than the timeout of one attempt.
             sandbox.rule({"latency": "6s"})
             call = Client(front).create(new_key())
             check("Envoy, a slow Stytch, a key", outcome(call), ("OK", None))

@@ -37,7 +37,7 @@ pub fn secrets_help() -> String {
     let line = |about: &About| {
         let meaning = about.meaning();
         let sentence = meaning.trim_end_matches('.').split(". ").next().unwrap_or_default();
-        format!("\n  {}  {sentence}", about.name)
+        format!("\n  {}\n          {sentence}", about.name)
     };
     let secrets = all().filter(|about| about.is_secret()).map(line);
     "Secrets, read from environment variables only:".to_owned() + &secrets.collect::<String>()
