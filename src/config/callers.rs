@@ -103,11 +103,20 @@ fn ways() -> String {
     format!("{TLS_CLIENT_CA_FILE}, {TOKENS_FILE}, {JWT_KEYS} or {TRUST_XFCC_FROM}")
 }
 
+/// Returns whether a way to identify callers is set up, or tried: what is wrong with a way is a
+/// problem of its own, and no reason to propose `--allow-unauthenticated`.
+fn is_way_given(reader: &mut Reader<'_>, access: &access::Settings) -> bool {
+    let is_jwt_given = [&JWT_ISSUER, &JWT_AUDIENCE].iter().any(|it| reader.is_given(it))
+        || reader.is_given(&JWT_KEYS);
+    let is_xfcc_bad = reader.is_given(&TRUST_XFCC_FROM) && reader.get(&TRUST_XFCC_FROM).is_none();
+    access.authenticates() || reader.is_given(&TOKENS_FILE) || is_jwt_given || is_xfcc_bad
+}
+
 /// Checks that callers are identified, and that every token of the policy is in the file of tokens.
 fn check_policy(reader: &mut Reader<'_>, access: &access::Settings) {
     let read = |path: &PathBuf| Policy::read(path).ok();
     let Some(policy) = access.policy.as_ref().and_then(read) else { return };
-    if !access.authenticates() {
+    if !is_way_given(reader, access) {
         reader.report(&CALLERS_FILE, format!("needs a way to identify callers: {}", ways()));
     }
     let tokens = access.tokens.as_deref().map(Tokens::read);
@@ -125,7 +134,7 @@ fn check_openness(reader: &mut Reader<'_>, access: &access::Settings) {
     let is_allowed = reader.get(&ALLOW_UNAUTHENTICATED);
     let addr = reader.get(&GRPC_ADDR);
     let is_beyond_loopback = addr.is_some_and(|addr| !addr.ip().is_loopback());
-    if is_beyond_loopback && is_allowed == Some(false) && !access.authenticates() {
+    if is_beyond_loopback && is_allowed == Some(false) && !is_way_given(reader, access) {
         let what = format!(
             "is beyond loopback, where callers must be identified: set {}, or --allow-unauthenticated \
              if something else restricts access",

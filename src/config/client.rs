@@ -44,7 +44,8 @@ const DEADLINE_KIND: Kind<Duration> =
     Kind::shown("TIME", deadline, show_time).limits("Longer than 0s, at most a day");
 
 /// Where a façade is, and how to call it.
-#[derive(Debug)]
+// No `Debug`: that of tonic's TLS settings prints the private key.
+#[allow(missing_debug_implementations)]
 pub struct ClientConfig {
     /// The URL of the façade, without a path.
     pub url: String,

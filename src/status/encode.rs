@@ -41,8 +41,11 @@ impl From<Failure> for Status {
 impl Failure {
     /// Returns the failure that a status was encoded from. Returns `None` for a status made
     /// elsewhere or read from a record.
+    ///
+    /// Trap: the status of a request body has passed through axum, which wraps its source.
     pub fn of(status: &Status) -> Option<&Self> {
-        std::error::Error::source(status)?.downcast_ref()
+        std::iter::successors(std::error::Error::source(status), |error| error.source())
+            .find_map(|error| error.downcast_ref())
     }
 }
 

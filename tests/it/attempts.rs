@@ -1,8 +1,11 @@
 //! Failures of calls that the client library has retried: they claim no more than is known about
 //! all attempts.
 
+use http::uri::PathAndQuery;
 use serde_json::json;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Status, client::Grpc};
+use tonic_prost::ProstCodec;
+use totp_facade::proto::stytch::b2b::totp::v1::{CreateRequest, CreateResponse};
 
 use crate::support::{
     Closed, Facade, Setup, info,
@@ -139,4 +142,21 @@ async fn an_invalid_request_is_invalid_at_every_attempt() {
 
     assert_eq!(info(&status).reason, "INVALID_REQUEST");
     assert_eq!(info(&status).upstream, "not_sent");
+}
+
+#[tokio::test]
+async fn a_message_that_never_arrives_is_unknown_after_earlier_attempts() {
+    let facade = Facade::in_front_of(Closed::new().addr).await;
+    let mut client = Grpc::new(facade.channel().await);
+    client.ready().await.unwrap();
+    let mut request = Request::new(tokio_stream::pending::<CreateRequest>());
+    request.metadata_mut().insert("grpc-previous-rpc-attempts", "1".parse().unwrap());
+    let path = PathAndQuery::from_static("/stytch.b2b.totp.v1.TotpService/Create");
+    let codec = ProstCodec::<CreateRequest, CreateResponse>::default();
+
+    let result = client.client_streaming(request, path, codec).await;
+
+    let status = result.expect_err("no message");
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert_eq!(info(&status).upstream, "unknown");
 }

@@ -12,6 +12,7 @@ use totp_facade::{cli::Cli, config};
 use crate::support::{
     Deaf, Facade, PATIENCE,
     credentials::Authority,
+    door,
     folder::Folder,
     peer::{Connection, Peer},
     process::{Server, dev, program, run, run_with_input, serve, start},
@@ -414,6 +415,18 @@ fn beyond_loopback_serve_refuses_to_start_without_a_way_to_identify_callers() {
         assert!(!good || stdout(&output).contains(&reflection), "{reason}: {}", stdout(&output));
         let is_open = flags.contains(&"--allow-unauthenticated");
         assert_eq!(stdout(&output).contains("CALLERS ARE NOT IDENTIFIED"), is_open, "{reason}");
+    }
+    let policy = folder.write("callers.toml", door::POLICY);
+    for (setting, value) in
+        [("TOTP_FACADE_TOKENS_FILE", "/nowhere"), ("TOTP_FACADE_TRUST_XFCC_FROM", "nonsense")]
+    {
+        let mut command = checked();
+        command.args(["--grpc-addr", "0.0.0.0:0", "--callers-file", policy.to_str().unwrap()]);
+        let output = command.env(setting, value).output().unwrap();
+
+        // A mistake in the way to identify callers is no reason to propose to go without one.
+        assert_eq!(stderr(&output).lines().count(), 1, "{}", stderr(&output));
+        assert!(stderr(&output).contains(setting), "{}", stderr(&output));
     }
     let mut command = program(&["serve", "--grpc-addr", "0.0.0.0:0", "--allow-unauthenticated"]);
     command

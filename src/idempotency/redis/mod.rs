@@ -37,7 +37,6 @@ use super::{
 };
 use crate::{
     files::Reloaded,
-    jitter::jittered,
     stytch::{Client, Credentials},
     telemetry::metrics::Metrics,
 };
@@ -160,7 +159,7 @@ impl Redis {
                 Err(held) => held,
             };
             match (record::open(&sealed, &sealer, id, fingerprint), lease) {
-                (Found::Pending, Some(lease)) => sleep(jittered(poll.min(lease))).await,
+                (Found::Pending, Some(lease)) => sleep(poll.min(lease).mul_f64(spread())).await,
                 (found, _) => return Ok(Claim::Found(found)),
             }
             poll = (poll * 2).min(LONGEST_POLL);
@@ -278,4 +277,9 @@ fn with_backoff() -> ExponentialBuilder {
         .with_max_delay(Duration::from_secs(5))
         .without_max_times()
         .with_jitter()
+}
+
+/// A factor from a half to one, so that replicas do not poll together, nor beyond the lease.
+fn spread() -> f64 {
+    1.0 - fastrand::f64() / 2.0
 }
