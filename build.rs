@@ -1,14 +1,15 @@
 //! Compiles the contract in `proto/`, in pure Rust (no `protoc`).
 //!
-//! The generated messages also implement serde, with Stytch's field names, so each is both the gRPC
-//! message and Stytch's JSON body. The implementations below follow from the descriptors, so nobody
-//! keeps them by hand:
+//! The generated messages serialize as Stytch's JSON, with Stytch's field names, so each is both
+//! the gRPC message and Stytch's JSON body. The implementations below follow from the descriptors,
+//! so nobody keeps them by hand:
 //!
 //! - `Debug`, which hides each field marked `[debug_redact = true]`;
-//! - `StytchRequest` and `StytchResponse`, for the messages that an RPC takes and returns;
+//! - `StytchRequest`, for the messages that an RPC takes;
 //! - `Described`, which describes the fields of a request to the command line, as `METHODS` and the
 //!   macro `rpcs!` describe the RPCs;
-//! - `Shaped`, which describes the JSON of a message to the reader of malformed responses.
+//! - `FromJson`, the tables that drive the translation of JSON into a message;
+//! - the servers of the services, whose responses are encoded already (`translate::Encoded`).
 
 use std::{
     collections::HashMap,
@@ -22,6 +23,7 @@ use protox::prost_reflect::{
     DescriptorPool, FieldDescriptor, FileDescriptor, Kind, MessageDescriptor, MethodDescriptor,
     Value,
 };
+use tonic_build::manual;
 
 /// The folder of the contract.
 const ROOT: &str = "proto";
@@ -40,8 +42,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out_dir.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
 
     let contract = Contract::new(&compiler.descriptor_pool());
-    fs::write(out_dir.join("impls.rs"), impls(&contract)?)?;
+    fs::write(out_dir.join("impls.rs"), impls(&contract))?;
+    fs::write(out_dir.join("tables.rs"), tables(&contract)?)?;
     codegen(&contract).compile_fds(compiler.file_descriptor_set())?;
+    fs::write(out_dir.join("servers.rs"), servers(&contract))?;
     Ok(())
 }
 
@@ -66,8 +70,6 @@ struct Contract {
     messages: Vec<MessageDescriptor>,
     /// The messages that an RPC takes, sorted by name.
     requests: Vec<MessageDescriptor>,
-    /// The messages that an RPC returns, sorted by name.
-    responses: Vec<MessageDescriptor>,
     /// How deep each message of an RPC can be nested: the maximum number of messages around it.
     depths: HashMap<String, usize>,
 }
@@ -86,7 +88,6 @@ impl Contract {
             depths: depths(requests.iter().chain(&responses)),
             methods,
             requests,
-            responses,
         }
     }
 
@@ -138,70 +139,55 @@ fn codegen(contract: &Contract) -> tonic_prost_build::Builder {
     let secretive = contract.messages.iter().filter(|message| has_secrets(message));
     let mut config = tonic_prost_build::configure()
         .include_file("services.rs")
+        .build_server(false)
         .skip_debug(secretive.map(|message| format!(".{}", message.full_name())))
-        .message_attribute(
-            ".stytch",
-            "#[derive(::serde::Serialize, ::serde::Deserialize)] #[serde(default)]",
-        );
-    for message in &contract.messages {
-        let depth = contract.depth(message).unwrap_or_default();
-        for field in message.fields() {
-            let attribute = serde_attribute(&field, depth);
-            config = config.field_attribute(format!(".{}", field.full_name()), attribute);
-        }
+        .message_attribute(".stytch", "#[derive(::serde::Serialize)]");
+    for field in contract.messages.iter().flat_map(MessageDescriptor::fields) {
+        let attribute = serde_attribute(&field);
+        config = config.field_attribute(format!(".{}", field.full_name()), attribute);
     }
     config
 }
 
-/// Returns the serde attribute of a field of a message at `depth`. Null and absent are the same,
-/// and an optional field that is not set is left out.
-fn serde_attribute(field: &FieldDescriptor, depth: usize) -> String {
-    let object;
-    let adapter = match (field.kind(), field.is_list()) {
-        (Kind::Message(_), true) => r#"deserialize_with = "crate::proto::json::messages""#,
-        (Kind::Message(message), false) => match message.full_name() {
-            "google.protobuf.Timestamp" => r#"with = "crate::proto::json::timestamp""#,
-            "google.protobuf.Struct" => {
-                let path = "crate::proto::json::object";
-                object = format!(
-                    r#"serialize_with = "{path}::serialize",
-                    deserialize_with = "{path}::deserialize::<{}, _>""#,
-                    depth + 1
-                );
-                &object
-            }
-            _ => r#"deserialize_with = "crate::proto::json::message""#,
+/// Returns the serde attribute of a field. An optional field that is not set is left out.
+fn serde_attribute(field: &FieldDescriptor) -> String {
+    let with = match field.kind() {
+        Kind::Message(message) => match message.full_name() {
+            "google.protobuf.Timestamp" => r#"serialize_with = "crate::proto::json::timestamp", "#,
+            "google.protobuf.Struct" => r#"serialize_with = "crate::proto::json::object", "#,
+            _ => "",
         },
-        // serde reads null as `None` by default.
-        _ if field.supports_presence() => "default",
-        _ => r#"deserialize_with = "crate::proto::json::null_as_default""#,
+        _ => "",
     };
     let absent = match field.supports_presence() {
-        true => r#", skip_serializing_if = "::core::option::Option::is_none""#,
+        true => r#"skip_serializing_if = "::core::option::Option::is_none""#,
         false => "",
     };
-    format!("#[serde({adapter}{absent})]")
+    format!("#[serde({with}{absent})]")
 }
 
 /// Returns the trait implementations that follow from the descriptors.
-fn impls(contract: &Contract) -> Result<String, Box<dyn Error>> {
+fn impls(contract: &Contract) -> String {
     let mut code = String::new();
     for message in contract.messages.iter().filter(|message| has_secrets(message)) {
         code += &debug_impl(message);
-    }
-    for message in &contract.messages {
-        if let Some(depth) = contract.depth(message) {
-            code += &shaped_impl(message, depth)?;
-        }
     }
     for message in &contract.requests {
         code += &request_impl(message);
         code += &described_impl(message);
     }
-    for message in &contract.responses {
-        code += &response_impl(message);
-    }
     code += &rpcs(&contract.methods);
+    code
+}
+
+/// Returns the tables of all messages of the RPCs.
+fn tables(contract: &Contract) -> Result<String, Box<dyn Error>> {
+    let mut code = String::new();
+    for message in &contract.messages {
+        if let Some(depth) = contract.depth(message) {
+            code += &table(message, depth)?;
+        }
+    }
     Ok(code)
 }
 
@@ -231,34 +217,65 @@ fn debug_impl(message: &MessageDescriptor) -> String {
     )
 }
 
-fn shaped_impl(message: &MessageDescriptor, depth: usize) -> Result<String, Box<dyn Error>> {
+/// Returns the table of a message at `depth`.
+fn table(message: &MessageDescriptor, depth: usize) -> Result<String, Box<dyn Error>> {
     let mut fields = String::new();
     for field in message.fields() {
-        let form = match field.kind() {
-            Kind::Bool => "Bool".to_owned(),
-            Kind::Int32 => "Int32".to_owned(),
+        let kind = match field.kind() {
             Kind::String => "Text".to_owned(),
             Kind::Message(inner) => match inner.full_name() {
                 "google.protobuf.Timestamp" => "Timestamp".to_owned(),
                 "google.protobuf.Struct" => format!("Object(crate::proto::Depth({}))", depth + 1),
-                _ => format!("Message(<{} as crate::proto::Shaped>::SHAPE)", rust_path(&inner)),
+                _ => format!("Message(<{} as FromJson>::TABLE)", rust_path(&inner)),
             },
-            other => return Err(format!("no JSON form of {other:?}").into()),
+            Kind::Bool if !field.is_list() => "Bool".to_owned(),
+            Kind::Int32 if !field.is_list() => "Int32".to_owned(),
+            other => return Err(format!("no JSON form of {} ({other:?})", field.name()).into()),
         };
-        let form = match field.is_list() {
-            true => format!("List(&crate::proto::Form::{form})"),
-            false => form,
+        let label = match field {
+            _ if field.is_list() => "Repeated",
+            _ if field.supports_presence() => "Optional",
+            _ => "Implicit",
         };
-        fields += &format!("        ({:?}, crate::proto::Form::{form}),\n", field.name());
+        fields += &format!(
+            "        Field {{ name: {:?}, number: {}, kind: Kind::{kind}, label: Label::{label} }},\n",
+            field.name(),
+            field.number(),
+        );
     }
     Ok(format!(
-        "impl crate::proto::Shaped for {path} {{
-    const SHAPE: &'static crate::proto::Shape = &[
-{fields}    ];
+        "impl FromJson for {path} {{
+    const TABLE: &'static Table = &Table::new(&[
+{fields}    ]);
 }}
 ",
         path = rust_path(message),
     ))
+}
+
+/// Writes the server of each service to a file of its own, and returns the code that includes all
+/// of them.
+fn servers(contract: &Contract) -> String {
+    let mut services: Vec<_> = contract.methods.iter().map(|it| it.parent_service()).collect();
+    services.dedup();
+    let mut includes = String::new();
+    for service in services {
+        let mut builder =
+            manual::Service::builder().package(service.package_name()).name(service.name());
+        for method in service.methods() {
+            let builder_of_method = manual::Method::builder()
+                .name(kebab_case(method.name()).replace('-', "_"))
+                .route_name(method.name())
+                .input_type(rust_path(&method.input()))
+                .output_type(format!("crate::translate::Encoded<{}>", rust_path(&method.output())))
+                .codec_path("crate::service::Codec");
+            builder = builder.method(builder_of_method.build());
+        }
+        manual::Builder::new().build_client(false).compile(&[builder.build()]);
+        includes +=
+            &format!("include!(concat!(env!(\"OUT_DIR\"), \"/{}.rs\"));\n", service.full_name());
+    }
+    includes
 }
 
 fn request_impl(message: &MessageDescriptor) -> String {
@@ -290,21 +307,6 @@ fn request_impl(message: &MessageDescriptor) -> String {
         ::std::vec![
 {proofs}        ]
     }}
-}}
-",
-        path = rust_path(message),
-    )
-}
-
-fn response_impl(message: &MessageDescriptor) -> String {
-    let registration = match message.get_field_by_name("totp_registration_id") {
-        Some(_) => "Some(&self.totp_registration_id)",
-        None => "None",
-    };
-    format!(
-        "impl crate::proto::StytchResponse for {path} {{
-    fn request_id(&self) -> &str {{ &self.request_id }}
-    fn totp_registration_id(&self) -> ::core::option::Option<&str> {{ {registration} }}
 }}
 ",
         path = rust_path(message),

@@ -10,10 +10,11 @@ use tonic::Code;
 
 use crate::{
     call::Call,
-    proto::{StytchRequest, StytchResponse},
+    proto::StytchRequest,
     status::{self, Failure},
     stytch::Upstream,
     telemetry,
+    translate::{Encoded, FromJson},
 };
 
 /// The role of the idempotency key in a call.
@@ -67,15 +68,15 @@ impl<'a> Entry<'a> {
     }
 
     /// Writes the event with the outcome of the call, unless nothing was sent.
-    pub(crate) fn finish(mut self, result: &Result<impl StytchResponse, Failure>) {
+    pub(crate) fn finish(mut self, result: &Result<Encoded<impl FromJson>, Failure>) {
         self.is_finished = true;
         match result {
             Ok(response) => self.write(&Outcome {
                 outcome: "done",
                 code: Code::Ok,
                 error_type: None,
-                stytch_request_id: Some(response.request_id()),
-                totp_registration_id: response.totp_registration_id(),
+                stytch_request_id: response.request_id(),
+                totp_registration_id: response.text("totp_registration_id"),
             }),
             Err(failure) => {
                 let facts = failure.facts();

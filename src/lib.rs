@@ -7,12 +7,13 @@
 //!
 //! - `atomic`, `error_chain`, `identity`, `jitter`: small types and functions that others share
 //! - [`proto`]: the messages of the contract, which are also the JSON bodies of Stytch's API
+//! - [`translate`]: JSON text into encoded messages, in one pass
 //! - [`telemetry`]: logs, metrics, and the log record of each call
 //! - [`files`]: files that are reloaded when they change
 //! - `http_client`: HTTP clients for Stytch and for JWKS URLs
 //! - [`sandbox`]: a stand-in for Stytch, which shares no code with its client
 //! - [`connection`]: accepted connections: slots, TLS, stream resets, graceful close
-//! - [`stytch`]: the client for Stytch: retries, circuit breaker, decoding, errors
+//! - [`stytch`]: the client for Stytch: retries, circuit breaker, errors
 //! - [`access`]: authenticates callers, and decides what they may do
 //! - [`status`]: the table of all failures, and their gRPC statuses
 //! - [`call`]: calls in flight: admission, and completion after their caller has gone
@@ -31,7 +32,8 @@
 //!    and authorizes the caller, and [`call`] admits the call or sheds it.
 //! 3. [`service`] validates the request. With an idempotency key, [`idempotency`] claims the key,
 //!    or replays the outcome of the call that did.
-//! 4. [`stytch`] sends the request and decodes the response.
+//! 4. [`stytch`] sends the request, and [`translate`] turns the response from JSON text into the
+//!    bytes of the message.
 //! 5. [`audit`] writes the outcome, if the call was a mutating one.
 //! 6. Only if the call failed, [`status`] finds its row of the table and encodes the status.
 //!
@@ -59,3 +61,4 @@ pub mod service;
 pub mod status;
 pub mod stytch;
 pub mod telemetry;
+pub mod translate;

@@ -11,6 +11,7 @@ use totp_facade::{
     },
     service::{Validate, Violations},
     stytch::{Endpoint, endpoint},
+    translate::{FromJson, translate_exactly},
 };
 
 fn read<Req, Res>(bytes: &[u8], endpoint: &Endpoint<Req, Res>)
@@ -21,7 +22,7 @@ where
         + Validate
         + StytchRequest
         + serde::Serialize
-        + serde::de::DeserializeOwned
+        + FromJson
         + std::fmt::Debug,
 {
     let Ok(request) = Req::decode(bytes) else { return };
@@ -30,7 +31,8 @@ where
         return;
     }
     let json = serde_json::to_vec(&request).expect("a message has a JSON form");
-    let again: Req = serde_json::from_slice(&json).expect("its own JSON can be read");
+    let again = translate_exactly::<Req>(&json).expect("its own JSON can be read");
+    let again = Req::decode(again.into_bytes()).expect("a message");
     let encoded = Req::decode(again.encode_to_vec().as_slice()).expect("its own encoding too");
     assert_eq!(Fingerprint::of(&encoded).as_ref(), Fingerprint::of(&again).as_ref());
 }

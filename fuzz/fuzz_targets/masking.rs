@@ -3,8 +3,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use serde_json::{Map, Value};
-use totp_facade::stytch::{MAX_TEXT, Mask};
+use prost::Message as _;
+use prost_types::{Struct, Value, value::Kind};
+use totp_facade::{
+    proto::Depth,
+    stytch::{MAX_TEXT, Mask},
+    translate::{Field, FromJson, Label, Table, translate},
+};
 
 fn assert_clean(text: &str, secrets: &[&str]) {
     let text = text.to_ascii_lowercase();
@@ -13,22 +18,52 @@ fn assert_clean(text: &str, secrets: &[&str]) {
     }
 }
 
-fn assert_object_is_clean(object: &Map<String, Value>, secrets: &[&str]) {
-    for (name, value) in object {
+fn assert_object_is_clean(object: &Struct, secrets: &[&str]) {
+    for (name, value) in &object.fields {
         assert_clean(name, secrets);
         assert_value_is_clean(value, secrets);
     }
 }
 
 fn assert_value_is_clean(value: &Value, secrets: &[&str]) {
-    match value {
-        Value::String(text) => assert_clean(text, secrets),
-        Value::Array(values) => values.iter().for_each(|it| assert_value_is_clean(it, secrets)),
-        Value::Object(object) => assert_object_is_clean(object, secrets),
-        Value::Number(number) => assert_clean(&number.to_string(), secrets),
+    match value.kind.as_ref().expect("a kind") {
+        Kind::StringValue(text) => assert_clean(text, secrets),
+        Kind::ListValue(list) => {
+            list.values.iter().for_each(|it| assert_value_is_clean(it, secrets))
+        }
+        Kind::StructValue(object) => assert_object_is_clean(object, secrets),
+        Kind::NumberValue(number) => assert_clean(&number.to_string(), secrets),
         // `null`, `true` and `false` stay, even if a secret is spelled like them.
-        Value::Null | Value::Bool(_) => {}
+        Kind::NullValue(_) | Kind::BoolValue(_) => {}
     }
+}
+
+/// A table of one free-form object, which reads as the object itself.
+struct Object;
+
+impl FromJson for Object {
+    const TABLE: &'static Table = &Table::new(&[Field {
+        name: "object",
+        number: 1,
+        kind: totp_facade::translate::Kind::Object(Depth::TOP),
+        label: Label::Optional,
+    }]);
+}
+
+/// Reads `text` as an object; one that holds the text if it is none.
+fn object(text: &str) -> Struct {
+    let read = translate::<Object>(format!("{{\"object\":{text}}}").as_bytes(), |_| ()).ok();
+    let fields: Option<Holder> = read.and_then(|it| Holder::decode(it.into_bytes()).ok());
+    fields.and_then(|it| it.object).unwrap_or_else(|| Struct {
+        fields: [("key".to_owned(), Value { kind: Some(Kind::StringValue(text.to_owned())) })]
+            .into(),
+    })
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Holder {
+    #[prost(message, optional, tag = "1")]
+    object: Option<Struct>,
 }
 
 fuzz_target!(|input: (Vec<&str>, &str)| {
@@ -40,9 +75,7 @@ fuzz_target!(|input: (Vec<&str>, &str)| {
     assert_clean(&masked, &secrets);
 
     let _ = mask.hides_name(text);
-    let read: Option<Map<String, Value>> = serde_json::from_str(text).ok();
-    let object = read.unwrap_or_else(|| Map::from_iter([("key".into(), text.into())]));
-    if let Some(masked) = mask.object(&object) {
+    if let Some(masked) = mask.object(&object(text)) {
         assert_object_is_clean(&masked, &secrets);
     }
 });

@@ -6,14 +6,16 @@ use std::{
 };
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use serde::de::DeserializeOwned;
+use prost::Message;
+use serde::{Deserialize as _, de::IgnoredAny};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::failure::Failure;
 use crate::{
     files::{self, what_is_wrong},
-    proto::{Field, Kind, json::FromObject},
+    proto::{Field, Kind},
+    translate::{FromJson, Inexact, Misfit, translate_exactly},
 };
 
 const JSON: &str = "json";
@@ -55,13 +57,15 @@ impl RequestArgs {
     }
 
     /// Returns the request, from JSON or from the flags of its fields.
-    pub(super) fn read<Req: DeserializeOwned>(self) -> Result<Req, Failure> {
+    pub(super) fn read<Req: Message + FromJson + Default>(self) -> Result<Req, Failure> {
         match &self.json {
-            Some(path) => read_json(path).map_err(|what| Failure::usage("--json", what)),
-            None => serde_json::from_value(Value::Object(self.fields))
-                .map(|FromObject(request)| request)
-                // Claims that are nested too deep, for instance.
-                .map_err(|error| Failure::usage("the request", error)),
+            Some(path) => {
+                let request = text_of(path).and_then(|json| message(&json));
+                request.map_err(|what| Failure::usage("--json", what))
+            }
+            // Claims may be nested too deep.
+            None => message(&Zeroizing::new(Value::Object(self.fields).to_string()))
+                .map_err(|what| Failure::usage("the request", what)),
         }
     }
 }
@@ -104,28 +108,33 @@ fn object(value: &str) -> Result<Value, &'static str> {
     object.map(Value::Object).map_err(|_| "not a JSON object")
 }
 
-/// Reads a request from a file or from standard input. Unlike a response of Stytch's it must fit
-/// exactly: an unknown field is probably a typing error.
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, String> {
-    let text = if path == Path::new("-") {
-        let mut text = Zeroizing::default();
-        let read = stdin().read_to_string(&mut text);
-        read.map(|_| text).map_err(|error| what_is_wrong(path, &error))
-    } else {
-        files::read(path)
-    }?;
-    let mut unknown = Vec::new();
-    let mut json = serde_json::Deserializer::from_str(&text);
-    let FromObject(request) =
-        serde_ignored::deserialize(&mut json, |field| unknown.push(field.to_string()))
-            // serde's own message may quote the value, which may be a token.
-            .map_err(|error| {
-                let (line, column) = (error.line(), error.column());
-                format!("is not JSON of this request at line {line}, column {column}")
-            })?;
-    json.end().map_err(|_| "has text after the JSON object")?;
-    match unknown.first() {
-        None => Ok(request),
-        Some(field) => Err(format!("there is no field {field}")),
+/// Returns the text of a file or of standard input.
+fn text_of(path: &Path) -> Result<Zeroizing<String>, String> {
+    if path != Path::new("-") {
+        return files::read(path);
     }
+    let mut text = Zeroizing::default();
+    let read = stdin().read_to_string(&mut text);
+    read.map(|_| text).map_err(|error| what_is_wrong(path, &error))
+}
+
+/// Reads a request. Unlike a response of Stytch's it must fit exactly: an unknown field is probably
+/// a typing error. No error quotes a value, which may be a token.
+fn message<Req: Message + FromJson + Default>(json: &str) -> Result<Req, String> {
+    let not_json =
+        |line, column| format!("is not JSON of this request at line {line}, column {column}");
+    let mut parser = serde_json::Deserializer::from_str(json);
+    let parsed = IgnoredAny::deserialize(&mut parser);
+    parsed.map_err(|error| not_json(error.line(), error.column()))?;
+    parser.end().map_err(|_| "has text after the JSON object")?;
+    let encoded = translate_exactly::<Req>(json.as_bytes()).map_err(|inexact| match inexact {
+        Inexact::NotJson => not_json(1, 1),
+        Inexact::Field { misfit: Misfit::Unknown, path, .. } => format!("there is no field {path}"),
+        Inexact::Field { misfit: Misfit::Malformed, path, end } => {
+            let before = &json[..json.floor_char_boundary(end)];
+            let column = before.rsplit('\n').next().map_or(0, str::len);
+            format!("{}: {path} does not fit", not_json(before.matches('\n').count() + 1, column))
+        }
+    })?;
+    Req::decode(encoded.into_bytes()).map_err(|error| error.to_string())
 }

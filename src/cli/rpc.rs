@@ -11,7 +11,7 @@ use clap::{
 };
 use http::uri::PathAndQuery;
 use prost::Message;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 use tonic::{Request, Response, Status, client::Grpc, transport::Channel};
 use tonic_prost::ProstCodec;
 
@@ -25,7 +25,8 @@ use super::{
 use crate::{
     config::{ClientConfig, Unchecked},
     idempotency::Key,
-    proto::{self, Described, Field, Method, Shape, Shaped, metadata},
+    proto::{self, Described, Field, Method, metadata},
+    translate::{FromJson, Table},
 };
 
 /// The group whose RPCs are subcommands of the program itself.
@@ -42,7 +43,7 @@ static RPCS: &[Rpc] = &proto::rpcs!(rpc);
 struct Rpc {
     method: &'static Method,
     request: &'static [Field],
-    response: &'static Shape,
+    response: &'static Table,
     run: fn(Call) -> Result<(), Failure>,
 }
 
@@ -75,15 +76,15 @@ impl Call {
 
 const fn rpc<Req, Res>(method: &'static Method) -> Rpc
 where
-    Req: Message + Described + DeserializeOwned + 'static,
-    Res: Message + Shaped + Serialize + Default + 'static,
+    Req: Message + Described + FromJson + Default + 'static,
+    Res: Message + FromJson + Serialize + Default + 'static,
 {
-    Rpc { method, request: Req::FIELDS, response: Res::SHAPE, run: run::<Req, Res> }
+    Rpc { method, request: Req::FIELDS, response: Res::TABLE, run: run::<Req, Res> }
 }
 
 fn run<Req, Res>(call: Call) -> Result<(), Failure>
 where
-    Req: Message + DeserializeOwned + 'static,
+    Req: Message + FromJson + Default + 'static,
     Res: Message + Serialize + Default + 'static,
 {
     let Call { rpc, args, request } = call;
@@ -139,7 +140,7 @@ impl Rpc {
     }
 
     fn has_qr_code(&self) -> bool {
-        self.response.iter().any(|(field, _)| *field == QR_CODE)
+        self.response.field(QR_CODE).is_some()
     }
 
     fn print(&self, response: &impl Serialize) -> Result<(), Failure> {

@@ -25,6 +25,7 @@ mod store;
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 
 pub use flight::Origin;
@@ -85,22 +86,22 @@ impl Idempotency {
         self.0.store.probe().await;
     }
 
-    /// Executes `call` by `work`, or returns the outcome of an earlier call with the same key.
+    /// Executes `call` by `work`, which returns the encoded response, or returns the outcome of an
+    /// earlier call with the same key.
     ///
     /// # Errors
     ///
     /// The failure of this call or the earlier one; `INVALID_ARGUMENT` if the key was used for
     /// another request; `UNAVAILABLE` if the store cannot be reached, and then nothing was sent.
-    pub async fn run<Res, Work>(
+    pub async fn run<Work>(
         &self,
         key: &Key,
         fingerprint: Fingerprint,
         call: &Call,
         work: impl FnOnce(Call) -> Work + Send + 'static,
-    ) -> (Result<Res, Failure>, Origin)
+    ) -> (Result<Bytes, Failure>, Origin)
     where
-        Res: prost::Message + Default + 'static,
-        Work: Future<Output = Result<Res, Failure>> + Send + 'static,
+        Work: Future<Output = Result<Bytes, Failure>> + Send + 'static,
     {
         let id = RecordId::new(&self.0.project_id, call.caller().name(), call.method(), key);
         let detached = call.detached();
@@ -117,7 +118,7 @@ impl Idempotency {
             self.0.metrics.idempotency_replays.inc();
         }
         let result = match outcome {
-            Outcome::Answer(answer) => Res::decode(answer).map_err(|_| Case::OutcomeUnknown.into()),
+            Outcome::Answer(answer) => Ok(answer),
             Outcome::Failure(failure) => Err(failure),
         };
         (result, origin)
@@ -142,10 +143,9 @@ impl Idempotency {
     }
 
     /// Executes a call for all who share its flight.
-    async fn lead<Res, Work>(self, leader: Leader, call: Call, work: impl FnOnce(Call) -> Work)
+    async fn lead<Work>(self, leader: Leader, call: Call, work: impl FnOnce(Call) -> Work)
     where
-        Res: prost::Message,
-        Work: Future<Output = Result<Res, Failure>>,
+        Work: Future<Output = Result<Bytes, Failure>>,
     {
         // The drain waits for this clone, so that the outcome is recorded before the process ends.
         let _open = call.clone();
@@ -198,10 +198,10 @@ impl Idempotency {
 }
 
 /// Runs a call to its end. After a panic the outcome is unknown.
-async fn outcome<Res: prost::Message>(work: impl Future<Output = Result<Res, Failure>>) -> Outcome {
+async fn outcome(work: impl Future<Output = Result<Bytes, Failure>>) -> Outcome {
     let result = AssertUnwindSafe(work).catch_unwind().await;
     match result.unwrap_or_else(|_| Err(Case::Panicked.into())) {
-        Ok(answer) => Outcome::Answer(answer.encode_to_vec().into()),
+        Ok(answer) => Outcome::Answer(answer),
         Err(failure) => Outcome::Failure(failure),
     }
 }

@@ -6,12 +6,10 @@
 mod depth;
 pub mod json;
 pub mod metadata;
-mod shape;
 
 use std::fmt;
 
 pub use depth::Depth;
-pub use shape::{Form, Shape, Shaped};
 
 #[allow(missing_docs, unreachable_pub, clippy::all, rustdoc::all)]
 mod generated {
@@ -101,15 +99,6 @@ pub enum Kind {
     Bool,
     /// A JSON object.
     Object,
-}
-
-/// What all responses have in common. Implemented by `build.rs`.
-pub trait StytchResponse: prost::Message + Shaped {
-    /// Returns Stytch's id of the call; empty if it sent none.
-    fn request_id(&self) -> &str;
-
-    /// Returns the id of the TOTP registration, if the response type has one at its top level.
-    fn totp_registration_id(&self) -> Option<&str>;
 }
 
 /// Replaces a secret in `Debug` output, which then shows only whether it is set.

@@ -14,11 +14,12 @@ use crate::{
     call::{Call, RunToCompletion},
     idempotency::{Fingerprint, Idempotency, Key, Origin},
     proto::{
-        StytchRequest, StytchResponse,
+        StytchRequest,
         metadata::{IDEMPOTENT_REPLAYED, STYTCH_REQUEST_ID},
     },
     status::{self, Failure, Repetition},
     stytch::{Client, Effect, Endpoint, Error},
+    translate::{Encoded, FromJson},
 };
 
 /// Handles the calls of all services. Clones share its connections and its idempotency store.
@@ -41,10 +42,10 @@ impl Handler {
         &self,
         endpoint: &'static Endpoint<Req, Res>,
         mut request: Request<Req>,
-    ) -> Result<Response<Res>, Status>
+    ) -> Result<Response<Encoded<Res>>, Status>
     where
         Req: prost::Message + Validate + StytchRequest + serde::Serialize + 'static,
-        Res: prost::Message + Default + StytchResponse + serde::de::DeserializeOwned + 'static,
+        Res: FromJson + 'static,
     {
         let call: Call = request
             .extensions_mut()
@@ -80,10 +81,10 @@ impl Handler {
         endpoint: &'static Endpoint<Req, Res>,
         request: Req,
         call: Call,
-    ) -> Result<Res, Failure>
+    ) -> Result<Encoded<Res>, Failure>
     where
         Req: StytchRequest + serde::Serialize + Send + Sync + 'static,
-        Res: StytchResponse + serde::de::DeserializeOwned + Send + 'static,
+        Res: FromJson + 'static,
     {
         let (client, handle) = (self.client.clone(), call.clone());
         let work = async move {
@@ -103,18 +104,21 @@ impl Handler {
         request: Req,
         call: Call,
         key: &Key,
-    ) -> Result<Response<Res>, Status>
+    ) -> Result<Response<Encoded<Res>>, Status>
     where
         Req: prost::Message + StytchRequest + serde::Serialize + 'static,
-        Res: prost::Message + Default + StytchResponse + serde::de::DeserializeOwned + 'static,
+        Res: FromJson + 'static,
     {
         let fingerprint = Fingerprint::of(&request);
         let request = Arc::new(request);
         let (client, sent) = (self.client.clone(), Arc::clone(&request));
         let work = async move |call: Call| {
-            call_stytch(&client, endpoint, &*sent, &call, audit::Idempotency::Fresh).await
+            let idempotency = audit::Idempotency::Fresh;
+            let result = call_stytch(&client, endpoint, &*sent, &call, idempotency).await;
+            result.map(Encoded::into_bytes)
         };
         let (result, origin) = self.idempotency.run(key, fingerprint, &call, work).await;
+        let result = result.map(Encoded::new);
         if origin == Origin::Replayed {
             audit::Entry::new(&call, &*request, audit::Idempotency::Replayed).finish(&result);
         }
@@ -129,10 +133,10 @@ async fn call_stytch<Req, Res>(
     request: &Req,
     call: &Call,
     idempotency: audit::Idempotency,
-) -> Result<Res, Failure>
+) -> Result<Encoded<Res>, Failure>
 where
     Req: StytchRequest + serde::Serialize,
-    Res: StytchResponse + serde::de::DeserializeOwned,
+    Res: FromJson,
 {
     let entry = match endpoint.effect {
         Effect::Mutates => Some(audit::Entry::new(call, request, idempotency)),
@@ -151,10 +155,10 @@ where
 }
 
 /// Builds the gRPC response, with metadata that says whether it is a replay.
-fn respond<Res: StytchResponse>(
-    result: Result<Res, Failure>,
+fn respond<Res: FromJson>(
+    result: Result<Encoded<Res>, Failure>,
     origin: Origin,
-) -> Result<Response<Res>, Status> {
+) -> Result<Response<Encoded<Res>>, Status> {
     let mark_replay = |metadata: &mut MetadataMap| {
         if origin == Origin::Replayed {
             metadata.insert(IDEMPOTENT_REPLAYED, MetadataValue::from_static("true"));
@@ -162,7 +166,7 @@ fn respond<Res: StytchResponse>(
     };
     match result {
         Ok(message) => {
-            let request_id = status::request_id(message.request_id());
+            let request_id = message.request_id().and_then(status::request_id);
             let mut response = Response::new(message);
             if let Some(request_id) = request_id {
                 response.metadata_mut().insert(STYTCH_REQUEST_ID, request_id);

@@ -1,6 +1,9 @@
 //! The gRPC services, one file for each, and what they share: [`Handler`], which validates a
 //! request, calls Stytch and responds.
 
+mod codec;
+#[allow(missing_docs, unreachable_pub, clippy::all, rustdoc::all)]
+mod generated;
 mod handler;
 mod recovery_codes;
 mod totp;
@@ -8,9 +11,10 @@ mod validate;
 
 use tonic::{server::NamedService, service::Routes};
 
-use crate::proto::stytch::b2b::{
-    recovery_codes::v1::recovery_codes_service_server::RecoveryCodesServiceServer,
-    totp::v1::totp_service_server::TotpServiceServer,
+pub use codec::Codec;
+use generated::{
+    recovery_codes_service_server::RecoveryCodesServiceServer,
+    totp_service_server::TotpServiceServer,
 };
 pub use handler::Handler;
 pub use recovery_codes::RecoveryCodes;

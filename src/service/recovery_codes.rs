@@ -3,15 +3,16 @@
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
+    generated::recovery_codes_service_server::RecoveryCodesService,
     handler::Handler,
     validate::{Validate, Violations},
 };
 use crate::{
     proto::stytch::b2b::recovery_codes::v1::{
         GetRequest, GetResponse, RecoverRequest, RecoverResponse, RotateRequest, RotateResponse,
-        recovery_codes_service_server::RecoveryCodesService,
     },
     stytch::endpoint,
+    translate::Encoded,
 };
 
 /// The service, implemented by a [`Handler`].
@@ -29,21 +30,24 @@ impl RecoveryCodes {
 
 #[async_trait]
 impl RecoveryCodesService for RecoveryCodes {
-    async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
+    async fn get(
+        &self,
+        request: Request<GetRequest>,
+    ) -> Result<Response<Encoded<GetResponse>>, Status> {
         self.handler.handle(&endpoint::RECOVERY_CODES_GET, request).await
     }
 
     async fn rotate(
         &self,
         request: Request<RotateRequest>,
-    ) -> Result<Response<RotateResponse>, Status> {
+    ) -> Result<Response<Encoded<RotateResponse>>, Status> {
         self.handler.handle(&endpoint::RECOVERY_CODES_ROTATE, request).await
     }
 
     async fn recover(
         &self,
         request: Request<RecoverRequest>,
-    ) -> Result<Response<RecoverResponse>, Status> {
+    ) -> Result<Response<Encoded<RecoverResponse>>, Status> {
         self.handler.handle(&endpoint::RECOVERY_CODES_RECOVER, request).await
     }
 }

@@ -3,15 +3,17 @@
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
+    generated::totp_service_server::TotpService,
     handler::Handler,
     validate::{Validate, Violations},
 };
 use crate::{
     proto::stytch::b2b::totp::v1::{
         AuthenticateRequest, AuthenticateResponse, CreateRequest, CreateResponse, DeleteRequest,
-        DeleteResponse, MigrateRequest, MigrateResponse, totp_service_server::TotpService,
+        DeleteResponse, MigrateRequest, MigrateResponse,
     },
     stytch::endpoint,
+    translate::Encoded,
 };
 
 /// The service, implemented by a [`Handler`].
@@ -32,28 +34,28 @@ impl TotpService for Totp {
     async fn create(
         &self,
         request: Request<CreateRequest>,
-    ) -> Result<Response<CreateResponse>, Status> {
+    ) -> Result<Response<Encoded<CreateResponse>>, Status> {
         self.handler.handle(&endpoint::TOTP_CREATE, request).await
     }
 
     async fn authenticate(
         &self,
         request: Request<AuthenticateRequest>,
-    ) -> Result<Response<AuthenticateResponse>, Status> {
+    ) -> Result<Response<Encoded<AuthenticateResponse>>, Status> {
         self.handler.handle(&endpoint::TOTP_AUTHENTICATE, request).await
     }
 
     async fn migrate(
         &self,
         request: Request<MigrateRequest>,
-    ) -> Result<Response<MigrateResponse>, Status> {
+    ) -> Result<Response<Encoded<MigrateResponse>>, Status> {
         self.handler.handle(&endpoint::TOTP_MIGRATE, request).await
     }
 
     async fn delete(
         &self,
         request: Request<DeleteRequest>,
-    ) -> Result<Response<DeleteResponse>, Status> {
+    ) -> Result<Response<Encoded<DeleteResponse>>, Status> {
         self.handler.handle(&endpoint::TOTP_DELETE, request).await
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::HashMap, fmt::Write as _, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use prost::Message as _;
-use serde_json::{Map, Value};
+use prost_types::Struct;
 use tonic::{
     Status,
     metadata::{Ascii, MetadataMap, MetadataValue},
@@ -16,10 +16,7 @@ use super::{
     failure::{Failure, Form, Parts},
     table::{Pushback, Reason},
 };
-use crate::proto::{
-    json::object,
-    metadata::{RETRY_PUSHBACK, STYTCH_REQUEST_ID},
-};
+use crate::proto::metadata::{RETRY_PUSHBACK, STYTCH_REQUEST_ID};
 
 /// The `ErrorInfo.domain` of reasons that are Stytch's error types.
 const STYTCH_DOMAIN: &str = "stytch.com";
@@ -107,7 +104,7 @@ impl Parts {
         let plain =
             Status::with_error_details_and_metadata(self.code, self.message(), details, metadata);
         match &self.extras {
-            Some(extras) => with_extras(&plain, extras.clone()).unwrap_or(plain),
+            Some(extras) => with_extras(&plain, extras).unwrap_or(plain),
             None => plain,
         }
     }
@@ -147,10 +144,8 @@ pub fn request_id(id: &str) -> Option<MetadataValue<Ascii>> {
 }
 
 /// Adds Stytch's free-form `error_details` as a `google.protobuf.Struct`.
-fn with_extras(plain: &Status, extras: Map<String, Value>) -> Option<Status> {
+fn with_extras(plain: &Status, extras: &Struct) -> Option<Status> {
     let mut details = pb::Status::decode(plain.details()).ok()?;
-    // The struct is at the top level of its own message.
-    let extras = object::deserialize::<0, _>(Value::Object(extras)).ok()??;
     details.details.push(prost_types::Any {
         type_url: "type.googleapis.com/google.protobuf.Struct".into(),
         value: extras.encode_to_vec(),

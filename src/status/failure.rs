@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use serde_json::{Map, Value};
+use prost_types::Struct;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
@@ -64,7 +64,7 @@ pub(super) struct Parts {
     pub(super) request_id: Option<String>,
     pub(super) help: Option<String>,
     pub(super) wait: Option<Duration>,
-    pub(super) extras: Option<Map<String, Value>>,
+    pub(super) extras: Option<Struct>,
 }
 
 /// What a failure tells the audit trail about its call.

@@ -6,15 +6,15 @@ use backon::Retryable as _;
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use reqwest::{Body, Response, Url};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
     circuit_breaker::CircuitBreaker,
     credentials::{Credentials, read_secret},
-    decode::{decode, request_id},
     endpoint::Endpoint,
     error::{Error, Unreadable, was_not_processed},
+    failure::request_id,
     pool::pool,
     retry::{RetryBudget, backoff, is_retryable},
     secret_mask::Mask,
@@ -24,8 +24,9 @@ use super::{
 use crate::{
     files::Reloaded,
     http_client::HttpClient,
-    proto::{StytchRequest, StytchResponse},
+    proto::StytchRequest,
     telemetry::metrics::Metrics,
+    translate::{Encoded, FromJson, NotJson, translate},
 };
 
 /// The longest response body to read, in bytes. The largest known ones are a few tens of KiB.
@@ -90,10 +91,10 @@ impl Client {
         request: &Req,
         gate: &SendGate,
         deadline: Option<Instant>,
-    ) -> Result<Res, Error>
+    ) -> Result<Encoded<Res>, Error>
     where
         Req: Serialize + StytchRequest,
-        Res: DeserializeOwned + StytchResponse,
+        Res: FromJson,
     {
         let Inner { budget, metrics, .. } = &*self.0;
         let limit = Instant::now() + self.0.settings.timeout;
@@ -119,10 +120,10 @@ impl Client {
         request: &Req,
         gate: &SendGate,
         limit: Instant,
-    ) -> Result<Res, Error>
+    ) -> Result<Encoded<Res>, Error>
     where
         Req: Serialize + StytchRequest,
-        Res: DeserializeOwned + StytchResponse,
+        Res: FromJson,
     {
         let circuit_open = |wait| Error::CircuitOpen { wait, sent: gate.cancel_attempt() };
         let permit = self.0.breaker.admit().map_err(circuit_open)?;
@@ -176,10 +177,10 @@ impl Client {
         request: &Req,
         attempt: &Attempt,
         credentials: &Credentials,
-    ) -> Result<Res, Error>
+    ) -> Result<Encoded<Res>, Error>
     where
         Req: Serialize + StytchRequest,
-        Res: DeserializeOwned + StytchResponse,
+        Res: FromJson,
     {
         let path = endpoint.path;
         let body = endpoint
@@ -208,28 +209,29 @@ impl Client {
             return Err(Error::from_response(http_status, &headers, body, mask));
         }
         let unreadable = |why, request_id| Error::Unreadable { http_status, request_id, why };
-        let message = body.and_then(|body| self.decode(path, &body));
-        let message: Res = message.map_err(|why| unreadable(why, None))?;
-        if (endpoint.is_complete)(&message) {
-            Ok(message)
-        } else {
-            let request_id = request_id(message.request_id().to_owned(), &mask());
-            Err(unreadable(Unreadable::Incomplete, request_id))
+        let response = body.and_then(|body| self.translate(path, &body));
+        let response: Encoded<Res> = response.map_err(|why| unreadable(why, None))?;
+        if endpoint.essential.iter().any(|field| response.is_set(field)) {
+            return Ok(response);
         }
+        let request_id = response.request_id().and_then(|id| request_id(id.to_owned(), &mask()));
+        Err(unreadable(Unreadable::Incomplete, request_id))
     }
 
-    /// Decodes the body of a success. Counts and logs each field that is left unset.
-    fn decode<Res>(&self, path: &str, body: &[u8]) -> Result<Res, Unreadable>
-    where
-        Res: DeserializeOwned + StytchResponse,
-    {
+    /// Translates the body of a success. Counts and logs each field that is left unset.
+    fn translate<Res: FromJson>(
+        &self,
+        path: &str,
+        body: &[u8],
+    ) -> Result<Encoded<Res>, Unreadable> {
         if body.is_empty() {
             return Err(Unreadable::Empty);
         }
-        decode(body, |field| {
+        let response = translate(body, |field| {
             self.0.metrics.upstream_unset_fields.inc();
             tracing::warn!(path, field, "left unset: Stytch sent a value of an unexpected type");
-        })
+        });
+        response.map_err(|NotJson| Unreadable::NotJson)
     }
 
     /// Returns a mask for the secrets of `request` and our own: those it was sent with, and the

@@ -32,10 +32,10 @@ pub struct Endpoint<Req: 'static, Res> {
     pub headers: &'static [Header<Req>],
     /// Whether a call changes something at Stytch, which decides whether it can be retried.
     pub effect: Effect,
-    /// Whether a response has its essential fields. Any other field may be missing or malformed
-    /// without failing the call.
-    pub is_complete: fn(&Res) -> bool,
-    request: PhantomData<fn(Req)>,
+    /// The essential fields of a response: one of them must be set. Any other field may be missing
+    /// or malformed without failing the call.
+    pub essential: &'static [&'static str],
+    types: PhantomData<fn(Req) -> Res>,
 }
 
 /// A header: its name in lower case, and a function that reads its value from the request.
@@ -108,8 +108,8 @@ pub const TOTP_CREATE: Endpoint<CreateRequest, CreateResponse> = Endpoint {
     path: "/v1/b2b/totp",
     headers: &[],
     effect: Effect::Mutates,
-    is_complete: |response| !response.secret.is_empty(),
-    request: PhantomData,
+    essential: &["secret"],
+    types: PhantomData,
 };
 
 /// Checks a TOTP code. Never sent twice: the first call uses up the code.
@@ -118,8 +118,8 @@ pub const TOTP_AUTHENTICATE: Endpoint<AuthenticateRequest, AuthenticateResponse>
     path: "/v1/b2b/totp/authenticate",
     headers: &[],
     effect: Effect::Mutates,
-    is_complete: |response| !(response.session_token.is_empty() && response.session_jwt.is_empty()),
-    request: PhantomData,
+    essential: &["session_token", "session_jwt"],
+    types: PhantomData,
 };
 
 /// Imports a TOTP from another provider.
@@ -128,8 +128,8 @@ pub const TOTP_MIGRATE: Endpoint<MigrateRequest, MigrateResponse> = Endpoint {
     path: "/v1/b2b/totp/migrate",
     headers: &[],
     effect: Effect::Mutates,
-    is_complete: |response| !response.totp_registration_id.is_empty(),
-    request: PhantomData,
+    essential: &["totp_registration_id"],
+    types: PhantomData,
 };
 
 /// Deletes a TOTP.
@@ -141,8 +141,8 @@ pub const TOTP_DELETE: Endpoint<DeleteRequest, DeleteResponse> = Endpoint {
         ("x-stytch-member-sessionjwt", |request| request.session_jwt.as_deref()),
     ],
     effect: Effect::Mutates,
-    is_complete: |response| !response.member_id.is_empty(),
-    request: PhantomData,
+    essential: &["member_id"],
+    types: PhantomData,
 };
 
 /// Reads the unused recovery codes. An empty list is a valid response, so the essential field is
@@ -153,8 +153,8 @@ pub const RECOVERY_CODES_GET: Endpoint<recovery_codes::GetRequest, recovery_code
         path: "/v1/b2b/recovery_codes/{organization_id}/{member_id}",
         headers: &[],
         effect: Effect::Reads,
-        is_complete: |response| !response.member_id.is_empty(),
-        request: PhantomData,
+        essential: &["member_id"],
+        types: PhantomData,
     };
 
 /// Replaces the recovery codes. Never sent twice: each call issues new ones.
@@ -166,8 +166,8 @@ pub const RECOVERY_CODES_ROTATE: Endpoint<
     path: "/v1/b2b/recovery_codes/rotate",
     headers: &[],
     effect: Effect::Mutates,
-    is_complete: |response| !response.recovery_codes.is_empty(),
-    request: PhantomData,
+    essential: &["recovery_codes"],
+    types: PhantomData,
 };
 
 /// Authenticates a member by a recovery code. Never sent twice: the first call uses up the code.
@@ -179,6 +179,6 @@ pub const RECOVERY_CODES_RECOVER: Endpoint<
     path: "/v1/b2b/recovery_codes/recover",
     headers: &[],
     effect: Effect::Mutates,
-    is_complete: |response| !(response.session_token.is_empty() && response.session_jwt.is_empty()),
-    request: PhantomData,
+    essential: &["session_token", "session_jwt"],
+    types: PhantomData,
 };

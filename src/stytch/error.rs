@@ -3,7 +3,7 @@
 use std::{error::Error as _, time::Duration};
 
 use http::StatusCode;
-use serde_json::{Map, Value};
+use prost_types::Struct;
 
 /// What is known about the request of a failed call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,7 +142,7 @@ pub struct ApiError {
     /// passed on.
     pub error_url: String,
     /// Free-form details.
-    pub error_details: Option<Map<String, Value>>,
+    pub error_details: Option<Struct>,
     /// Stytch's id of the call.
     pub request_id: Option<String>,
     /// The wait that Stytch asks for, at most 60 s.

@@ -7,9 +7,9 @@
 mod circuit_breaker;
 mod client;
 mod credentials;
-mod decode;
 pub mod endpoint;
 mod error;
+mod failure;
 mod pool;
 mod retry;
 mod secret_mask;
@@ -19,7 +19,6 @@ mod settings;
 pub use circuit_breaker::OPEN_FOR;
 pub use client::Client;
 pub use credentials::{Credentials, check_secret, read_secret};
-pub use decode::decode;
 pub use endpoint::{Effect, Endpoint};
 #[cfg(test)]
 pub(crate) use error::OUR_CREDENTIALS;

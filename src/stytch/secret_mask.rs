@@ -14,7 +14,7 @@ use aho_corasick::{
     nfa::noncontiguous::{Builder, NFA},
 };
 use percent_encoding::utf8_percent_encode;
-use serde_json::{Map, Number, Value};
+use prost_types::{ListValue, Struct, Value, value::Kind};
 
 use super::endpoint::PATH_SEGMENT;
 
@@ -108,37 +108,35 @@ impl Mask {
     }
 
     /// Returns `object` with secrets masked; `None` if it is too large or cannot be masked.
-    pub fn object(&self, object: &Map<String, Value>) -> Option<Map<String, Value>> {
+    pub fn object(&self, object: &Struct) -> Option<Struct> {
         let mut room = Room { bytes: MAX_OBJECT, values: MAX_VALUES };
         if self.drops_texts { None } else { self.entries(object, &mut room, MAX_DEPTH) }
     }
 
-    fn entries(
-        &self,
-        object: &Map<String, Value>,
-        room: &mut Room,
-        depth: usize,
-    ) -> Option<Map<String, Value>> {
-        object
+    fn entries(&self, object: &Struct, room: &mut Room, depth: usize) -> Option<Struct> {
+        let fields = object
+            .fields
             .iter()
-            .map(|(name, value)| Some((self.whole(name, room)?, self.value(value, room, depth)?)))
-            .collect()
+            .map(|(name, value)| Some((self.whole(name, room)?, self.value(value, room, depth)?)));
+        Some(Struct { fields: fields.collect::<Option<_>>()? })
     }
 
     fn value(&self, value: &Value, room: &mut Room, depth: usize) -> Option<Value> {
         let below = depth.checked_sub(1)?;
         room.values = room.values.checked_sub(1)?;
-        Some(match value {
-            Value::String(text) => self.whole(text, room)?.into(),
-            Value::Array(values) => values
-                .iter()
-                .map(|it| self.value(it, room, below))
-                .collect::<Option<Vec<_>>>()?
-                .into(),
-            Value::Object(object) => Value::Object(self.entries(object, room, below)?),
-            Value::Number(number) if self.hides_number(number) => MASK.into(),
-            Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
-        })
+        let masked = match value.kind.as_ref()? {
+            Kind::StringValue(text) => Kind::StringValue(self.whole(text, room)?),
+            Kind::ListValue(list) => {
+                let values = list.values.iter().map(|it| self.value(it, room, below));
+                Kind::ListValue(ListValue { values: values.collect::<Option<_>>()? })
+            }
+            Kind::StructValue(object) => Kind::StructValue(self.entries(object, room, below)?),
+            Kind::NumberValue(number) if self.hides_number(*number) => {
+                Kind::StringValue(MASK.to_owned())
+            }
+            kind @ (Kind::NullValue(_) | Kind::BoolValue(_) | Kind::NumberValue(_)) => kind.clone(),
+        };
+        Some(Value { kind: Some(masked) })
     }
 
     /// Masks a text without truncating it; `None` if it is too long or cannot be masked.
@@ -149,9 +147,8 @@ impl Mask {
     }
 
     /// Returns whether a number equals or contains a secret: a passcode may be echoed as a number.
-    fn hides_number(&self, number: &Number) -> bool {
-        let bits = number.as_f64().map(|it| it.abs().to_bits());
-        bits.is_some_and(|bits| self.numbers.contains(&bits)) || self.finds_any(&number.to_string())
+    fn hides_number(&self, number: f64) -> bool {
+        self.numbers.contains(&number.abs().to_bits()) || self.finds_any(&number.to_string())
     }
 
     /// Masks the first [`MAX_INPUT`] bytes of `text`, and returns at most `max` bytes.
@@ -303,6 +300,34 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::proto::json;
+
+    /// Masks a JSON object.
+    fn object(mask: &Mask, value: &serde_json::Value) -> Option<serde_json::Value> {
+        let masked = mask.object(&to_struct(value))?;
+        Some(json::object(&Some(masked), serde_json::value::Serializer).expect("JSON"))
+    }
+
+    fn to_struct(value: &serde_json::Value) -> Struct {
+        let fields = value.as_object().expect("an object").iter();
+        Struct { fields: fields.map(|(name, value)| (name.clone(), to_value(value))).collect() }
+    }
+
+    fn to_value(value: &serde_json::Value) -> Value {
+        let kind = match value {
+            serde_json::Value::Null => Kind::NullValue(0),
+            serde_json::Value::Bool(value) => Kind::BoolValue(*value),
+            serde_json::Value::Number(value) => {
+                Kind::NumberValue(value.as_f64().expect("a double"))
+            }
+            serde_json::Value::String(value) => Kind::StringValue(value.clone()),
+            serde_json::Value::Array(values) => {
+                Kind::ListValue(ListValue { values: values.iter().map(to_value).collect() })
+            }
+            serde_json::Value::Object(_) => Kind::StructValue(to_struct(value)),
+        };
+        Value { kind: Some(kind) }
+    }
 
     fn masked(text: &str, secrets: &[&str]) -> String {
         Mask::new(secrets.iter().copied()).text(text)
@@ -366,10 +391,7 @@ mod tests {
     #[test]
     fn an_object_is_masked_as_a_whole_or_not_given_out() {
         let mask = Mask::new(["031408", "token"]);
-        let object = |value| {
-            let Value::Object(object) = value else { panic!("an object") };
-            mask.object(&object).map(Value::from)
-        };
+        let object = |value| object(&mask, &value);
         let deep = |levels| (0..levels).fold(json!(1), |value, _| json!([value]));
 
         let given =
@@ -381,7 +403,7 @@ mod tests {
         assert_eq!(object(json!({"k": deep(MAX_DEPTH)})), None, "too deep");
         assert!(object(json!({"k": deep(MAX_DEPTH - 1)})).is_some());
         let short = Mask::new(["e"]);
-        assert_eq!(short.object(&Map::new()), None, "it cannot be masked");
+        assert_eq!(short.object(&Struct::default()), None, "it cannot be masked");
     }
 
     #[test]
@@ -466,9 +488,8 @@ mod tests {
             assert_clean(&masked, &secrets)?;
             prop_assert!(masked.len() <= MAX_TEXT.min(4 * text.len()), "{} of {}", masked.len(), text.len());
             let object = json!({ text.as_str(): [text.as_str(), {"k": text.as_str()}] });
-            let Value::Object(object) = object else { unreachable!() };
-            if let Some(masked) = mask.object(&object) {
-                let (key, values) = masked.iter().next().unwrap();
+            if let Some(masked) = super::tests::object(&mask, &object) {
+                let (key, values) = masked.as_object().unwrap().iter().next().unwrap();
                 for text in [key.as_str(), values[0].as_str().unwrap(), values[1]["k"].as_str().unwrap()] {
                     assert_clean(text, &secrets)?;
                 }

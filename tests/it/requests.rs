@@ -8,7 +8,7 @@ use totp_facade::proto::stytch::b2b::totp::v1::AuthenticateRequest;
 use crate::support::{
     Facade, Setup, fixture, info,
     peer::{self, Peer},
-    rpc::Rpc,
+    rpc::{Rpc, message},
 };
 
 /// Returns what a façade sends to Stytch for `request`.
@@ -181,7 +181,7 @@ async fn null_claims_survive_from_protobuf_to_the_body() {
 }
 
 fn authenticate() -> AuthenticateRequest {
-    serde_json::from_value((Rpc::AUTHENTICATE.request)("fresh")).unwrap()
+    message(&(Rpc::AUTHENTICATE.request)("fresh").to_string())
 }
 
 #[tokio::test]

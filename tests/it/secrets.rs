@@ -14,7 +14,7 @@ use crate::support::{
     folder::Folder,
     peer::{self, Peer, answer},
     process::{Server, serve, start},
-    rpc::Rpc,
+    rpc::{Rpc, message},
 };
 
 pub const STYTCH_SECRET: &str = "secret-test-never-to-be-printed-000";
@@ -267,7 +267,7 @@ fn is_time(line: &str, secret: &str) -> bool {
 fn debug_of_the_messages_hides_every_secret() {
     macro_rules! debug {
         ($message:ty, $json:expr) => {
-            format!("{:?}", serde_json::from_value::<$message>($json).unwrap())
+            format!("{:?}", message::<$message>(&$json.to_string()))
         };
     }
     use recovery_codes::v1 as codes;

@@ -2,13 +2,17 @@
 
 use std::{future::Future, pin::Pin};
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 use tonic::{Request, Response, Status, transport::Channel};
-use totp_facade::proto::stytch::b2b::{
-    recovery_codes::v1::{
-        self as recovery_codes, recovery_codes_service_client::RecoveryCodesServiceClient,
+use totp_facade::{
+    proto::stytch::b2b::{
+        recovery_codes::v1::{
+            self as recovery_codes, recovery_codes_service_client::RecoveryCodesServiceClient,
+        },
+        totp::v1::{self as totp, totp_service_client::TotpServiceClient},
     },
-    totp::v1::{self as totp, totp_service_client::TotpServiceClient},
+    translate::{FromJson, translate},
 };
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Value>, Status>> + Send>>;
@@ -46,7 +50,7 @@ macro_rules! call {
         |channel, request| {
             Box::pin(async move {
                 let (metadata, extensions, body) = request.into_parts();
-                let body = serde_json::from_value(body).expect("a request of this RPC");
+                let body = message(&body.to_string());
                 let request = Request::from_parts(metadata, extensions, body);
                 let response = $client::new(channel).$method(request).await?;
                 Ok(response.map(|answer| serde_json::to_value(answer).unwrap()))
@@ -55,18 +59,27 @@ macro_rules! call {
     };
 }
 
+/// Returns the message of this JSON. All of its fields must fit.
+pub fn message<T: prost::Message + FromJson + Default>(json: &str) -> T {
+    T::decode(encoded_text::<T>(json)).unwrap()
+}
+
+fn encoded_text<T: FromJson>(json: &str) -> Bytes {
+    let left_out = |path: &str| panic!("{path} does not fit in {json}");
+    translate::<T>(json.as_bytes(), left_out).expect("an object").into_bytes()
+}
+
 /// Converts JSON to a message, to bytes, to a message, to JSON.
 fn over_the_wire<Res>(json: &str) -> Value
 where
-    Res: prost::Message + Default + serde::Serialize + serde::de::DeserializeOwned,
+    Res: prost::Message + FromJson + Default + serde::Serialize,
 {
-    let answer: Res = serde_json::from_str(json).unwrap();
-    let wire = answer.encode_to_vec();
+    let wire = message::<Res>(json).encode_to_vec();
     serde_json::to_value(Res::decode(wire.as_slice()).unwrap()).unwrap()
 }
 
-fn encoded<Req: prost::Message + serde::de::DeserializeOwned>(request: Value) -> Vec<u8> {
-    serde_json::from_value::<Req>(request).unwrap().encode_to_vec()
+fn encoded<Req: FromJson>(request: Value) -> Vec<u8> {
+    encoded_text::<Req>(&request.to_string()).into()
 }
 
 fn ids(member_id: &str) -> Value {

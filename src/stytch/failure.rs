@@ -3,15 +3,16 @@
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
-use serde_json::{Map, Value};
+use prost::Message as _;
+use prost_types::Struct;
 
-use super::lenient::{FreeForm, copy_fitting};
+use super::{
+    error::{ApiError, Error, Unreadable},
+    secret_mask::Mask,
+};
 use crate::{
-    proto::{Depth, Form},
-    stytch::{
-        error::{ApiError, Error, Unreadable},
-        secret_mask::Mask,
-    },
+    proto::Depth,
+    translate::{Field, FromJson, Kind, Label, Table, translate},
 };
 
 /// The longest wait to accept from `Retry-After`.
@@ -24,16 +25,44 @@ const MAX_ID: usize = 128;
 const MAX_URL: usize = 256;
 
 /// The fields of an error object, in both of its forms.
-const ERROR_OBJECT: Form = Form::Message(&[
-    ("error_type", Form::Text),
-    ("error", Form::Text),
-    ("error_message", Form::Text),
-    ("error_description", Form::Text),
-    ("error_url", Form::Text),
-    ("error_uri", Form::Text),
-    ("request_id", Form::Text),
-    ("error_details", Form::Object(Depth::TOP)),
-]);
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
+struct ErrorObject {
+    #[prost(string, tag = "1")]
+    error_type: String,
+    #[prost(string, tag = "2")]
+    error: String,
+    #[prost(string, tag = "3")]
+    error_message: String,
+    #[prost(string, tag = "4")]
+    error_description: String,
+    #[prost(string, tag = "5")]
+    error_url: String,
+    #[prost(string, tag = "6")]
+    error_uri: String,
+    #[prost(string, tag = "7")]
+    request_id: String,
+    #[prost(message, optional, tag = "8")]
+    error_details: Option<Struct>,
+}
+
+impl FromJson for ErrorObject {
+    const TABLE: &'static Table = &Table::new(&[
+        field("error", 2, Kind::Text),
+        field("error_url", 5, Kind::Text),
+        field("error_uri", 6, Kind::Text),
+        field("error_type", 1, Kind::Text),
+        field("request_id", 7, Kind::Text),
+        field("error_message", 3, Kind::Text),
+        // The struct is at the top level of its own message in the details of a status.
+        field("error_details", 8, Kind::Object(Depth::TOP)),
+        field("error_description", 4, Kind::Text),
+    ]);
+}
+
+const fn field(name: &'static str, number: u32, kind: Kind) -> Field {
+    Field { name, number, kind, label: Label::Implicit }
+}
 
 impl Error {
     /// Classifies a response other than 2xx. What the response says is masked by `mask`.
@@ -63,9 +92,9 @@ impl Error {
 
 /// Reads the error object of a body. A malformed field is left out, so that it does not cost the
 /// error type.
-fn error_object(body: &[u8]) -> Option<Map<String, Value>> {
-    let object = copy_fitting(body, &ERROR_OBJECT, FreeForm::Kept, &mut |_| ()).ok()?;
-    serde_json::from_slice(&object).ok()
+fn error_object(body: &[u8]) -> Option<ErrorObject> {
+    let object = translate::<ErrorObject>(body, |_| ()).ok()?;
+    ErrorObject::decode(object.into_bytes()).ok()
 }
 
 /// Returns whether a status by itself means that its sender, if a proxy, forwarded nothing: it asks
@@ -87,19 +116,13 @@ impl ApiError {
     fn read(
         http_status: StatusCode,
         retry_after: Option<Duration>,
-        mut body: Map<String, Value>,
+        body: ErrorObject,
         mask: impl FnOnce() -> Mask,
     ) -> Option<Self> {
-        let mut text = |names: &[&str]| {
-            names.iter().find_map(|name| match body.get_mut(*name)?.take() {
-                Value::String(text) if !text.is_empty() => Some(text),
-                _ => None,
-            })
-        };
-        let raw_type = text(&["error_type", "error"])?;
-        let message = text(&["error_message", "error_description"]).unwrap_or_default();
-        let url = text(&["error_url", "error_uri"]).unwrap_or_default();
-        let id = text(&["request_id"]);
+        let either = |this: String, other| if this.is_empty() { other } else { this };
+        let raw_type = Some(either(body.error_type, body.error)).filter(|it| !it.is_empty())?;
+        let message = either(body.error_message, body.error_description);
+        let url = either(body.error_url, body.error_uri);
         let mask = mask();
         Some(Self {
             http_status,
@@ -110,11 +133,8 @@ impl ApiError {
             } else {
                 String::new()
             },
-            request_id: id.and_then(|id| request_id(id, &mask)),
-            error_details: match body.remove("error_details") {
-                Some(Value::Object(details)) => mask.object(&details),
-                _ => None,
-            },
+            request_id: request_id(body.request_id, &mask),
+            error_details: body.error_details.and_then(|details| mask.object(&details)),
             retry_after,
         })
     }
@@ -128,7 +148,7 @@ fn error_type(raw: &str, mask: &Mask) -> String {
 }
 
 /// Returns Stytch's id of a call, if it can be passed on.
-pub(in crate::stytch) fn request_id(id: String, mask: &Mask) -> Option<String> {
+pub(super) fn request_id(id: String, mask: &Mask) -> Option<String> {
     (is_header(&id, MAX_ID) && !mask.hides_name(&id)).then_some(id)
 }
 
@@ -172,6 +192,31 @@ mod tests {
             let wait = retry_after(&headers, now);
 
             assert_eq!(wait, seconds.map(Duration::from_secs), "{reason}: {value}");
+        }
+    }
+
+    #[test]
+    fn a_byte_that_is_not_of_json_does_not_cost_the_type_of_an_error() {
+        for text in [
+            r#"{"error_type":"x","error_details":[{"a":@1}]}"#,
+            r#"{"error_type":"x","error_details":{"a":[@]}}"#,
+            r#"{"error_message":@,"error_type":"x"}"#,
+            r#"{"error_type":"x","status_code":@400}"#,
+            r#"{"error_type":"x"}@"#,
+        ] {
+            for byte in [0, 0x0b, 0x0c, 0x1c, 0x7f, 0x85, 0xa0, 0xff] {
+                let body = text.bytes().map(|it| if it == b'@' { byte } else { it });
+                let body: Vec<_> = body.collect();
+                let error = Error::from_response(
+                    StatusCode::BAD_REQUEST,
+                    &HeaderMap::new(),
+                    Ok(&body),
+                    || Mask::new([]),
+                );
+
+                let api = error.api().expect("Stytch's");
+                assert_eq!(api.error_type, "x", "{byte:#x} in {text}");
+            }
         }
     }
 }

@@ -1,0 +1,78 @@
+//! An encoded message, and the few values that are read from it.
+
+use std::{fmt, marker::PhantomData};
+
+use bytes::Bytes;
+use prost::encoding::{WireType, decode_key, decode_varint};
+
+use super::table::FromJson;
+
+/// An encoded `T`. Clones share its bytes.
+pub struct Encoded<T> {
+    bytes: Bytes,
+    message: PhantomData<fn() -> T>,
+}
+
+impl<T> Encoded<T> {
+    /// Wraps an encoded message.
+    pub fn new(bytes: impl Into<Bytes>) -> Self {
+        Self { bytes: bytes.into(), message: PhantomData }
+    }
+
+    /// Returns the encoded message.
+    pub fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
+}
+
+impl<T: FromJson> Encoded<T> {
+    /// Returns the value of a text field of the message itself; `None` if the message has no such
+    /// field or it is not set.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        let number = T::TABLE.field(name)?.number;
+        let values = fields(&self.bytes).filter(|(field, _)| *field == number);
+        str::from_utf8(values.last()?.1).ok()
+    }
+
+    /// Returns Stytch's id of the call, if the message has it.
+    pub fn request_id(&self) -> Option<&str> {
+        self.text("request_id")
+    }
+
+    /// Returns whether a field of the message itself is set, or a list is not empty.
+    pub fn is_set(&self, name: &str) -> bool {
+        let number = T::TABLE.field(name).map(|field| field.number);
+        fields(&self.bytes).any(|(field, _)| Some(field) == number)
+    }
+}
+
+impl<T> Clone for Encoded<T> {
+    fn clone(&self) -> Self {
+        Self { bytes: self.bytes.clone(), message: PhantomData }
+    }
+}
+
+/// The message may contain secrets.
+impl<T> fmt::Debug for Encoded<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoded").field("length", &self.bytes.len()).finish_non_exhaustive()
+    }
+}
+
+/// Returns the number and the content of each field of a message, up to one that cannot be read.
+/// The content of a number is empty.
+fn fields(mut message: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
+    std::iter::from_fn(move || {
+        let (number, wire_type) = decode_key(&mut message).ok()?;
+        let length = match wire_type {
+            WireType::Varint => decode_varint(&mut message).map(|_| 0).ok()?,
+            WireType::LengthDelimited => usize::try_from(decode_varint(&mut message).ok()?).ok()?,
+            WireType::SixtyFourBit => 8,
+            WireType::ThirtyTwoBit => 4,
+            WireType::StartGroup | WireType::EndGroup => return None,
+        };
+        let (content, rest) = message.split_at_checked(length)?;
+        message = rest;
+        Some((number, content))
+    })
+}

@@ -1,0 +1,296 @@
+//! Translates the messages of the contract.
+
+use std::ops::RangeInclusive;
+
+use prost_types::Timestamp;
+
+use super::{
+    report::{Reports, Step},
+    scan::{NotJson, Scanner, Text, Token},
+    table::{Field, Kind, Label, Table},
+    wire::Wire,
+};
+
+/// The years 1 to 9999 in seconds since 1970, the range of `google.protobuf.Timestamp`.
+const YEARS: RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+
+/// Whether to translate free-form objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FreeForm {
+    /// Translate them.
+    Kept,
+    /// Leave them out and report them.
+    LeftOut,
+}
+
+/// A translation in progress.
+pub(super) struct Translator<'a, 'r> {
+    pub(super) json: Scanner<'a>,
+    pub(super) wire: Wire,
+    pub(super) reports: Reports<'r>,
+    free_form: FreeForm,
+    /// For each field of the open messages, where its last value was written.
+    set: Vec<Part>,
+}
+
+/// A part of the encoded message.
+#[derive(Clone, Copy)]
+struct Part {
+    start: usize,
+    end: usize,
+}
+
+/// The part of a field that has not been set.
+const UNSET: Part = Part { start: usize::MAX, end: usize::MAX };
+
+impl Part {
+    fn is_set(self) -> bool {
+        self.start != usize::MAX
+    }
+}
+
+/// How a value fits a field.
+enum Fit {
+    /// It was written.
+    Fits,
+    /// It is null.
+    Null,
+    /// It does not fit, and nothing was written.
+    Not,
+}
+
+impl<'a, 'r> Translator<'a, 'r> {
+    pub(super) fn new(json: &'a [u8], free_form: FreeForm, reports: Reports<'r>) -> Self {
+        Self {
+            json: Scanner::new(json),
+            // Only lists of numbers are longer than their JSON.
+            wire: Wire::with_capacity(json.len()),
+            reports,
+            free_form,
+            set: Vec::with_capacity(128),
+        }
+    }
+
+    /// Translates the text, which must be an object.
+    pub(super) fn translate(mut self, table: &Table) -> Result<Vec<u8>, NotJson> {
+        self.message(table)?;
+        if self.json.peek().is_ok() {
+            self.reports.enter(Step::End);
+            self.malformed();
+        }
+        self.reports.finish(&self.json);
+        Ok(self.wire.into_bytes())
+    }
+
+    fn message(&mut self, table: &Table) -> Result<(), NotJson> {
+        let first = self.set.len();
+        self.set.resize(first + table.fields().len(), UNSET);
+        // Stytch sends fields in the order of the contract.
+        let mut next = 0;
+        let mut more = self.json.open(b'{', b'}')?;
+        while more {
+            let position = self.position(table, next)?;
+            self.json.expect(b':')?;
+            match position {
+                Some(position) => {
+                    self.member(&table.fields()[position], first + position, first)?;
+                    next = position + 1;
+                }
+                None => {
+                    self.json.value()?;
+                    self.reports.unknown(&self.json);
+                }
+            }
+            self.reports.leave();
+            more = self.json.more(b'}')?;
+        }
+        self.set.truncate(first);
+        Ok(())
+    }
+
+    /// Reads a name, and returns the position of the field that has it. The field at `next` is the
+    /// most likely one.
+    #[inline]
+    fn position(&mut self, table: &Table, next: usize) -> Result<Option<usize>, NotJson> {
+        self.enter_member()?;
+        if let Some(field) = table.fields().get(next)
+            && self.json.take_text(field.name.as_bytes())
+        {
+            return Ok(Some(next));
+        }
+        let name = self.json.text()?.read_bytes();
+        Ok(name.and_then(|name| table.position(&name)))
+    }
+
+    /// Translates the value of a field. What is set of it is in `set[at]`, and of its message from
+    /// `set[first]` on.
+    #[inline]
+    fn member(&mut self, field: &Field, at: usize, first: usize) -> Result<(), NotJson> {
+        let start = self.wire.len();
+        if self.field(field)? {
+            let written = Part { start, end: self.wire.len() };
+            let earlier = std::mem::replace(&mut self.set[at], written);
+            if earlier.is_set() {
+                self.remove(first, earlier);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the earlier value of a duplicate field.
+    #[cold]
+    fn remove(&mut self, first: usize, earlier: Part) {
+        self.malformed();
+        let length = earlier.end - earlier.start;
+        for part in self.set[first..].iter_mut().filter(|part| part.is_set()) {
+            if part.start >= earlier.end {
+                *part = Part { start: part.start - length, end: part.end - length };
+            }
+        }
+        self.wire.remove(earlier.start..earlier.end);
+    }
+
+    /// Translates the value of a field. Returns whether it fits.
+    #[inline]
+    fn field(&mut self, field: &Field) -> Result<bool, NotJson> {
+        let fit = match field.label {
+            Label::Repeated => self.list(field)?,
+            Label::Implicit | Label::Optional => self.single(field)?,
+        };
+        if matches!(fit, Fit::Not) {
+            self.malformed();
+        }
+        Ok(matches!(fit, Fit::Fits))
+    }
+
+    fn list(&mut self, field: &Field) -> Result<Fit, NotJson> {
+        if self.json.peek()? != b'[' {
+            return Ok(match self.json.value()? {
+                Token::Word(b"null") => Fit::Null,
+                _ => Fit::Not,
+            });
+        }
+        self.entries(|this| {
+            if !matches!(this.single(field)?, Fit::Fits) {
+                this.malformed();
+            }
+            Ok(())
+        })?;
+        Ok(Fit::Fits)
+    }
+
+    /// Translates a value, or an entry of a list.
+    #[inline(always)]
+    fn single(&mut self, field: &Field) -> Result<Fit, NotJson> {
+        match (self.json.peek()?, field.kind) {
+            (b'"', Kind::Text) => {
+                let text = self.json.text()?;
+                Ok(self.text(field, text))
+            }
+            (b'{', Kind::Message(table)) => {
+                let open = self.wire.open(field.number);
+                self.message(table)?;
+                self.wire.close(open);
+                Ok(Fit::Fits)
+            }
+            (b'{', Kind::Object(depth)) if self.free_form == FreeForm::Kept => {
+                let open = self.wire.open(field.number);
+                self.object(depth)?;
+                self.wire.close(open);
+                Ok(Fit::Fits)
+            }
+            _ => {
+                let token = self.json.value()?;
+                Ok(self.scalar(field, &token))
+            }
+        }
+    }
+
+    fn scalar(&mut self, field: &Field, token: &Token<'a>) -> Fit {
+        match (token, field.kind) {
+            (Token::Word(b"null"), _) => Fit::Null,
+            (Token::Text(text), Kind::Timestamp) => self.timestamp(field, *text),
+            (Token::Word(b"true"), Kind::Bool) => self.int32(field, 1),
+            (Token::Word(b"false"), Kind::Bool) => self.int32(field, 0),
+            (Token::Word(word), Kind::Int32) => match serde_json::from_slice(word) {
+                Ok(value) => self.int32(field, value),
+                Err(_) => Fit::Not,
+            },
+            _ => Fit::Not,
+        }
+    }
+
+    #[inline]
+    fn text(&mut self, field: &Field, text: Text<'a>) -> Fit {
+        let Some(bytes) = text.read_bytes() else { return Fit::Not };
+        if field.label != Label::Implicit || !bytes.is_empty() {
+            self.wire.text(field.number, &bytes);
+        }
+        Fit::Fits
+    }
+
+    fn timestamp(&mut self, field: &Field, text: Text<'a>) -> Fit {
+        let timestamp = text.read().and_then(|text| text.parse::<Timestamp>().ok());
+        let is_in_range = |time: &Timestamp| YEARS.contains(&time.seconds);
+        let Some(timestamp) = timestamp.filter(is_in_range) else { return Fit::Not };
+        self.wire.timestamp(field.number, &timestamp);
+        Fit::Fits
+    }
+
+    fn int32(&mut self, field: &Field, value: i32) -> Fit {
+        if field.label != Label::Implicit || value != 0 {
+            self.wire.int32(field.number, value);
+        }
+        Fit::Fits
+    }
+
+    /// Reports that the value that was read last does not fit.
+    #[cold]
+    pub(super) fn malformed(&mut self) {
+        self.reports.malformed(&self.json);
+    }
+
+    /// Enters a member, whose name must be next.
+    #[inline]
+    fn enter_member(&mut self) -> Result<(), NotJson> {
+        if self.json.peek()? != b'"' {
+            return Err(NotJson);
+        }
+        self.reports.enter(Step::Member(self.json.position()));
+        Ok(())
+    }
+
+    /// Reads an object. `member` reads the value of each member.
+    pub(super) fn members(
+        &mut self,
+        mut member: impl FnMut(&mut Self, Text<'a>) -> Result<(), NotJson>,
+    ) -> Result<(), NotJson> {
+        let mut more = self.json.open(b'{', b'}')?;
+        while more {
+            self.enter_member()?;
+            let name = self.json.text()?;
+            self.json.expect(b':')?;
+            member(self, name)?;
+            self.reports.leave();
+            more = self.json.more(b'}')?;
+        }
+        Ok(())
+    }
+
+    /// Reads an array. `entry` reads each entry.
+    pub(super) fn entries(
+        &mut self,
+        mut entry: impl FnMut(&mut Self) -> Result<(), NotJson>,
+    ) -> Result<(), NotJson> {
+        let mut more = self.json.open(b'[', b']')?;
+        let mut index = 0;
+        while more {
+            self.reports.enter(Step::Index(index));
+            entry(self)?;
+            self.reports.leave();
+            more = self.json.more(b']')?;
+            index += 1;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,103 @@
+//! Writes the protobuf wire format.
+
+use std::ops::Range;
+
+use prost::encoding::{WireType, encode_varint, encoded_len_varint};
+use prost_types::Timestamp;
+
+/// A message that is being encoded.
+pub(super) struct Wire(Vec<u8>);
+
+/// The start of a nested message whose length is not yet known.
+pub(super) struct Open {
+    /// The position of its length.
+    at: usize,
+}
+
+impl Wire {
+    pub(super) fn with_capacity(capacity: usize) -> Self {
+        Self(Vec::with_capacity(capacity))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    #[inline]
+    pub(super) fn text(&mut self, number: u32, text: &[u8]) {
+        self.key(number, WireType::LengthDelimited);
+        self.varint(text.len());
+        self.0.extend_from_slice(text);
+    }
+
+    /// Writes a bool, an enumeration or a 32-bit integer.
+    pub(super) fn int32(&mut self, number: u32, value: i32) {
+        prost::encoding::int32::encode(number, &value, &mut self.0);
+    }
+
+    pub(super) fn double(&mut self, number: u32, value: f64) {
+        self.key(number, WireType::SixtyFourBit);
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    pub(super) fn timestamp(&mut self, number: u32, timestamp: &Timestamp) {
+        prost::encoding::message::encode(number, timestamp, &mut self.0);
+    }
+
+    /// Begins a nested message.
+    #[inline]
+    pub(super) fn open(&mut self, number: u32) -> Open {
+        self.key(number, WireType::LengthDelimited);
+        self.0.push(0);
+        Open { at: self.0.len() - 1 }
+    }
+
+    /// Ends a nested message, and writes its length before it.
+    #[inline]
+    pub(super) fn close(&mut self, Open { at }: Open) {
+        let length = self.0.len() - (at + 1);
+        match u8::try_from(length) {
+            Ok(length @ 0..0x80) => self.0[at] = length,
+            _ => self.widen(at, length),
+        }
+    }
+
+    /// Writes a length of several bytes. That moves the message, which costs less than to find the
+    /// length in a pass of its own.
+    fn widen(&mut self, at: usize, length: usize) {
+        let mut prefix = [0; 10];
+        encode_varint(length as u64, &mut prefix.as_mut_slice());
+        let width = encoded_len_varint(length as u64);
+        self.0.resize(at + width + length, 0);
+        self.0.copy_within(at + 1..at + 1 + length, at + width);
+        self.0[at..at + width].copy_from_slice(&prefix[..width]);
+    }
+
+    #[inline]
+    fn key(&mut self, number: u32, wire_type: WireType) {
+        self.varint((number << 3 | wire_type as u32) as usize);
+    }
+
+    /// Writes a number, which nearly always takes one byte.
+    #[inline]
+    fn varint(&mut self, value: usize) {
+        match u8::try_from(value) {
+            Ok(value @ 0..0x80) => self.0.push(value),
+            _ => encode_varint(value as u64, &mut self.0),
+        }
+    }
+
+    /// Forgets what was written from `length` on.
+    pub(super) fn truncate(&mut self, length: usize) {
+        self.0.truncate(length);
+    }
+
+    /// Removes a part.
+    pub(super) fn remove(&mut self, part: Range<usize>) {
+        self.0.drain(part);
+    }
+}
