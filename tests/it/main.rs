@@ -45,4 +45,5 @@ mod secrets;
 mod settings;
 mod status_codes;
 mod tls;
+mod translation;
 mod unprocessed;

@@ -6,6 +6,7 @@ pub mod folder;
 #[cfg(target_os = "linux")]
 pub mod frames;
 pub mod http2;
+pub mod oracle;
 pub mod peer;
 pub mod process;
 pub mod proxy;
