@@ -72,7 +72,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(refusal) => return refuse(refusal),
     };
     match cli.log.check() {
-        Ok(log) => telemetry::init(log.format, log.filter),
+        Ok(log) => telemetry::init(log.format, log.filter, log.audit_write),
         Err(_) => return end(Err(cli.problems().into())),
     }
     end(run(cli.command, &cli.log))
@@ -134,8 +134,10 @@ fn check(settings: &Unchecked<Config>, log: &Unchecked<LogConfig>) -> Result<(),
     print(&format!("{settings}{log}\n{}", config.callers()))
 }
 
-/// Reports why a subcommand failed, and returns the exit code.
+/// Writes what is left of the audit trail, reports why a subcommand failed, and returns the exit
+/// code.
 fn end(result: Result<(), Failure>) -> ExitCode {
+    telemetry::flush();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Settings(problems)) => {

@@ -13,7 +13,7 @@ use crate::{
     facade,
     sandbox::{Sandbox, Seed},
     server::Listeners,
-    telemetry::metrics::Metrics,
+    telemetry::{self, metrics::Metrics},
 };
 
 /// The length of the queue of connections that wait to be accepted; the system may allow less. The
@@ -212,6 +212,7 @@ fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
         stop.send_replace(true);
         signals.next().await;
         tracing::error!("stopped by a second signal; open calls are cut");
+        telemetry::flush();
         std::process::exit(exit::FAILURE.into());
     });
     Ok(async move {

@@ -7,7 +7,7 @@ use super::{
     setting::{Group, Setting, settings},
     unchecked::{FromSettings, Reader},
 };
-use crate::telemetry::{self, Filter, Format};
+use crate::telemetry::{self, AuditWrite, Filter, Format};
 
 settings! { LOGS "Logs"
     /// Format of the log on standard error: `text` or `json`.
@@ -15,6 +15,11 @@ settings! { LOGS "Logs"
 
     /// What is logged, for instance `info` or `totp_facade=debug`.
     FILTER: String = Setting::new("RUST_LOG", FILTER_KIND).flag("log").default("info");
+
+    /// When the audit record of a call is written: `before-response`, or in the `background` within
+    /// 10 ms, in which case a crash may lose the records of calls that have been answered.
+    AUDIT_WRITE: AuditWrite = Setting::new("TOTP_FACADE_AUDIT_WRITE", AUDIT_WRITE_KIND)
+        .default("before-response");
 }
 
 const DEFAULT_FORMAT: &str = "text on a terminal, else json";
@@ -28,12 +33,23 @@ const FORMAT_KIND: Kind<Format> = Kind::shown(
 const FILTER_KIND: Kind<String> =
     Kind::text("FILTER", |text| telemetry::filter(text).map(|_| text.to_owned()));
 
+const AUDIT_WRITE_KIND: Kind<AuditWrite> = Kind::shown(
+    "WHEN",
+    |text| {
+        AuditWrite::from_str(text, false)
+            .map_err(|_| format!("{text:?} is neither before-response nor background"))
+    },
+    |write| write.to_possible_value().map_or_else(String::new, |it| it.get_name().to_owned()),
+);
+
 /// What is logged, and how.
 pub struct LogConfig {
     /// The format, unless it depends on where standard error goes.
     pub format: Option<Format>,
     /// What is logged.
     pub filter: Filter,
+    /// When audit records are written.
+    pub audit_write: AuditWrite,
 }
 
 impl FromSettings for LogConfig {
@@ -43,6 +59,8 @@ impl FromSettings for LogConfig {
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         reader.show(&FORMAT, DEFAULT_FORMAT);
         let (format, filter) = (reader.get(&FORMAT), reader.get(&FILTER));
-        Some(Self { format, filter: telemetry::filter(&filter?).ok()? })
+        let audit_write = reader.get(&AUDIT_WRITE);
+        let filter = telemetry::filter(&filter?).ok()?;
+        Some(Self { format, filter, audit_write: audit_write? })
     }
 }

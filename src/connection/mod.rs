@@ -5,6 +5,7 @@
 //! connection is disconnected once that harms no call.
 
 mod listener;
+mod recorded;
 mod resets;
 mod slots;
 pub mod tls;
@@ -17,6 +18,7 @@ use tokio::time::sleep;
 use crate::jitter::jittered;
 pub(crate) use listener::Acceptor;
 pub use listener::Peer;
+pub(crate) use recorded::RecordFirst;
 pub(crate) use resets::{CountResets, MAX_PENDING_RESETS};
 pub use slots::OpenCall;
 pub(crate) use slots::{Activity, OpenStream};

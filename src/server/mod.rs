@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     access::Access,
     call::InFlight,
-    connection::{self, Acceptor, CountResets, MAX_PENDING_RESETS, tls::Tls},
+    connection::{self, Acceptor, CountResets, MAX_PENDING_RESETS, RecordFirst, tls::Tls},
     files::Reloaded,
     proto,
     service::{MAX_REQUEST, Services},
@@ -131,7 +131,7 @@ impl Server {
         let max_age = Some(settings.max_connection_age).filter(|age| !age.is_zero());
         let connections = acceptor.spawn(listeners.grpc, move |stream, peer, activity| {
             let is_proxy = shared.access.is_proxy(&peer);
-            let stream = CountResets::new(stream, Arc::clone(&activity), is_proxy);
+            let stream = CountResets::new(RecordFirst(stream), Arc::clone(&activity), is_proxy);
             let guard = Guard::new(Arc::clone(&shared), peer, Arc::clone(&activity), is_proxy);
             let connection = Box::pin(http.serve_connection(TokioIo::new(stream), guard));
             async move { connection::serve(connection, &activity, max_age).await }

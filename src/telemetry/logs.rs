@@ -1,8 +1,25 @@
 //! Logs: their destination, format and filter.
 
-use std::io::{IsTerminal as _, stderr};
+use std::io::{self, IsTerminal as _, Write, stderr};
 
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::{
+        self, FmtContext, FormatEvent, FormatFields, MakeWriter,
+        format::{self, JsonFields, Writer},
+        time::SystemTime,
+    },
+    layer::SubscriberExt as _,
+    registry::LookupSpan,
+    util::SubscriberInitExt as _,
+};
+
+use super::{
+    audit_json,
+    output::STDERR,
+    trail::{self, AuditWrite},
+};
 
 /// The log target of audit events, by which they can be filtered and routed.
 pub const AUDIT: &str = "audit";
@@ -30,20 +47,82 @@ pub fn filter(text: &str) -> Result<Filter, String> {
 }
 
 /// Sends logs to standard error. Without a format, that is text on a terminal and JSON elsewhere.
-pub fn init(format: Option<Format>, Filter(filter): Filter) {
+pub fn init(format: Option<Format>, Filter(filter): Filter, write: AuditWrite) {
+    trail::set_write(write);
     let is_terminal = stderr().is_terminal();
     let registry = tracing_subscriber::registry().with(filter);
     match format.unwrap_or(if is_terminal { Format::Text } else { Format::Json }) {
         Format::Text => {
-            let layer = fmt::layer().with_writer(stderr).with_ansi(is_terminal);
+            let layer = fmt::layer().with_writer(Lines).with_ansi(is_terminal);
             registry.with(layer).init();
         }
         Format::Json => {
-            let layer = fmt::layer().json().flatten_event(true).with_writer(stderr);
-            registry.with(layer).init();
+            let format = Json(format::format().json().flatten_event(true));
+            let layer = fmt::layer().fmt_fields(JsonFields::new()).event_format(format);
+            registry.with(layer.with_writer(Lines)).init();
         }
     }
     log_panics();
+}
+
+/// Formats audit records by themselves, since there is one for each call.
+struct Json(format::Format<format::Json, SystemTime>);
+
+impl<S, N> FormatEvent<S, N> for Json
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
+        match is_audit(event.metadata()) {
+            true => audit_json::write(writer, event),
+            false => self.0.format_event(context, writer, event),
+        }
+    }
+}
+
+fn is_audit(metadata: &Metadata<'_>) -> bool {
+    metadata.target() == AUDIT
+}
+
+/// Passes each formatted line on.
+struct Lines;
+
+/// Takes one line of a kind.
+enum Line {
+    Log,
+    Audit,
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Line;
+
+    fn make_writer(&'a self) -> Line {
+        Line::Log
+    }
+
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Line {
+        if is_audit(metadata) { Line::Audit } else { Line::Log }
+    }
+}
+
+impl Write for Line {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Audit => trail::add(line),
+            Self::Log => STDERR.write(line),
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Adds audit events to a filter that does not name them: an operator who lowers the log level does

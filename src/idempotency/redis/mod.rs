@@ -38,7 +38,7 @@ use super::{
 use crate::{
     files::Reloaded,
     stytch::{Client, Credentials},
-    telemetry::metrics::Metrics,
+    telemetry::{self, metrics::Metrics},
 };
 
 /// How much longer than the upstream timeout a lease is: the time to record the outcome.
@@ -96,6 +96,8 @@ impl Store for Redis {
         token: Token,
         outcome: &Outcome,
     ) -> StoreFuture<'_, ()> {
+        // Another replica may answer a caller as soon as it finds the outcome.
+        telemetry::write_before_response();
         let sealed = record::seal_outcome(outcome, &self.sealer(), id, fingerprint);
         let record = scripts::record(id, token, &sealed, self.ttl);
         self.record_or_retry(record).boxed().right_future()
