@@ -57,6 +57,10 @@ mesh:
 callers:
     python3 .ci/callers.py
 
+# Kills the façade under load a hundred times; no answered call may lack its audit record.
+kill:
+    KILL_ROUNDS=100 cargo test --locked --release --test it -- trail::no_answered trail::a_kill_loses
+
 # The models: code that depends on the order of events, in every order.
 models:
     CARGO_TARGET_DIR=target cargo test --locked --quiet --manifest-path models/Cargo.toml

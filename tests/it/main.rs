@@ -46,4 +46,5 @@ mod settings;
 mod status_codes;
 mod tls;
 mod translation;
+mod trail;
 mod unprocessed;

@@ -74,17 +74,26 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    pub fn start(command: Command) -> Self {
+        Self::start_with(command, Stdio::piped())
+    }
+
+    /// Starts it with this standard error, which is kept if it is a new pipe.
+    pub fn start_with(mut command: Command, stderr: impl Into<Stdio>) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
+        // Holds the other end of a given standard error.
+        drop(command);
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut stderr = child.stderr.take().unwrap();
+        let stderr = child.stderr.take();
         let (sender, lines) = mpsc::channel();
         thread::spawn(move || {
             stdout.lines().map_while(Result::ok).try_for_each(|it| sender.send(it))
         });
         let stderr = thread::spawn(move || {
             let mut text = String::new();
-            stderr.read_to_string(&mut text).unwrap();
+            if let Some(mut stderr) = stderr {
+                stderr.read_to_string(&mut text).unwrap();
+            }
             text
         });
         Self { child, lines, stdout: Vec::new(), stderr: Some(stderr) }
