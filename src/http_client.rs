@@ -2,10 +2,16 @@
 //!
 //! The client follows no redirect, retries nothing on its own, and reaches loopback hosts directly:
 //! a proxy named in the environment (`HTTP_PROXY`) could otherwise respond in their place.
+//!
+//! Each thread has a pool of connections of its own. A runtime that runs on one thread thus never
+//! wakes another one for a request, and threads share no lock.
 
-use std::path::Path;
+use std::{fmt, path::Path, sync::Arc};
 
-use reqwest::{Certificate, Client, ClientBuilder, Url, redirect::Policy};
+use reqwest::{Client, ClientBuilder, Url, redirect::Policy};
+use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
+use rustls_platform_verifier::Verifier;
+use thread_local::ThreadLocal;
 
 use crate::{
     error_chain::with_causes,
@@ -16,9 +22,10 @@ const USER_AGENT: &str = concat!("totp-facade/", env!("CARGO_PKG_VERSION"));
 
 /// An HTTP client that trusts the system's certificate authorities, and those of a CA file if there
 /// is one.
-#[derive(Debug)]
 pub(crate) struct HttpClient {
-    client: Client,
+    clients: ThreadLocal<Client>,
+    /// Builds the client of another thread.
+    build: Box<dyn Fn() -> reqwest::Result<Client> + Send + Sync>,
     /// What the CA file lacks, if it is empty.
     missing: Option<String>,
 }
@@ -26,6 +33,12 @@ pub(crate) struct HttpClient {
 impl Content for HttpClient {
     fn missing(&self) -> Option<String> {
         self.missing.clone()
+    }
+}
+
+impl fmt::Debug for HttpClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpClient").field("missing", &self.missing).finish_non_exhaustive()
     }
 }
 
@@ -39,9 +52,9 @@ impl HttpClient {
     pub(crate) fn new(
         url: &Url,
         ca_file: Option<&Path>,
-        more: impl FnOnce(ClientBuilder) -> ClientBuilder,
+        more: impl Fn(ClientBuilder) -> ClientBuilder + Send + Sync + 'static,
     ) -> Result<Self, String> {
-        let (certificates, missing) = match ca_file {
+        let (authorities, missing) = match ca_file {
             None => (Vec::new(), None),
             Some(path) => {
                 let authorities = pem::authorities(path)?;
@@ -50,28 +63,49 @@ impl HttpClient {
                 (authorities, missing)
             }
         };
-        let mut builder = Client::builder()
-            .user_agent(USER_AGENT)
-            // A redirect would send the credentials to another host.
-            .redirect(Policy::none())
-            // Retries are decided where the effect of a call is known.
-            .retry(reqwest::retry::never())
-            .tcp_nodelay(true);
-        if !certificates.is_empty() {
-            let certificates = certificates.iter().map(|it| Certificate::from_der(it));
-            let certificates = certificates.collect::<Result<Vec<_>, _>>().map_err(describe)?;
-            builder = builder.tls_certs_merge(certificates);
-        }
-        if is_loopback(url) {
-            builder = builder.no_proxy();
-        }
-        let client = more(builder).build().map_err(describe)?;
-        Ok(Self { client, missing })
+        let is_loopback = is_loopback(url);
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| with_causes(&error))?;
+        // Only TLS needs the system's authorities, which take milliseconds to read. Without TLS
+        // there is no proxy either.
+        let mut tls = if url.scheme() == "http" && is_loopback {
+            let mut roots = RootCertStore::empty();
+            for authority in authorities {
+                roots.add(authority).map_err(|error| with_causes(&error))?;
+            }
+            config.with_root_certificates(roots).with_no_client_auth()
+        } else {
+            let verifier = Verifier::new_with_extra_roots(authorities, provider)
+                .map_err(|error| with_causes(&error))?;
+            let config = config.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+            config.with_no_client_auth()
+        };
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let build = move || {
+            let builder = Client::builder()
+                .user_agent(USER_AGENT)
+                .tls_backend_preconfigured(tls.clone())
+                // A redirect would send the credentials to another host.
+                .redirect(Policy::none())
+                // Without redirects there is nothing to refer to.
+                .referer(false)
+                // Retries are decided where the effect of a call is known.
+                .retry(reqwest::retry::never())
+                .tcp_nodelay(true);
+            let builder = if is_loopback { builder.no_proxy() } else { builder };
+            more(builder).build()
+        };
+        let clients = ThreadLocal::new();
+        clients.get_or_try(&build).map_err(describe)?;
+        Ok(Self { clients, build: Box::new(build), missing })
     }
 
-    /// Returns the reqwest client.
+    /// Returns the reqwest client of this thread.
     pub(crate) fn client(&self) -> &Client {
-        &self.client
+        // It differs in nothing from the one that `new` has built.
+        self.clients.get_or(|| (self.build)().expect("a client like the first one"))
     }
 }
 

@@ -12,7 +12,7 @@
 //! - [`files`]: files that are reloaded when they change
 //! - `http_client`: HTTP clients for Stytch and for JWKS URLs
 //! - [`sandbox`]: a stand-in for Stytch, which shares no code with its client
-//! - [`connection`]: accepted connections: slots, TLS, stream resets, graceful close
+//! - [`connection`]: accepted connections: worker threads, slots, TLS, stream resets, close
 //! - [`stytch`]: the client for Stytch: retries, circuit breaker, errors
 //! - [`access`]: authenticates callers, and decides what they may do
 //! - [`status`]: the table of all failures, and their gRPC statuses

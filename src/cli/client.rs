@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::header::AUTHORIZATION;
 use tokio::{
-    runtime::Runtime,
+    runtime::Builder,
     time::{Instant, timeout_at},
 };
 use tonic::{
@@ -49,7 +49,8 @@ impl Connection {
         if let Some(authorization) = &self.config.authorization {
             request.metadata_mut().insert(AUTHORIZATION.as_str(), authorization.clone());
         }
-        let runtime = Runtime::new().map_err(|error| Failure::run(&error))?;
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Failure::run(&error))?;
         let result = runtime.block_on(async {
             let until = Instant::now() + self.config.deadline;
             let channel = self.connect(until).await?;

@@ -4,6 +4,7 @@ use std::{io, net::SocketAddr};
 
 use tokio::{
     net::{TcpListener, TcpSocket},
+    runtime::{Builder, Runtime},
     sync::watch,
 };
 
@@ -181,8 +182,10 @@ fn members(seed: &Seed) -> String {
     text
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Runtime::new().map_err(|error| Failure::run(&error))
+/// Returns the runtime of the main thread. What it has to do besides accepting connections is
+/// little; the server starts threads for the connections where there are CPUs for them.
+fn runtime() -> Result<Runtime, Failure> {
+    Builder::new_current_thread().enable_all().build().map_err(|error| Failure::run(&error))
 }
 
 /// Keeps secrets in memory out of core files, and away from debuggers of the same user.

@@ -1,13 +1,20 @@
 //! Where the façade listens, how much it takes on, and how it stops.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, num::NonZero, thread::available_parallelism, time::Duration};
 
 use super::{
-    kind::{ADDR, COUNT, TIME},
+    kind::{ADDR, COUNT, Kind, TIME},
     setting::{Setting, settings},
     unchecked::Reader,
 };
 use crate::server;
+
+/// A number of threads.
+const THREADS: Kind<usize> = Kind::text("COUNT", |text| {
+    let count = text.parse().ok().filter(|count| (1..=1024).contains(count));
+    count.ok_or_else(|| format!("{text:?} is not a number from 1 to 1024"))
+})
+.limits("From 1 to 1024");
 
 settings! { SERVER "Server"
     /// Address to listen on for gRPC. Port 0 takes a free port and prints it.
@@ -16,6 +23,10 @@ settings! { SERVER "Server"
     /// Address to listen on for HTTP: `/livez`, `/readyz` and `/metrics`. Port 0 takes a free port
     /// and prints it.
     ADMIN_ADDR: SocketAddr = Setting::new("TOTP_FACADE_ADMIN_ADDR", ADDR).default("127.0.0.1:9464");
+
+    /// Number of threads that serve connections. Each connection stays on one thread.
+    WORKER_THREADS: usize = Setting::new("TOTP_FACADE_WORKER_THREADS", THREADS)
+        .derived("the number of CPUs that the process may use");
 
     /// Maximum number of concurrent calls. Further calls are refused at once.
     MAX_IN_FLIGHT: usize = Setting::new("TOTP_FACADE_MAX_IN_FLIGHT", COUNT).default("1024");
@@ -52,6 +63,9 @@ pub(super) fn addresses(reader: &mut Reader<'_>) -> Option<(SocketAddr, SocketAd
 
 /// Reads limits and times.
 pub(super) fn read(reader: &mut Reader<'_>, reflection: Option<bool>) -> Option<server::Settings> {
+    // Heeds the affinity of the process and the quota of its control group.
+    let cpus = || Some(available_parallelism().map_or(1, NonZero::get));
+    let worker_threads = reader.get_or(&WORKER_THREADS, cpus);
     let max_in_flight = reader.get(&MAX_IN_FLIGHT);
     let max_connections = reader.get(&MAX_CONNECTIONS);
     let max_connection_age = reader.get(&MAX_CONNECTION_AGE);
@@ -59,6 +73,7 @@ pub(super) fn read(reader: &mut Reader<'_>, reflection: Option<bool>) -> Option<
     let drain_timeout = reader.get(&DRAIN_TIMEOUT);
     Some(server::Settings {
         reflection: reflection?,
+        worker_threads: worker_threads?,
         max_in_flight: max_in_flight?,
         max_connections: max_connections?,
         max_connection_age: max_connection_age?,

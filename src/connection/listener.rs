@@ -17,6 +17,7 @@ use tonic::transport::server::TcpIncoming;
 use super::{
     slots::{Activity, Slots},
     tls::{ClientCertificate, Tls},
+    workers::Workers,
 };
 use crate::files::Reloaded;
 
@@ -45,6 +46,8 @@ pub(crate) struct Acceptor {
     /// waits for a slot; others wait in the kernel's backlog.
     pub(crate) limit: usize,
     pub(crate) tls: Option<Reloaded<Tls>>,
+    /// The threads that serve the connections.
+    pub(crate) workers: Arc<Workers>,
     /// Once cancelled, no connection is accepted, and open ones are asked to close.
     pub(crate) closing: CancellationToken,
 }
@@ -73,7 +76,7 @@ impl Acceptor {
     ) where
         S: Future<Output = ()> + Send + 'static,
     {
-        let Self { limit, tls, closing } = self;
+        let Self { limit, tls, workers, closing } = self;
         let mut incoming = TcpIncoming::from(listener)
             .with_nodelay(Some(true))
             .with_keepalive(Some(Duration::from_secs(60)));
@@ -87,8 +90,14 @@ impl Acceptor {
             let Some(Some((stream, slot))) = closing.run_until_cancelled(accepted).await else {
                 return;
             };
+            // Unregistered here, and registered with the runtime that serves the connection.
+            let Ok(stream) = stream.into_std() else { continue };
             let (serve, tls) = (serve.clone(), tls.clone());
-            tasks.spawn(async move {
+            let worker = workers.least_loaded();
+            let served = worker.serves_one_more();
+            let task = async move {
+                let _served = served;
+                let Ok(stream) = TcpStream::from_std(stream) else { return };
                 let ready = secure(stream, tls.as_ref());
                 let ready = slot.activity.closing().run_until_cancelled(ready).await;
                 if let Some(Some((stream, peer))) = ready {
@@ -96,7 +105,8 @@ impl Acceptor {
                 }
                 // Moves the whole slot into the task, with its permit.
                 drop(slot);
-            });
+            };
+            tasks.spawn_on(task, &worker.runtime);
         }
     }
 }

@@ -9,6 +9,7 @@ mod recorded;
 mod resets;
 mod slots;
 pub mod tls;
+mod workers;
 
 use std::{future::poll_fn, pin::Pin, time::Duration};
 
@@ -22,6 +23,7 @@ pub(crate) use recorded::RecordFirst;
 pub(crate) use resets::{CountResets, MAX_PENDING_RESETS};
 pub use slots::OpenCall;
 pub(crate) use slots::{Activity, OpenStream};
+pub(crate) use workers::Workers;
 
 /// Serves `connection` until it closes, and asks it to close after `max_age`, if any.
 ///

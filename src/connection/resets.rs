@@ -51,6 +51,27 @@ impl<T> CountResets<T> {
         Self { stream, activity, allowed, received: Frames::after(PREFACE), sent: Frames::after(0) }
     }
 
+    /// Reads at most [`MAX_READ`] bytes.
+    fn read_limited(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>>
+    where
+        T: AsyncRead + Unpin,
+    {
+        let stream = Pin::new(&mut self.stream);
+        // The usual case: only a part of a larger buffer has to be initialized first.
+        if buffer.remaining() <= MAX_READ {
+            return stream.poll_read(context, buffer);
+        }
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(MAX_READ));
+        ready!(stream.poll_read(context, &mut part))?;
+        let read = part.filled().len();
+        buffer.advance(read);
+        Poll::Ready(Ok(()))
+    }
+
     fn count(&self, resets: u64) {
         if resets > 0 {
             self.activity.count_resets(resets, self.allowed);
@@ -131,13 +152,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for CountResets<T> {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        // Read straight into the buffer, but no more than MAX_READ bytes.
-        let mut part =
-            ReadBuf::new(buffer.initialize_unfilled_to(MAX_READ.min(buffer.remaining())));
-        ready!(Pin::new(&mut self.stream).poll_read(context, &mut part))?;
-        let read = part.filled().len();
-        let resets = self.received.resets(part.filled(), any);
-        buffer.advance(read);
+        let before = buffer.filled().len();
+        ready!(self.read_limited(context, buffer))?;
+        let resets = self.received.resets(&buffer.filled()[before..], any);
         self.count(resets);
         Poll::Ready(Ok(()))
     }

@@ -1,5 +1,7 @@
 //! The admin port: plain HTTP for probes and for Prometheus.
 
+use std::sync::Arc;
+
 use axum::{
     Router,
     http::{StatusCode, header::CONTENT_TYPE},
@@ -14,7 +16,7 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    connection::{self, Acceptor},
+    connection::{self, Acceptor, Workers},
     telemetry::metrics::{self, Metrics},
 };
 
@@ -41,7 +43,8 @@ pub(super) fn start(
         .route("/metrics", get(metrics));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new());
-    let acceptor = Acceptor { limit: MAX_CONNECTIONS, tls: None, closing };
+    let workers = Arc::new(Workers::here());
+    let acceptor = Acceptor { limit: MAX_CONNECTIONS, tls: None, workers, closing };
     acceptor.spawn(listener, move |stream, _, activity| {
         let service = TowerToHyperService::new(router.clone());
         let connection = Box::pin(http.serve_connection(TokioIo::new(stream), service));

@@ -17,7 +17,7 @@ mod method;
 mod protocol;
 mod streams;
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     access::Access,
     call::InFlight,
-    connection::{self, Acceptor, CountResets, MAX_PENDING_RESETS, RecordFirst, tls::Tls},
+    connection::{self, Acceptor, CountResets, MAX_PENDING_RESETS, RecordFirst, Workers, tls::Tls},
     files::Reloaded,
     proto,
     service::{MAX_REQUEST, Services},
@@ -44,6 +44,8 @@ use guard::{Guard, Shared};
 pub struct Settings {
     /// Whether to serve reflection.
     pub reflection: bool,
+    /// How many threads serve connections; with one, the thread that runs the server does.
+    pub worker_threads: usize,
     /// The most calls in flight in the process; more are shed at once.
     pub max_in_flight: usize,
     /// The most open connections; for a new one beyond that, another is evicted.
@@ -86,6 +88,9 @@ pub enum Error {
     /// The descriptors of the contract are not valid for reflection.
     #[error("reflection cannot be served")]
     Reflection(#[from] tonic_reflection::server::Error),
+    /// The system refuses the threads that serve connections.
+    #[error("the worker threads cannot be started")]
+    Workers(#[from] io::Error),
     /// The drain timeout passed.
     #[error("the drain timed out and cut off {in_flight} calls")]
     DrainTimeout {
@@ -102,7 +107,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Returns an error if reflection cannot be served or the drain times out.
+    /// Returns an error if reflection cannot be served, a thread cannot be started, or the drain
+    /// times out.
     pub async fn run(
         self,
         listeners: Listeners,
@@ -126,7 +132,14 @@ impl Server {
         let done = CancellationToken::new();
         let _done = done.clone().drop_guard();
         admin::start(listeners.admin, is_serving, metrics, done);
-        let acceptor = Acceptor { limit: settings.max_connections, tls, closing: closing.clone() };
+        // They outlive the acceptor, until the drain is over.
+        let workers = Arc::new(Workers::start(settings.worker_threads)?);
+        let acceptor = Acceptor {
+            limit: settings.max_connections,
+            tls,
+            workers: Arc::clone(&workers),
+            closing: closing.clone(),
+        };
         let http = transport(in_flight.share());
         let max_age = Some(settings.max_connection_age).filter(|age| !age.is_zero());
         let connections = acceptor.spawn(listeners.grpc, move |stream, peer, activity| {

@@ -78,10 +78,11 @@ fn is_newly_empty<T: Content>(fresh: &T, current: &T) -> bool {
 }
 
 fn client(settings: &Settings) -> Result<HttpClient, String> {
-    HttpClient::new(&settings.base_url, settings.ca_file.as_deref(), |builder| {
+    let connect_timeout = settings.connect_timeout;
+    HttpClient::new(&settings.base_url, settings.ca_file.as_deref(), move |builder| {
         builder
             .default_headers(headers())
-            .connect_timeout(settings.connect_timeout)
+            .connect_timeout(connect_timeout)
             // Below the usual 60 s of load balancers, so that our side closes first.
             .pool_idle_timeout(Duration::from_secs(50))
             .http2_keep_alive_interval(Duration::from_secs(30))

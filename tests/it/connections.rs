@@ -146,6 +146,23 @@ async fn without_an_age_a_connection_is_used_for_as_long_as_it_lasts() {
     assert_eq!(peer.connections(), 1);
 }
 
+#[tokio::test]
+async fn each_worker_has_connections_of_its_own_to_stytch() {
+    let peer = Peer::answering(peer::json(200, ANSWER)).await;
+    let mut setup = crate::support::Setup::new(peer.addr);
+    setup.server.worker_threads = 2;
+    let facade = setup.start().await;
+    let channels = [facade.channel().await, facade.channel().await];
+
+    for _ in 0..10 {
+        for channel in &channels {
+            Rpc::CREATE.try_for(channel.clone(), "fresh").await.expect("an answer");
+        }
+    }
+
+    assert_eq!(peer.connections(), 2);
+}
+
 async fn create_as(channel: &Channel, token: &str) -> Result<(), Status> {
     let mut request = Request::new((Rpc::CREATE.request)("fresh"));
     request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());

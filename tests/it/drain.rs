@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, select_all};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, sync::Notify, time::timeout};
 use tonic::Code;
 use tonic_health::pb::{
@@ -60,6 +60,32 @@ async fn draining_lets_an_open_create_finish() {
     answer.notify_one();
     let response = call.await.unwrap().expect("the open call ends well");
     assert_eq!(response.into_inner().secret, "S");
+    timeout(PATIENCE, drained).await.unwrap().unwrap().expect("a clean drain");
+}
+
+#[tokio::test]
+async fn draining_lets_the_open_calls_of_every_worker_finish() {
+    let (mut peer, answer) = Peer::patient(json(200, r#"{"secret": "S"}"#)).await;
+    let mut setup = Setup::new(peer.addr);
+    setup.server.worker_threads = 3;
+    let facade = setup.start().await;
+    let mut calls = Vec::new();
+    for _ in 0..3 {
+        let mut client = facade.client().await;
+        calls.push(tokio::spawn(async move { client.create(create("fresh")).await }));
+        peer.request().await;
+    }
+
+    let mut drained = facade.stop();
+
+    assert!(timeout(Duration::from_millis(50), &mut drained).await.is_err(), "it waits");
+    while !calls.is_empty() {
+        answer.notify_one();
+        let (response, _, open) = select_all(calls).await;
+        let response = response.unwrap().expect("the open call ends well");
+        assert_eq!(response.into_inner().secret, "S");
+        calls = open;
+    }
     timeout(PATIENCE, drained).await.unwrap().unwrap().expect("a clean drain");
 }
 

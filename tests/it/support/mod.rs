@@ -77,6 +77,7 @@ impl Setup {
             },
             server: server::Settings {
                 reflection: true,
+                worker_threads: 1,
                 max_in_flight: 64,
                 max_connections: 64,
                 max_connection_age: Duration::ZERO,
