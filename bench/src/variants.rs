@@ -1,0 +1,146 @@
+//! The façade with more turned on, each against the façade as it is by default, and its start-up.
+
+use std::{
+    process::Command,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rustls::{ClientConfig, RootCertStore};
+
+use crate::{
+    Fallible,
+    compare::{Figures, Options, WARM_UP},
+    load::{self, Call, Load},
+    process::held,
+    server::{self, Server, Site},
+    setup::Setup,
+    table::{self, median},
+};
+
+/// A façade, and the calls that are made to it.
+struct Variant {
+    name: &'static str,
+    server: Server,
+    call: Rc<Call>,
+    tls: Option<Arc<ClientConfig>>,
+}
+
+const STREAMS: usize = 32;
+
+/// Measures the variants, and prints their table.
+pub async fn run(setup: &Setup, options: &Options) -> Fallible<()> {
+    let variants = variants(setup, options)?;
+    let mut series = vec![Vec::new(); variants.len()];
+    for _ in 0..options.rounds() {
+        for (variant, series) in variants.iter().zip(&mut series) {
+            let load = Load {
+                server: variant.server.addr,
+                tls: variant.tls.clone(),
+                connections: 1,
+                streams: STREAMS,
+                warm_up: WARM_UP,
+                window: options.window(),
+            };
+            let measured = load::run(&load, &variant.call, variant.server.clock()?).await;
+            let measured = measured.map_err(|error| format!("{}: {error}", variant.name))?;
+            series.push(Figures::of(&measured));
+        }
+    }
+    println!("The façade, {STREAMS} streams, against what it is by default");
+    let names: Vec<_> = variants.iter().map(|variant| variant.name).collect();
+    Figures::print(&names, &series);
+    Ok(())
+}
+
+fn variants(setup: &Setup, options: &Options) -> Fallible<Vec<Variant>> {
+    let site = &setup.site;
+    let start = |name, call: Call, cores: &str, add: &dyn Fn(&mut Command)| -> Fallible<Variant> {
+        let mut command = server::facade_command(site, cores)?;
+        add(&mut command);
+        Ok(Variant { name, server: server::announced(command)?, call: Rc::new(call), tls: None })
+    };
+    let cores = options.cores.as_str();
+    let keyed = Call { keyed: true, ..setup.create()? };
+    let mut with_token = setup.create()?;
+    let token = with_token_files(site)?;
+    with_token.metadata.push((http::header::AUTHORIZATION, format!("Bearer {token}").parse()?));
+    let tls = with_certificate(site)?;
+    let mut over_tls = start("TLS", setup.create()?, cores, &|command| {
+        command.arg("--tls-cert-file").arg(site.folder.join("cert.pem"));
+        command.arg("--tls-key-file").arg(site.folder.join("key.pem"));
+    })?;
+    over_tls.tls = Some(tls);
+    Ok(vec![
+        start("by default", setup.create()?, cores, &|_| {})?,
+        start("a new key for each call", keyed, cores, &|_| {})?,
+        start("token and policy", with_token, cores, &|command| {
+            command.arg("--tokens-file").arg(site.folder.join("tokens"));
+            command.arg("--callers-file").arg(site.folder.join("callers.toml"));
+        })?,
+        over_tls,
+        start("two cores, one with the load", setup.create()?, "0,1", &|_| {})?,
+    ])
+}
+
+/// Writes a file with a token and a policy for it; returns the token.
+fn with_token_files(site: &Site) -> Fallible<String> {
+    let output = Command::new(&site.facade).args(["token", "bench"]).output()?;
+    let output = String::from_utf8(output.stdout)?;
+    let line = |name| {
+        let value = output.lines().find_map(|line| line.strip_prefix(name));
+        value.ok_or_else(|| format!("`token` printed no {name}"))
+    };
+    std::fs::write(site.folder.join("tokens"), format!("{}\n", line("line: ")?))?;
+    let policy = "[[caller]]\nname = \"bench\"\nidentities = [\"token:bench\"]\n\
+                  methods = [\"TotpService/*\"]\norganizations = [\"example-works\"]\n";
+    std::fs::write(site.folder.join("callers.toml"), policy)?;
+    Ok(line("token: ")?.to_owned())
+}
+
+/// Writes a certificate and its key; returns the configuration of a client that trusts it.
+fn with_certificate(site: &Site) -> Fallible<Arc<ClientConfig>> {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    std::fs::write(site.folder.join("cert.pem"), made.cert.pem())?;
+    std::fs::write(site.folder.join("key.pem"), made.signing_key.serialize_pem())?;
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone())?;
+    let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(Arc::new(config))
+}
+
+const STARTS: usize = 20;
+
+/// Measures the time from starting a program to its first good response, and its memory then.
+pub async fn start_up(setup: &Setup, options: &Options) -> Fallible<()> {
+    type Start = fn(&Site, &str) -> Fallible<Command>;
+    let call = setup.create()?;
+    let mut rows = Vec::new();
+    for (name, command) in
+        [("floor", server::floor_command as Start), ("façade", server::facade_command)]
+    {
+        let (mut times, mut memory) = (Vec::new(), Vec::new());
+        for _ in 0..STARTS {
+            let start = Instant::now();
+            let server = server::announced(command(&setup.site, &options.cores)?)?;
+            let load = Load {
+                server: server.addr,
+                tls: None,
+                connections: 1,
+                streams: 1,
+                warm_up: Duration::ZERO,
+                window: Duration::ZERO,
+            };
+            load::exactly(&load, &call, 1).await?;
+            times.push(start.elapsed().as_secs_f64() * 1e3);
+            memory.push(held(server.id())?.memory);
+        }
+        let (time, memory) = (median(times), median(memory));
+        rows.push(vec![name.to_owned(), format!("{time:.1}"), format!("{memory:.1}")]);
+    }
+    println!("From exec to the first good response, median of {STARTS} starts");
+    table::print(&["", "ms", "RSS after it, MiB"], &rows);
+    Ok(())
+}
