@@ -1,6 +1,7 @@
 //! A request from the command line: a flag for each field of the message, or all of it as JSON.
 
 use std::{
+    fmt,
     io::{Read as _, stdin},
     path::{Path, PathBuf},
 };
@@ -21,7 +22,6 @@ use crate::{
 const JSON: &str = "json";
 
 /// The flags of a request, as given.
-#[derive(Debug)]
 pub(super) struct RequestArgs {
     json: Option<PathBuf>,
     fields: Map<String, Value>,
@@ -60,13 +60,22 @@ impl RequestArgs {
     pub(super) fn read<Req: Message + FromJson + Default>(self) -> Result<Req, Failure> {
         match &self.json {
             Some(path) => {
-                let request = text_of(path).and_then(|json| message(&json));
+                let request = text_of(path).and_then(|json| whole_request(&json));
                 request.map_err(|what| Failure::usage("--json", what))
             }
-            // Claims may be nested too deep.
-            None => message(&Zeroizing::new(Value::Object(self.fields).to_string()))
-                .map_err(|what| Failure::usage("the request", what)),
+            None => {
+                let json = Zeroizing::new(Value::Object(self.fields).to_string());
+                // Claims may be nested too deep.
+                message(&json).map_err(|inexact| Failure::usage("the request", inexact))
+            }
         }
+    }
+}
+
+/// The fields may be secrets.
+impl fmt::Debug for RequestArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestArgs").field("json", &self.json).finish_non_exhaustive()
     }
 }
 
@@ -118,23 +127,26 @@ fn text_of(path: &Path) -> Result<Zeroizing<String>, String> {
     read.map(|_| text).map_err(|error| what_is_wrong(path, &error))
 }
 
-/// Reads a request. Unlike a response of Stytch's it must fit exactly: an unknown field is probably
-/// a typing error. No error quotes a value, which may be a token.
-fn message<Req: Message + FromJson + Default>(json: &str) -> Result<Req, String> {
+/// Reads a request from its JSON. Unlike a response of Stytch's it must fit exactly: an unknown
+/// field is probably a typing error. No error quotes a value, which may be a token.
+fn whole_request<Req: Message + FromJson + Default>(json: &str) -> Result<Req, String> {
     let not_json =
         |line, column| format!("is not JSON of this request at line {line}, column {column}");
     let mut parser = serde_json::Deserializer::from_str(json);
     let parsed = IgnoredAny::deserialize(&mut parser);
     parsed.map_err(|error| not_json(error.line(), error.column()))?;
     parser.end().map_err(|_| "has text after the JSON object")?;
-    let encoded = translate_exactly::<Req>(json.as_bytes()).map_err(|inexact| match inexact {
+    message(json).map_err(|inexact| match inexact {
         Inexact::NotJson => not_json(1, 1),
-        Inexact::Field { misfit: Misfit::Unknown, path, .. } => format!("there is no field {path}"),
-        Inexact::Field { misfit: Misfit::Malformed, path, end } => {
-            let before = &json[..json.floor_char_boundary(end)];
-            let column = before.rsplit('\n').next().map_or(0, str::len);
-            format!("{}: {path} does not fit", not_json(before.matches('\n').count() + 1, column))
+        Inexact::Field { misfit: Misfit::Unknown, .. } => inexact.to_string(),
+        Inexact::Field { misfit: Misfit::Malformed, end, .. } => {
+            let line = json[..json.floor_char_boundary(end)].matches('\n').count() + 1;
+            format!("does not fit this request at line {line}: {inexact}")
         }
-    })?;
-    Req::decode(encoded.into_bytes()).map_err(|error| error.to_string())
+    })
+}
+
+fn message<Req: Message + FromJson + Default>(json: &str) -> Result<Req, Inexact> {
+    let encoded = translate_exactly::<Req>(json.as_bytes())?;
+    Req::decode(encoded.into_bytes()).map_err(|_| Inexact::NotJson)
 }

@@ -182,3 +182,31 @@ pub const RECOVERY_CODES_RECOVER: Endpoint<
     essential: &["session_token", "session_jwt"],
     types: PhantomData,
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::translate::{FromJson, Label};
+
+    fn essential_fields_are_written_only_if_not_empty<Req, Res: FromJson>(
+        endpoint: &Endpoint<Req, Res>,
+    ) {
+        assert!(!endpoint.essential.is_empty(), "{}", endpoint.path);
+        for name in endpoint.essential {
+            let field = Res::TABLE.field(name);
+            let field = field.unwrap_or_else(|| panic!("{}: no field {name}", endpoint.path));
+            assert_ne!(field.label, Label::Optional, "{}: {name}", endpoint.path);
+        }
+    }
+
+    #[test]
+    fn every_endpoint_names_essential_fields_that_its_response_has() {
+        essential_fields_are_written_only_if_not_empty(&TOTP_CREATE);
+        essential_fields_are_written_only_if_not_empty(&TOTP_AUTHENTICATE);
+        essential_fields_are_written_only_if_not_empty(&TOTP_MIGRATE);
+        essential_fields_are_written_only_if_not_empty(&TOTP_DELETE);
+        essential_fields_are_written_only_if_not_empty(&RECOVERY_CODES_GET);
+        essential_fields_are_written_only_if_not_empty(&RECOVERY_CODES_ROTATE);
+        essential_fields_are_written_only_if_not_empty(&RECOVERY_CODES_RECOVER);
+    }
+}

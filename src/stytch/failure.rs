@@ -48,15 +48,14 @@ struct ErrorObject {
 
 impl FromJson for ErrorObject {
     const TABLE: &'static Table = &Table::new(&[
+        field("error_type", 1, Kind::Text),
         field("error", 2, Kind::Text),
+        field("error_message", 3, Kind::Text),
+        field("error_description", 4, Kind::Text),
         field("error_url", 5, Kind::Text),
         field("error_uri", 6, Kind::Text),
-        field("error_type", 1, Kind::Text),
         field("request_id", 7, Kind::Text),
-        field("error_message", 3, Kind::Text),
-        // The struct is at the top level of its own message in the details of a status.
-        field("error_details", 8, Kind::Object(Depth::TOP)),
-        field("error_description", 4, Kind::Text),
+        field("error_details", 8, Kind::Object(Depth(1))),
     ]);
 }
 
@@ -216,6 +215,24 @@ mod tests {
 
                 let api = error.api().expect("Stytch's");
                 assert_eq!(api.error_type, "x", "{byte:#x} in {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn details_of_any_depth_do_not_cost_the_type_of_an_error() {
+        for (open, close) in [("[", "]"), (r#"{"b":"#, "}")] {
+            for levels in 0..=140 {
+                let details = format!("{}0{}", open.repeat(levels), close.repeat(levels));
+                let body = format!(r#"{{"error_type":"x","error_details":{{"a":{details}}}}}"#);
+                let body = Ok(body.as_bytes());
+                let error =
+                    Error::from_response(StatusCode::BAD_REQUEST, &HeaderMap::new(), body, || {
+                        Mask::new([])
+                    });
+
+                let api = error.api().expect("Stytch's");
+                assert_eq!(api.error_type, "x", "{levels} levels of {open}");
             }
         }
     }

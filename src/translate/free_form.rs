@@ -26,7 +26,10 @@ impl<'a> Translator<'a, '_> {
             let entry = this.wire.open(STRUCT_FIELDS);
             let is_written = match (depth.of_member(), this.name(name)) {
                 (Some(depth), Some(())) => this.nested_value(ENTRY_VALUE, depth)?,
-                _ => this.leave_out()?,
+                _ => {
+                    this.leave_out()?;
+                    false
+                }
             };
             if is_written {
                 this.wire.close(entry);
@@ -45,12 +48,9 @@ impl<'a> Translator<'a, '_> {
 
     /// Translates an array into the entries of a `ListValue` in a `Value` at `depth`.
     fn list_value(&mut self, depth: Depth) -> Result<(), NotJson> {
-        self.entries(|this| {
-            match depth.of_entry() {
-                Some(depth) => this.nested_value(LIST_VALUES, depth)?,
-                None => this.leave_out()?,
-            };
-            Ok(())
+        self.entries(|this| match depth.of_entry() {
+            Some(depth) => this.nested_value(LIST_VALUES, depth).map(drop),
+            None => this.leave_out(),
         })
     }
 
@@ -79,7 +79,10 @@ impl<'a> Translator<'a, '_> {
             }
             return Ok(is_written);
         }
-        let Some(depth) = depth.of_content() else { return self.leave_out() };
+        let Some(depth) = depth.of_content() else {
+            self.leave_out()?;
+            return Ok(false);
+        };
         if bracket == b'{' {
             let open = self.wire.open(STRUCT_VALUE);
             self.object(depth)?;
@@ -108,9 +111,9 @@ impl<'a> Translator<'a, '_> {
     }
 
     /// Reads a value that does not fit, and reports it.
-    fn leave_out(&mut self) -> Result<bool, NotJson> {
+    fn leave_out(&mut self) -> Result<(), NotJson> {
         self.json.value()?;
         self.malformed();
-        Ok(false)
+        Ok(())
     }
 }

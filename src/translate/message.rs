@@ -33,7 +33,8 @@ pub(super) struct Translator<'a, 'r> {
     set: Vec<Part>,
 }
 
-/// A part of the encoded message.
+/// A part of the encoded message. In an `Option<Range>`, it would be half as large again, and there
+/// is one for each field.
 #[derive(Clone, Copy)]
 struct Part {
     start: usize,
@@ -63,7 +64,7 @@ impl<'a, 'r> Translator<'a, 'r> {
     pub(super) fn new(json: &'a [u8], free_form: FreeForm, reports: Reports<'r>) -> Self {
         Self {
             json: Scanner::new(json),
-            // Only lists of numbers are longer than their JSON.
+            // Few messages are longer than their JSON: those with many short free-form values.
             wire: Wire::with_capacity(json.len()),
             reports,
             free_form,
@@ -85,16 +86,16 @@ impl<'a, 'r> Translator<'a, 'r> {
     fn message(&mut self, table: &Table) -> Result<(), NotJson> {
         let first = self.set.len();
         self.set.resize(first + table.fields().len(), UNSET);
-        // Stytch sends fields in the order of the contract.
+        // Many fields come in the order of the contract.
         let mut next = 0;
         let mut more = self.json.open(b'{', b'}')?;
         while more {
-            let position = self.position(table, next)?;
+            let index = self.field_index(table, next)?;
             self.json.expect(b':')?;
-            match position {
-                Some(position) => {
-                    self.member(&table.fields()[position], first + position, first)?;
-                    next = position + 1;
+            match index {
+                Some(index) => {
+                    self.set_once(&table.fields()[index], first + index, first)?;
+                    next = index + 1;
                 }
                 None => {
                     self.json.value()?;
@@ -108,10 +109,10 @@ impl<'a, 'r> Translator<'a, 'r> {
         Ok(())
     }
 
-    /// Reads a name, and returns the position of the field that has it. The field at `next` is the
-    /// most likely one.
+    /// Reads a name, and returns the index of the field that has it. The field at `next` is the most
+    /// likely one.
     #[inline]
-    fn position(&mut self, table: &Table, next: usize) -> Result<Option<usize>, NotJson> {
+    fn field_index(&mut self, table: &Table, next: usize) -> Result<Option<usize>, NotJson> {
         self.enter_member()?;
         if let Some(field) = table.fields().get(next)
             && self.json.take_text(field.name.as_bytes())
@@ -119,13 +120,13 @@ impl<'a, 'r> Translator<'a, 'r> {
             return Ok(Some(next));
         }
         let name = self.json.text()?.read_bytes();
-        Ok(name.and_then(|name| table.position(&name)))
+        Ok(name.and_then(|name| table.index(&name)))
     }
 
-    /// Translates the value of a field. What is set of it is in `set[at]`, and of its message from
-    /// `set[first]` on.
+    /// Translates the value of a field, and removes an earlier one. `set[at]` is where that was
+    /// written; the fields of the message begin at `set[first]`.
     #[inline]
-    fn member(&mut self, field: &Field, at: usize, first: usize) -> Result<(), NotJson> {
+    fn set_once(&mut self, field: &Field, at: usize, first: usize) -> Result<(), NotJson> {
         let start = self.wire.len();
         if self.field(field)? {
             let written = Part { start, end: self.wire.len() };

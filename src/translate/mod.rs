@@ -13,6 +13,8 @@
 //! - Of a duplicate field, the last one that fits counts.
 //! - A byte order mark before the object is skipped, and text after the object is left out.
 //! - An unknown field is left out, whatever it holds, as long as its brackets match.
+//! - A message that would be longer than clients read is translated again, without its free-form
+//!   objects. Every member of such an object counts, also one that a later duplicate replaces.
 
 mod encoded;
 mod free_form;
@@ -58,11 +60,12 @@ pub fn translate<T: FromJson>(
         let reports = Reports::new(left_out).without_unknown();
         Translator::new(json, free_form, reports).translate(T::TABLE)
     };
-    let mut message = attempt(FreeForm::Kept)?;
-    if message.len() > MAX_MESSAGE {
-        message = attempt(FreeForm::LeftOut)?;
+    let message = attempt(FreeForm::Kept)?;
+    if message.len() <= MAX_MESSAGE {
+        return Ok(Encoded::new(message));
     }
-    Ok(Encoded::new(message))
+    drop(message);
+    attempt(FreeForm::LeftOut).map(Encoded::new)
 }
 
 /// Translates a JSON object that must fit the message exactly.
@@ -84,11 +87,16 @@ pub fn translate_exactly<T: FromJson>(json: &[u8]) -> Result<Encoded<T>, Inexact
 }
 
 /// Why a JSON object does not fit a message exactly.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Inexact {
     /// The text is not a JSON object.
+    #[error("it is not a JSON object")]
     NotJson,
     /// A field would be left out.
+    #[error("{}", match misfit {
+        Misfit::Unknown => format!("there is no field {path}"),
+        Misfit::Malformed => format!("the value of {path} does not fit"),
+    })]
     Field {
         /// What is wrong with it.
         misfit: Misfit,

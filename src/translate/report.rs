@@ -94,14 +94,20 @@ impl<'r> Reports<'r> {
     fn path(&self, json: &Scanner<'_>) -> String {
         let mut path = String::new();
         for step in &self.path {
-            let dot = if path.is_empty() { "" } else { "." };
+            if !path.is_empty() && matches!(step, Step::Member(_)) {
+                path.push('.');
+            }
             // Writing to a string cannot fail.
             let _ = match step {
                 Step::Index(index) => write!(path, "[{index}]"),
-                Step::Member(name) => {
-                    let name = json.text_at(*name).and_then(Text::read);
-                    write!(path, "{dot}{}", name.as_deref().unwrap_or("(unreadable)"))
-                }
+                Step::Member(name) => match json.text_at(*name).and_then(Text::read) {
+                    // A control character could forge a line of a log.
+                    Some(name) => name.chars().take(MAX_PATH).try_for_each(|char| match char {
+                        char if char.is_control() => write!(path, "{}", char.escape_default()),
+                        char => path.write_char(char),
+                    }),
+                    None => path.write_str("(unreadable)"),
+                },
                 Step::End => write!(path, "(what follows the object)"),
             };
             if path.len() > MAX_PATH {

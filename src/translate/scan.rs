@@ -1,11 +1,11 @@
 //! Scans JSON text. The scanner knows only where strings, objects and arrays end; what a string or
-//! a number says is decided by whoever reads it (`value.rs`).
+//! a number says is decided by whoever reads it (`message.rs`, `free_form.rs`).
 
 use std::borrow::Cow;
 
-/// The bytes of a word, which a scan looks at together.
-const WORD: usize = 8;
-/// How many words of a string are looked at before it counts as long.
+/// The bytes that a scan looks at together.
+const LANE: usize = 8;
+/// How many lanes of a string are looked at before it counts as long.
 const SHORT: usize = 12;
 /// The bytes of a long string that a scan looks at together.
 const BLOCK: usize = 64;
@@ -124,12 +124,12 @@ impl<'a> Scanner<'a> {
         let start = self.at + 1;
         let mut at = start;
         for _ in 0..SHORT {
-            let Some(word) = self.text.get(at..).and_then(<[u8]>::first_chunk) else { break };
-            let odd = odd_bytes(*word);
+            let Some(lane) = self.text.get(at..).and_then(<[u8]>::first_chunk) else { break };
+            let odd = odd_bytes(*lane);
             if odd != 0 {
                 return self.text_up_to(start, at + odd.trailing_zeros() as usize / 8);
             }
-            at += WORD;
+            at += LANE;
         }
         self.long_text(start, at)
     }
@@ -218,11 +218,8 @@ impl<'a> Text<'a> {
     /// Returns the text; `None` if it is malformed: an unknown escape, a lone surrogate, a control
     /// character, or not UTF-8.
     pub(super) fn read(self) -> Option<Cow<'a, str>> {
-        if self.is_plain {
-            return str::from_utf8(self.raw).ok().map(Cow::Borrowed);
-        }
         let is_unescaped = |byte: &u8| *byte >= 0x20 && *byte != b'\\';
-        if self.raw.iter().all(is_unescaped) {
+        if self.is_plain || self.raw.iter().all(is_unescaped) {
             return str::from_utf8(self.raw).ok().map(Cow::Borrowed);
         }
         let quoted = [b"\"", self.raw, b"\""].concat();
@@ -257,23 +254,23 @@ fn plain_length(text: &[u8]) -> usize {
     let (blocks, _) = text.as_chunks();
     let blocks = blocks.iter().take_while(|block| !has_odd(block)).count();
     let rest = &text[blocks * BLOCK..];
-    let (words, _) = rest.as_chunks();
-    let words = words.iter().take_while(|word| odd_bytes(**word) == 0).count();
-    let rest = &rest[words * WORD..];
+    let (lanes, _) = rest.as_chunks();
+    let lanes = lanes.iter().take_while(|lane| odd_bytes(**lane) == 0).count();
+    let rest = &rest[lanes * LANE..];
     let bytes = rest.iter().take_while(|byte| !is_odd(**byte)).count();
-    blocks * BLOCK + words * WORD + bytes
+    blocks * BLOCK + lanes * LANE + bytes
 }
 
 /// Compares texts of the same length, which are too short for a call to `memcmp` to pay.
 #[inline]
 fn is_equal(a: &[u8], b: &[u8]) -> bool {
-    let ((a_words, _), (b_words, _)) = (a.as_chunks(), b.as_chunks());
+    let ((a_lanes, _), (b_lanes, _)) = (a.as_chunks(), b.as_chunks());
     let are_equal =
-        |a: &[u8; WORD], b: &[u8; WORD]| u64::from_ne_bytes(*a) == u64::from_ne_bytes(*b);
+        |a: &[u8; LANE], b: &[u8; LANE]| u64::from_ne_bytes(*a) == u64::from_ne_bytes(*b);
     match (a.last_chunk(), b.last_chunk()) {
-        // The last word may overlap the one before it.
+        // The last lane may overlap the one before it.
         (Some(a_last), Some(b_last)) => {
-            are_equal(a_last, b_last) && a_words.iter().zip(b_words).all(|(a, b)| are_equal(a, b))
+            are_equal(a_last, b_last) && a_lanes.iter().zip(b_lanes).all(|(a, b)| are_equal(a, b))
         }
         _ => a.iter().eq(b),
     }
@@ -285,19 +282,19 @@ fn is_odd(byte: u8) -> bool {
     byte == b'"' || byte == b'\\' || !(0x20..0x80).contains(&byte)
 }
 
-/// Returns a number whose lowest set bit is in the first odd byte of the word; zero if it has none.
+/// Returns a number whose lowest set bit is in the first odd byte of the lane; zero if it has none.
 #[inline]
-fn odd_bytes(word: [u8; WORD]) -> u64 {
+fn odd_bytes(lane: [u8; LANE]) -> u64 {
     const fn each(byte: u8) -> u64 {
-        u64::from_le_bytes([byte; WORD])
+        u64::from_le_bytes([byte; LANE])
     }
     // A subtraction sets the highest bit of a byte that is less, and borrows from the bytes above
     // it alone, so that the first byte that is found is right.
-    let less = |word: u64, byte: u8| word.wrapping_sub(each(byte));
-    let word = u64::from_le_bytes(word);
-    let quote = less(word ^ each(b'"'), 1);
-    let backslash = less(word ^ each(b'\\'), 1);
-    (less(word, 0x20) | quote | backslash | word) & each(0x80)
+    let less = |lane: u64, byte: u8| lane.wrapping_sub(each(byte));
+    let lane = u64::from_le_bytes(lane);
+    let quote = less(lane ^ each(b'"'), 1);
+    let backslash = less(lane ^ each(b'\\'), 1);
+    (less(lane, 0x20) | quote | backslash | lane) & each(0x80)
 }
 
 #[cfg(test)]

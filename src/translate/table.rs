@@ -19,7 +19,7 @@ pub trait FromJson {
 pub struct Table {
     /// The fields, in the order of the contract.
     fields: &'static [Field],
-    /// The positions of the fields, sorted by the lengths of their names.
+    /// The indexes of the fields, sorted by the lengths of their names.
     by_length: [u8; MAX_FIELDS],
     /// For each length, how many fields have a shorter name.
     shorter: [u8; MAX_NAME + 2],
@@ -75,6 +75,7 @@ impl Table {
     /// is longer than 62 bytes.
     #[allow(clippy::cast_possible_truncation)] // at most the number of fields
     pub const fn new(fields: &'static [Field]) -> Self {
+        assert!(fields.len() <= MAX_FIELDS, "too many fields");
         let mut by_length = [0; MAX_FIELDS];
         let mut shorter = [0; MAX_NAME + 2];
         let (mut length, mut sorted) = (0, 0);
@@ -99,17 +100,17 @@ impl Table {
         self.fields
     }
 
-    /// Returns the position of the field with this name.
-    pub fn position(&self, name: &[u8]) -> Option<usize> {
+    /// Returns the index of the field with this name.
+    pub fn index(&self, name: &[u8]) -> Option<usize> {
         let (start, end) = (*self.shorter.get(name.len())?, *self.shorter.get(name.len() + 1)?);
         let same_length = self.by_length.get(usize::from(start)..usize::from(end))?;
-        let mut positions = same_length.iter().map(|position| usize::from(*position));
-        positions.find(|position| self.fields[*position].name.as_bytes() == name)
+        let mut indexes = same_length.iter().map(|index| usize::from(*index));
+        indexes.find(|index| self.fields[*index].name.as_bytes() == name)
     }
 
     /// Returns the field with this name.
     pub fn field(&self, name: &str) -> Option<&'static Field> {
-        Some(&self.fields[self.position(name.as_bytes())?])
+        Some(&self.fields[self.index(name.as_bytes())?])
     }
 }
 
@@ -122,11 +123,11 @@ mod tests {
     fn a_table_finds_each_field_by_its_name_and_nothing_else() {
         let table = CreateResponse::TABLE;
         for (at, field) in table.fields().iter().enumerate() {
-            assert_eq!(table.position(field.name.as_bytes()), Some(at), "{}", field.name);
+            assert_eq!(table.index(field.name.as_bytes()), Some(at), "{}", field.name);
         }
         let long = "x".repeat(1000);
         for name in ["", "secre", "secrets", "Secret", "secreT", &long] {
-            assert_eq!(table.position(name.as_bytes()), None, "{name}");
+            assert_eq!(table.index(name.as_bytes()), None, "{name}");
         }
     }
 }

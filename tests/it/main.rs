@@ -45,6 +45,6 @@ mod secrets;
 mod settings;
 mod status_codes;
 mod tls;
-mod translation;
 mod trail;
+mod translation;
 mod unprocessed;

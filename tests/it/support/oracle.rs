@@ -482,7 +482,12 @@ impl<'a> Model<'a> {
                     if !path.is_empty() {
                         path.push('.');
                     }
-                    path += name.as_deref().unwrap_or("(unreadable)");
+                    for char in name.as_deref().unwrap_or("(unreadable)").chars() {
+                        match char.is_control() {
+                            true => path.extend(char.escape_default()),
+                            false => path.push(char),
+                        }
+                    }
                 }
             }
         }
