@@ -3,13 +3,11 @@
 
 use std::{fmt, fs, path::Path};
 
+use bytes::Bytes;
 use divan::{Bencher, counter::BytesCount};
 use totp_facade::{
-    proto::{
-        StytchResponse,
-        stytch::b2b::{recovery_codes::v1 as codes, totp::v1 as totp},
-    },
-    stytch::decode,
+    proto::stytch::b2b::{recovery_codes::v1 as codes, totp::v1 as totp},
+    translate::{self, FromJson},
 };
 
 fn main() {
@@ -17,11 +15,11 @@ fn main() {
 }
 
 /// The translation that is measured.
-fn translate<T: StytchResponse + serde::de::DeserializeOwned>(body: &[u8]) -> Vec<u8> {
-    decode::<T>(body, |_| ()).unwrap_or_else(|_| panic!("a good example")).encode_to_vec()
+fn translate<T: FromJson>(body: &[u8]) -> Bytes {
+    translate::translate::<T>(body, |_| ()).expect("a good example").into_bytes()
 }
 
-type Translate = fn(&[u8]) -> Vec<u8>;
+type Translate = fn(&[u8]) -> Bytes;
 
 /// A response, compact as Stytch sends it.
 struct Example {

@@ -53,7 +53,7 @@ const PARTS: &[(&str, &[&str])] = &[
         "JSON, translation",
         &[
             "totp_facade::translate",
-            "totp_facade::stytch::decode",
+            "totp_facade::translate",
             "totp_facade::proto",
             "serde",
             "zmij",
