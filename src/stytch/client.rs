@@ -186,18 +186,15 @@ impl Client {
         let body = endpoint
             .has_body()
             .then(|| serde_json::to_vec(request).expect("a message always has a JSON form").into());
-        let mut response = self
-            .0
-            .http
-            .get()
-            .client()
-            .request(endpoint.method.clone(), self.url(&endpoint.path_for(request)))
-            .headers(endpoint.headers_for(request))
-            .header(AUTHORIZATION, credentials.authorization())
-            .body(Body::wrap(GatedBody::new(body, attempt.clone())))
-            .send()
-            .await
-            .map_err(|error| transport_error(error, attempt))?;
+        // Without a builder, which moves the request for each of its parts.
+        let url = self.url(&endpoint.path_for(request));
+        let mut sent = reqwest::Request::new(endpoint.method.clone(), url);
+        *sent.headers_mut() = endpoint.headers_for(request);
+        sent.headers_mut().insert(AUTHORIZATION, credentials.authorization().clone());
+        *sent.body_mut() = Some(Body::wrap(GatedBody::new(body, attempt.clone())));
+        let http = self.0.http.get();
+        let response = http.client().execute(sent).await;
+        let mut response = response.map_err(|error| transport_error(error, attempt))?;
         let http_status = response.status();
         let headers = std::mem::take(response.headers_mut());
         let body = read_body(response).await;

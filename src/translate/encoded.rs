@@ -3,7 +3,7 @@
 use std::{fmt, marker::PhantomData};
 
 use bytes::Bytes;
-use prost::encoding::{WireType, decode_key, decode_varint};
+use prost::encoding::{WireType, decode_varint};
 
 use super::table::FromJson;
 
@@ -60,19 +60,31 @@ impl<T> fmt::Debug for Encoded<T> {
 }
 
 /// Returns the number and the content of each field of a message, up to one that cannot be read.
-/// The content of a number is empty.
+/// The content of a varint is empty.
 fn fields(mut message: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
     std::iter::from_fn(move || {
-        let (number, wire_type) = decode_key(&mut message).ok()?;
-        let length = match wire_type {
-            WireType::Varint => decode_varint(&mut message).map(|_| 0).ok()?,
-            WireType::LengthDelimited => usize::try_from(decode_varint(&mut message).ok()?).ok()?,
+        let key = varint(&mut message)?;
+        let length = match WireType::try_from(key & 7).ok()? {
+            WireType::Varint => varint(&mut message).map(|_| 0)?,
+            WireType::LengthDelimited => usize::try_from(varint(&mut message)?).ok()?,
             WireType::SixtyFourBit => 8,
             WireType::ThirtyTwoBit => 4,
             WireType::StartGroup | WireType::EndGroup => return None,
         };
         let (content, rest) = message.split_at_checked(length)?;
         message = rest;
-        Some((number, content))
+        Some((u32::try_from(key >> 3).ok()?, content))
     })
+}
+
+/// Reads a number, which often takes one byte.
+#[inline]
+fn varint(message: &mut &[u8]) -> Option<u64> {
+    match message.split_first()? {
+        (byte, rest) if *byte < 0x80 => {
+            *message = rest;
+            Some((*byte).into())
+        }
+        _ => decode_varint(message).ok(),
+    }
 }

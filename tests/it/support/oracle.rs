@@ -293,8 +293,8 @@ impl<'a> Model<'a> {
             (b'{', Form::Message(descriptor)) => self.message(descriptor).map(Some),
             (b'[', Form::List(of_entry)) => self.list(of_entry).map(Some),
             (b'{', Form::Object(depth)) if self.keeps_objects => self.object(*depth).map(Some),
-            (b'{', Form::Any(depth)) if depth + 1 <= MAX_DEPTH => self.object(depth + 1).map(Some),
-            (b'[', Form::Any(depth)) if depth + 1 <= MAX_DEPTH => {
+            (b'{', Form::Any(depth)) if *depth < MAX_DEPTH => self.object(depth + 1).map(Some),
+            (b'[', Form::Any(depth)) if *depth < MAX_DEPTH => {
                 self.list(&Form::Any(depth + 2)).map(Some)
             }
             (first, _) => {
