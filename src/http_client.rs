@@ -3,15 +3,21 @@
 //! The client follows no redirect, retries nothing on its own, and reaches loopback hosts directly:
 //! a proxy named in the environment (`HTTP_PROXY`) could otherwise respond in their place.
 //!
-//! Each thread has a pool of connections of its own. A runtime that runs on one thread thus never
-//! wakes another one for a request, and threads share no lock.
+//! Each runtime has a pool of connections of its own, so that a runtime that runs on one thread
+//! never wakes another one for a request. Each thread keeps a handle to it, and threads share no
+//! lock.
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{
+    fmt,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use reqwest::{Client, ClientBuilder, Url, redirect::Policy};
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use rustls_platform_verifier::Verifier;
 use thread_local::ThreadLocal;
+use tokio::runtime::{self, Handle};
 
 use crate::{
     error_chain::with_causes,
@@ -23,8 +29,10 @@ const USER_AGENT: &str = concat!("totp-facade/", env!("CARGO_PKG_VERSION"));
 /// An HTTP client that trusts the system's certificate authorities, and those of a CA file if there
 /// is one.
 pub(crate) struct HttpClient {
+    /// For each thread, the client of its runtime.
     clients: ThreadLocal<Client>,
-    /// Builds the client of another thread.
+    of_runtimes: Mutex<Vec<(runtime::Id, Client)>>,
+    /// Builds the client of a runtime.
     build: Box<dyn Fn() -> reqwest::Result<Client> + Send + Sync>,
     /// What the CA file lacks, if it is empty.
     missing: Option<String>,
@@ -97,15 +105,29 @@ impl HttpClient {
             let builder = if is_loopback { builder.no_proxy() } else { builder };
             more(builder).build()
         };
-        let clients = ThreadLocal::new();
-        clients.get_or_try(&build).map_err(describe)?;
-        Ok(Self { clients, build: Box::new(build), missing })
+        // Any other client is built in the same way, so whatever can fail fails here.
+        build().map_err(describe)?;
+        let (clients, of_runtimes) = (ThreadLocal::new(), Mutex::default());
+        Ok(Self { clients, of_runtimes, build: Box::new(build), missing })
     }
 
-    /// Returns the reqwest client of this thread.
+    /// Returns the reqwest client of this runtime.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
     pub(crate) fn client(&self) -> &Client {
-        // It differs in nothing from the one that `new` has built.
-        self.clients.get_or(|| (self.build)().expect("a client like the first one"))
+        self.clients.get_or(|| self.of_runtime(Handle::current().id()))
+    }
+
+    fn of_runtime(&self, runtime: runtime::Id) -> Client {
+        let mut clients = self.of_runtimes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, client)) = clients.iter().find(|(of, _)| *of == runtime) {
+            return client.clone();
+        }
+        let client = (self.build)().expect("a client like the first one");
+        clients.push((runtime, client.clone()));
+        client
     }
 }
 

@@ -4,17 +4,23 @@
 //! use. So nothing that happens in a call wakes another thread, which is what a runtime of several
 //! threads spends its time on while calls are short.
 
-use std::{io, sync::Arc, thread};
+use std::{
+    io,
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
 
 use tokio::runtime::{Builder, Handle};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
-/// The threads that serve the connections of a port. They end when this is dropped, with every task
-/// that is left on them.
+/// The threads that serve the connections of a port. When this is dropped, they end with every task
+/// that is left on them, and the drop waits for that: what a task does when it is dropped, such as
+/// to record that its outcome is unknown, must happen before the process ends.
 #[derive(Debug)]
 pub(crate) struct Workers {
     workers: Vec<Worker>,
-    _stop: DropGuard,
+    threads: Vec<JoinHandle<()>>,
+    stop: CancellationToken,
 }
 
 /// A thread that serves connections.
@@ -36,8 +42,8 @@ impl Workers {
     ///
     /// Outside a Tokio runtime.
     pub(crate) fn here() -> Self {
-        let stop = CancellationToken::new();
-        Self { workers: vec![Worker::new(Handle::current())], _stop: stop.drop_guard() }
+        let workers = vec![Worker::new(Handle::current())];
+        Self { workers, threads: Vec::new(), stop: CancellationToken::new() }
     }
 
     /// Starts this many threads. One is none: it would leave the runtime that this is called on
@@ -55,23 +61,37 @@ impl Workers {
             return Ok(Self::here());
         }
         let stop = CancellationToken::new();
-        let start = |number| {
+        // Dropped on failure, which ends the threads that have started.
+        let mut this = Self { workers: Vec::new(), threads: Vec::new(), stop };
+        for number in 0..threads {
             let runtime = Builder::new_current_thread().enable_all().build()?;
-            let worker = Worker::new(runtime.handle().clone());
-            let stopped = stop.clone();
-            thread::Builder::new()
-                .name(format!("worker-{number}"))
-                .spawn(move || runtime.block_on(stopped.cancelled()))?;
-            Ok(worker)
-        };
-        let workers = (0..threads).map(start).collect::<io::Result<_>>();
-        Ok(Self { workers: workers?, _stop: stop.drop_guard() })
+            this.workers.push(Worker::new(runtime.handle().clone()));
+            let stopped = this.stop.clone();
+            let serve = move || {
+                runtime.block_on(stopped.cancelled());
+                // Drops the tasks, and does not wait for a DNS lookup that is still running.
+                runtime.shutdown_background();
+            };
+            let name = format!("worker-{number}");
+            this.threads.push(thread::Builder::new().name(name).spawn(serve)?);
+        }
+        Ok(this)
     }
 
     /// Returns the worker with the fewest connections.
     pub(super) fn least_loaded(&self) -> &Worker {
         let workers = self.workers.iter();
         workers.min_by_key(|it| Arc::strong_count(&it.connections)).expect("at least one")
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        for thread in self.threads.drain(..) {
+            // Its panic, if any, has been logged.
+            let _ = thread.join();
+        }
     }
 }
 

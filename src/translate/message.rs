@@ -109,8 +109,8 @@ impl<'a, 'r> Translator<'a, 'r> {
         Ok(())
     }
 
-    /// Reads a name, and returns the index of the field that has it. The field at `next` is the most
-    /// likely one.
+    /// Reads a name, and returns the index of the field that has it. The field at `next` is the
+    /// most likely one.
     #[inline]
     fn field_index(&mut self, table: &Table, next: usize) -> Result<Option<usize>, NotJson> {
         self.enter_member()?;
