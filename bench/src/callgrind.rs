@@ -69,6 +69,9 @@ const PARTS: &[(&str, &[&str])] = &[
         &[
             "totp_facade::audit",
             "totp_facade::telemetry::logs",
+            "totp_facade::telemetry::audit_json",
+            "totp_facade::telemetry::output",
+            "totp_facade::telemetry::trail",
             "tracing",
             "sharded_slab",
             "regex",

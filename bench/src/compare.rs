@@ -1,6 +1,6 @@
 //! The façade, the floor and Envoy side by side.
 //!
-//! Each is measured in turn, round after round, so that the moods of the machine meet all of them.
+//! Each is measured in turn, round after round, so that whatever disturbs the machine disturbs all of them.
 //! The tables have medians of the rounds; ratios are those within a round.
 
 use std::{rc::Rc, time::Duration};

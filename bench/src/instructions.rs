@@ -1,6 +1,6 @@
 //! Instructions that the façade needs for a Create.
 //!
-//! They hardly depend on the machine's mood, so a committed figure can be held against them. Each
+//! They hardly depend on what else the machine does, so a committed figure can be held against them. Each
 //! count is a difference between two runs under callgrind, one with twice the calls, so that
 //! neither start-up nor the end is in it.
 
@@ -123,7 +123,7 @@ fn under_callgrind(command: &Command, output: &Path) -> Command {
     for (name, value) in command.get_envs() {
         run.env(name, value.unwrap_or_default());
     }
-    run.env("TOKIO_WORKER_THREADS", "1");
+    run.env("TOTP_FACADE_WORKER_THREADS", "1");
     run
 }
 

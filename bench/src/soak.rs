@@ -61,12 +61,15 @@ pub async fn run(options: &Options) -> Fallible<()> {
     let setup = Setup::start(&options.programs).await?;
     let (facade, sandbox, log) = start(&setup.site).await?;
     let process = facade.id();
-    let before = held(process)?;
+    let mut before = held(process)?;
     let soak = Soak::new(&setup, facade.addr);
     let rate = match options.rate {
         Some(rate) => rate,
         None => half_load(&soak, &facade, &sandbox).await?,
     };
+    // The thread that writes audit records starts with the first of them, and stays.
+    soak.calls(rate, Duration::from_secs(1)).await?;
+    before.threads = held(process)?.threads;
     println!("{}", machine::description(&setup.site.facade, &setup.site.envoy));
     println!("{} minutes of {rate:.0} calls/s, in an open loop.\n", options.minutes);
 

@@ -1,6 +1,6 @@
 //! `serve`, `dev` and `sandbox`: the subcommands that run until a signal stops them.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, sync::mpsc, thread, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -206,21 +206,49 @@ fn forbid_core_dumps() {
 fn forbid_core_dumps() {}
 
 /// Returns a future that ends at the first signal to stop. A second signal ends the process.
-/// Signals are caught from the call on, before the future is polled.
+/// Signals are caught from the call on, before the future is polled, on a thread of their own:
+/// every other thread may wait for a standard error that nobody reads.
 fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
-    let mut signals = Signals::new().map_err(|error| Failure::run(&error))?;
     let (stop, mut stopped) = watch::channel(false);
-    tokio::spawn(async move {
-        signals.next().await;
-        stop.send_replace(true);
-        signals.next().await;
-        tracing::error!("stopped by a second signal; open calls are cut");
-        telemetry::flush();
-        std::process::exit(exit::FAILURE.into());
-    });
+    let (started, has_started) = mpsc::channel();
+    let catch = move || {
+        let runtime = match runtime() {
+            Ok(runtime) => runtime,
+            Err(failure) => return drop(started.send(Err(failure))),
+        };
+        runtime.block_on(async {
+            let signals = Signals::new().map_err(|error| Failure::run(&error));
+            let mut signals = match signals {
+                Ok(signals) => signals,
+                Err(failure) => return drop(started.send(Err(failure))),
+            };
+            let _ = started.send(Ok(()));
+            signals.next().await;
+            stop.send_replace(true);
+            signals.next().await;
+            exit_at_once();
+        });
+    };
+    let thread = thread::Builder::new().name("signals".to_owned()).spawn(catch);
+    thread.map_err(|error| Failure::run(&error))?;
+    has_started.recv().map_err(|error| Failure::run(&error))??;
     Ok(async move {
         let _ = stopped.wait_for(|stopped| *stopped).await;
     })
+}
+
+/// How long a process that ends at once may take to say so.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+fn exit_at_once() -> ! {
+    let (said, is_said) = mpsc::channel();
+    thread::spawn(move || {
+        tracing::error!("stopped by a second signal; open calls are cut");
+        telemetry::flush();
+        let _ = said.send(());
+    });
+    let _ = is_said.recv_timeout(LAST_WORDS);
+    std::process::exit(exit::FAILURE.into())
 }
 
 /// The signals that ask a process to stop.

@@ -6,7 +6,7 @@
 
 use std::{
     io,
-    sync::Arc,
+    sync::{Arc, mpsc},
     thread::{self, JoinHandle},
 };
 
@@ -46,8 +46,8 @@ impl Workers {
         Self { workers, threads: Vec::new(), stop: CancellationToken::new() }
     }
 
-    /// Starts this many threads. One is none: it would leave the runtime that this is called on
-    /// with nothing to do.
+    /// Starts this many threads. For one, it starts none, because the thread that this is called on
+    /// would have nothing to do.
     ///
     /// # Errors
     ///
@@ -64,16 +64,13 @@ impl Workers {
         // Dropped on failure, which ends the threads that have started.
         let mut this = Self { workers: Vec::new(), threads: Vec::new(), stop };
         for number in 0..threads {
-            let runtime = Builder::new_current_thread().enable_all().build()?;
-            this.workers.push(Worker::new(runtime.handle().clone()));
+            let (started, has_started) = mpsc::channel();
             let stopped = this.stop.clone();
-            let serve = move || {
-                runtime.block_on(stopped.cancelled());
-                // Drops the tasks, and does not wait for a DNS lookup that is still running.
-                runtime.shutdown_background();
-            };
+            let serve = move || serve(&started, &stopped);
             let name = format!("worker-{number}");
             this.threads.push(thread::Builder::new().name(name).spawn(serve)?);
+            let runtime = has_started.recv().map_err(io::Error::other)??;
+            this.workers.push(Worker::new(runtime));
         }
         Ok(this)
     }
@@ -83,6 +80,20 @@ impl Workers {
         let workers = self.workers.iter();
         workers.min_by_key(|it| Arc::strong_count(&it.connections)).expect("at least one")
     }
+}
+
+/// Runs the runtime of a worker until `stopped`. Passes its handle, or why there is none, to
+/// `started`.
+fn serve(started: &mpsc::Sender<io::Result<Handle>>, stopped: &CancellationToken) {
+    let runtime = match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return drop(started.send(Err(error))),
+    };
+    if started.send(Ok(runtime.handle().clone())).is_ok() {
+        runtime.block_on(stopped.cancelled());
+    }
+    // Drops the tasks, and does not wait for a DNS lookup that is still running.
+    runtime.shutdown_background();
 }
 
 impl Drop for Workers {

@@ -89,7 +89,7 @@ pub enum Error {
     #[error("reflection cannot be served")]
     Reflection(#[from] tonic_reflection::server::Error),
     /// The system refuses the threads that serve connections.
-    #[error("the worker threads cannot be started")]
+    #[error("the threads of TOTP_FACADE_WORKER_THREADS cannot be started")]
     Workers(#[from] io::Error),
     /// The drain timeout passed.
     #[error("the drain timed out and cut off {in_flight} calls")]
@@ -131,9 +131,9 @@ impl Server {
         let closing = CancellationToken::new();
         let done = CancellationToken::new();
         let _done = done.clone().drop_guard();
-        admin::start(listeners.admin, is_serving, metrics, done);
         // They outlive the acceptor, until the drain is over.
         let workers = Arc::new(Workers::start(settings.worker_threads)?);
+        admin::start(listeners.admin, is_serving, metrics, done);
         let acceptor = Acceptor {
             limit: settings.max_connections,
             tls,

@@ -146,13 +146,14 @@ async fn a_call_whose_caller_went_away_is_audited_with_its_outcome() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_cut_by_the_drain_is_audited_as_unknown() {
-    for keyed in [false, true] {
+    for (keyed, workers) in [(false, "1"), (true, "1"), (false, "3"), (true, "3")] {
         let mut peer = Peer::start(|mut connection| async move {
             connection.request().await;
             connection.hold().await;
         })
         .await;
-        let (server, channel) = facade(peer.addr, &["--drain-timeout", "100ms"]).await;
+        let flags = ["--drain-timeout", "100ms", "--worker-threads", workers];
+        let (server, channel) = facade(peer.addr, &flags).await;
         let call = tokio::spawn(create(channel, keyed));
         peer.request().await;
 

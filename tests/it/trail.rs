@@ -273,7 +273,35 @@ async fn a_kill_loses_only_the_latest_records_of_the_background() {
         oldest = oldest.max(lost.into_iter().max().unwrap_or_default());
         assert!(oldest < LATEST, "round {round} lost a call of {oldest:?} before the kill");
     }
+    assert!(calls > 0, "no call was answered");
     report(&format!(
         "{calls} calls were answered, {all_lost} not recorded, the oldest {oldest:?} before"
     ));
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_a_process_whose_standard_error_is_blocked() {
+    use std::io::Write as _;
+
+    let peer = answering().await;
+    let (_unread, mut stderr) = std::io::pipe().unwrap();
+    // As much as a pipe holds.
+    stderr.write_all(&[b' '; 64 * 1024]).unwrap();
+    for workers in ["1", "2"] {
+        let flags = ["--log", "warn", "--worker-threads", workers];
+        let (server, channel) = start(command(&peer, &flags), stderr.try_clone().unwrap()).await;
+        let mut request = tonic::Request::new((Rpc::CREATE.request)("member"));
+        request.set_timeout(Duration::from_millis(500));
+        // Its record cannot be written.
+        let _ = tokio::time::timeout(PATIENCE, (Rpc::CREATE.call)(channel, request)).await;
+        let start = Instant::now();
+
+        server.signal("TERM");
+        // Another kind, for two of one kind may arrive as one.
+        server.signal("INT");
+
+        assert_eq!(server.end().0, Some(1), "{workers} workers");
+        assert!(start.elapsed() < Duration::from_secs(5), "took {:?}", start.elapsed());
+    }
 }
