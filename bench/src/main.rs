@@ -15,6 +15,7 @@ mod load;
 mod machine;
 mod mix;
 mod process;
+mod rounds;
 mod server;
 mod setup;
 mod soak;
@@ -47,7 +48,7 @@ enum Subject {
 #[derive(Subcommand)]
 enum Measurement {
     /// The façade, the floor and Envoy side by side.
-    Compare(compare::Options),
+    Compare(rounds::Options),
     /// Serves these three, for other load generators.
     Serve(setup::Programs),
     /// Half load with faults, for an hour.

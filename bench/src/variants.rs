@@ -11,9 +11,9 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::{
     Fallible,
-    compare::{Figures, Options, WARM_UP},
     load::{self, Call, Load},
     process::held,
+    rounds::{Figures, Options, WARM_UP},
     server::{self, Server, Site},
     setup::Setup,
     table::{self, median},

@@ -63,7 +63,7 @@ pub(super) fn addresses(reader: &mut Reader<'_>) -> Option<(SocketAddr, SocketAd
 
 /// Reads limits and times.
 pub(super) fn read(reader: &mut Reader<'_>, reflection: Option<bool>) -> Option<server::Settings> {
-    // Heeds the affinity of the process and the quota of its control group.
+    // Respects the affinity of the process and the quota of its control group.
     let cpus = || Some(available_parallelism().map_or(1, NonZero::get));
     let worker_threads = reader.get_or(&WORKER_THREADS, cpus);
     let max_in_flight = reader.get(&MAX_IN_FLIGHT);

@@ -52,10 +52,7 @@ pub fn translate<T: FromJson>(
     json: &[u8],
     mut left_out: impl FnMut(&str),
 ) -> Result<Encoded<T>, NotJson> {
-    let left_out = &mut |misfit, path: &str, _| match misfit {
-        Misfit::Malformed => left_out(path),
-        Misfit::Unknown => {}
-    };
+    let left_out = &mut |_, path: &str, _| left_out(path);
     let mut attempt = |free_form| {
         let reports = Reports::new(left_out).without_unknown();
         Translator::new(json, free_form, reports).translate(T::TABLE)
