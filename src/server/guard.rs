@@ -25,6 +25,7 @@ use crate::{
     call::InFlight,
     connection::{Activity, Peer},
     proto::metadata::IDEMPOTENT_REPLAYED,
+    service::WholeBody,
     status::{Case, Failure, Repetition, Violation},
     telemetry::calls::Record,
 };
@@ -164,7 +165,7 @@ async fn catch_panic(
     response: impl Future<Output = Result<Response<Body>, Infallible>>,
 ) -> Result<Response<Body>, Failure> {
     match AssertUnwindSafe(response).catch_unwind().await {
-        Ok(Ok(response)) => Ok(response),
+        Ok(Ok(response)) => Ok(WholeBody::replace_body(response)),
         Err(_) => Err(Case::Panicked.into()),
     }
 }

@@ -5,11 +5,14 @@ use std::marker::PhantomData;
 use bytes::BufMut as _;
 use tonic::{
     Status,
-    codec::{self, EncodeBuf},
+    codec::{self, BufferSettings, EncodeBuf},
 };
 use tonic_prost::ProstDecoder;
 
 use crate::translate::Encoded;
+
+/// The buffer of a request, in bytes. It grows for the few that are longer.
+const REQUEST_BUFFER: usize = 512;
 
 /// A codec for requests of type `Req` and encoded responses of type `Res`.
 #[derive(Debug)]
@@ -36,17 +39,27 @@ where
     }
 
     fn decoder(&mut self) -> ProstDecoder<Req> {
-        ProstDecoder::default()
+        ProstDecoder::new(buffer(REQUEST_BUFFER))
     }
 }
 
-/// Writes an encoded response.
+fn buffer(size: usize) -> BufferSettings {
+    let one_message = 0;
+    BufferSettings::new(size, one_message)
+}
+
+/// Writes an encoded response. A successful response has a body of its own, see
+/// [`WholeBody`](super::WholeBody), so that this one is hardly ever polled.
 #[derive(Debug)]
 pub struct Encoder<Res>(PhantomData<fn() -> Res>);
 
 impl<Res> codec::Encoder for Encoder<Res> {
     type Item = Encoded<Res>;
     type Error = Status;
+
+    fn buffer_settings(&self) -> BufferSettings {
+        buffer(0)
+    }
 
     fn encode(&mut self, response: Encoded<Res>, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
         buffer.put(response.into_bytes());

@@ -7,7 +7,10 @@ use tonic::{
     metadata::{MetadataMap, MetadataValue},
 };
 
-use super::validate::{Validate, Violations};
+use super::{
+    body::WholeBody,
+    validate::{Validate, Violations},
+};
 use crate::{
     access::Refusal,
     audit,
@@ -118,7 +121,7 @@ impl Handler {
             result.map(Encoded::into_bytes)
         };
         let (result, origin) = self.idempotency.run(key, fingerprint, &call, work).await;
-        let result = result.map(Encoded::new);
+        let result = result.map(|message| Encoded::new(&message));
         if origin == Origin::Replayed {
             audit::Entry::new(&call, &*request, audit::Idempotency::Replayed).finish(&result);
         }
@@ -167,7 +170,9 @@ fn respond<Res: FromJson>(
     match result {
         Ok(message) => {
             let request_id = message.request_id().and_then(status::request_id);
+            let body = WholeBody::of(message.clone());
             let mut response = Response::new(message);
+            response.extensions_mut().insert(body);
             if let Some(request_id) = request_id {
                 response.metadata_mut().insert(STYTCH_REQUEST_ID, request_id);
             }

@@ -1,6 +1,7 @@
 //! The gRPC services, one file for each, and what they share: [`Handler`], which validates a
 //! request, calls Stytch and responds.
 
+mod body;
 mod codec;
 #[allow(missing_docs, unreachable_pub, clippy::all, rustdoc::all)]
 mod generated;
@@ -11,6 +12,7 @@ mod validate;
 
 use tonic::{server::NamedService, service::Routes};
 
+pub use body::WholeBody;
 pub use codec::Codec;
 use generated::{
     recovery_codes_service_server::RecoveryCodesServiceServer,

@@ -5,23 +5,43 @@ use std::{fmt, marker::PhantomData};
 use bytes::Bytes;
 use prost::encoding::{WireType, decode_varint};
 
-use super::table::FromJson;
+use super::{
+    table::FromJson,
+    wire::{PREFIX, Wire},
+};
 
 /// An encoded `T`. Clones share its bytes.
 pub struct Encoded<T> {
-    bytes: Bytes,
+    /// The message with its prefix.
+    frame: Bytes,
     message: PhantomData<fn() -> T>,
 }
 
 impl<T> Encoded<T> {
-    /// Wraps an encoded message.
-    pub fn new(bytes: impl Into<Bytes>) -> Self {
-        Self { bytes: bytes.into(), message: PhantomData }
+    /// Copies an encoded message.
+    pub fn new(message: &[u8]) -> Self {
+        let mut wire = Wire::with_capacity(message.len());
+        wire.as_mut().extend_from_slice(message);
+        Self::from_frame(wire.into_frame())
+    }
+
+    /// Wraps a message with its prefix.
+    pub(super) fn from_frame(frame: Vec<u8>) -> Self {
+        Self { frame: frame.into(), message: PhantomData }
+    }
+
+    /// Returns the message as gRPC sends it: after a prefix with its length.
+    pub fn into_frame(self) -> Bytes {
+        self.frame
     }
 
     /// Returns the encoded message.
     pub fn into_bytes(self) -> Bytes {
-        self.bytes
+        self.frame.slice(PREFIX..)
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.frame[PREFIX..]
     }
 }
 
@@ -30,7 +50,7 @@ impl<T: FromJson> Encoded<T> {
     /// field or it is not set.
     pub fn text(&self, name: &str) -> Option<&str> {
         let number = T::TABLE.field(name)?.number;
-        let values = fields(&self.bytes).filter(|(field, _)| *field == number);
+        let values = fields(self.as_bytes()).filter(|(field, _)| *field == number);
         str::from_utf8(values.last()?.1).ok()
     }
 
@@ -42,20 +62,20 @@ impl<T: FromJson> Encoded<T> {
     /// Returns whether a field of the message itself is set, or a list is not empty.
     pub fn is_set(&self, name: &str) -> bool {
         let number = T::TABLE.field(name).map(|field| field.number);
-        fields(&self.bytes).any(|(field, _)| Some(field) == number)
+        fields(self.as_bytes()).any(|(field, _)| Some(field) == number)
     }
 }
 
 impl<T> Clone for Encoded<T> {
     fn clone(&self) -> Self {
-        Self { bytes: self.bytes.clone(), message: PhantomData }
+        Self { frame: self.frame.clone(), message: PhantomData }
     }
 }
 
 /// The message may contain secrets.
 impl<T> fmt::Debug for Encoded<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Encoded").field("length", &self.bytes.len()).finish_non_exhaustive()
+        f.debug_struct("Encoded").field("length", &self.as_bytes().len()).finish_non_exhaustive()
     }
 }
 

@@ -72,15 +72,15 @@ impl<'a, 'r> Translator<'a, 'r> {
         }
     }
 
-    /// Translates the text, which must be an object.
+    /// Translates the text, which must be an object. Returns the message with its prefix.
     pub(super) fn translate(mut self, table: &Table) -> Result<Vec<u8>, NotJson> {
         self.message(table)?;
         if self.json.peek().is_ok() {
-            self.reports.enter(Step::End);
+            self.reports.go_to(Step::End);
             self.malformed();
         }
         self.reports.finish(&self.json);
-        Ok(self.wire.into_bytes())
+        Ok(self.wire.into_frame())
     }
 
     fn message(&mut self, table: &Table) -> Result<(), NotJson> {
@@ -88,6 +88,7 @@ impl<'a, 'r> Translator<'a, 'r> {
         self.set.resize(first + table.fields().len(), UNSET);
         // Many fields come in the order of the contract.
         let mut next = 0;
+        self.reports.open();
         let mut more = self.json.open(b'{', b'}')?;
         while more {
             let index = self.field_index(table, next)?;
@@ -102,9 +103,9 @@ impl<'a, 'r> Translator<'a, 'r> {
                     self.reports.unknown(&self.json);
                 }
             }
-            self.reports.leave();
             more = self.json.more(b'}')?;
         }
+        self.reports.close();
         self.set.truncate(first);
         Ok(())
     }
@@ -184,10 +185,7 @@ impl<'a, 'r> Translator<'a, 'r> {
     #[inline(always)]
     fn single(&mut self, field: &Field) -> Result<Fit, NotJson> {
         match (self.json.peek()?, field.kind) {
-            (b'"', Kind::Text) => {
-                let text = self.json.text()?;
-                Ok(self.text(field, text))
-            }
+            (b'"', Kind::Text) if self.short_text(field) => Ok(Fit::Fits),
             (b'{', Kind::Message(table)) => {
                 let open = self.wire.open(field.number);
                 self.message(table)?;
@@ -210,6 +208,7 @@ impl<'a, 'r> Translator<'a, 'r> {
     fn scalar(&mut self, field: &Field, token: &Token<'a>) -> Fit {
         match (token, field.kind) {
             (Token::Word(b"null"), _) => Fit::Null,
+            (Token::Text(text), Kind::Text) => self.text(field, *text),
             (Token::Text(text), Kind::Timestamp) => self.timestamp(field, *text),
             (Token::Word(b"true"), Kind::Bool) => self.int32(field, 1),
             (Token::Word(b"false"), Kind::Bool) => self.int32(field, 0),
@@ -221,7 +220,21 @@ impl<'a, 'r> Translator<'a, 'r> {
         }
     }
 
+    /// Translates a text that is short and plain, as most are. Returns whether it was.
     #[inline]
+    fn short_text(&mut self, field: &Field) -> bool {
+        let start = self.wire.len();
+        let open = self.wire.open(field.number);
+        let content = self.wire.len();
+        let is_short = self.json.copy_short_text(self.wire.as_mut());
+        if is_short && (field.label != Label::Implicit || self.wire.len() > content) {
+            self.wire.close(open);
+        } else {
+            self.wire.truncate(start);
+        }
+        is_short
+    }
+
     fn text(&mut self, field: &Field, text: Text<'a>) -> Fit {
         let Some(bytes) = text.read_bytes() else { return Fit::Not };
         if field.label != Label::Implicit || !bytes.is_empty() {
@@ -257,7 +270,7 @@ impl<'a, 'r> Translator<'a, 'r> {
         if self.json.peek()? != b'"' {
             return Err(NotJson);
         }
-        self.reports.enter(Step::Member(self.json.position()));
+        self.reports.go_to(Step::Member(self.json.position()));
         Ok(())
     }
 
@@ -266,15 +279,16 @@ impl<'a, 'r> Translator<'a, 'r> {
         &mut self,
         mut member: impl FnMut(&mut Self, Text<'a>) -> Result<(), NotJson>,
     ) -> Result<(), NotJson> {
+        self.reports.open();
         let mut more = self.json.open(b'{', b'}')?;
         while more {
             self.enter_member()?;
             let name = self.json.text()?;
             self.json.expect(b':')?;
             member(self, name)?;
-            self.reports.leave();
             more = self.json.more(b'}')?;
         }
+        self.reports.close();
         Ok(())
     }
 
@@ -283,15 +297,16 @@ impl<'a, 'r> Translator<'a, 'r> {
         &mut self,
         mut entry: impl FnMut(&mut Self) -> Result<(), NotJson>,
     ) -> Result<(), NotJson> {
+        self.reports.open();
         let mut more = self.json.open(b'[', b']')?;
         let mut index = 0;
         while more {
-            self.reports.enter(Step::Index(index));
+            self.reports.go_to(Step::Index(index));
             entry(self)?;
-            self.reports.leave();
             more = self.json.more(b']')?;
             index += 1;
         }
+        self.reports.close();
         Ok(())
     }
 }

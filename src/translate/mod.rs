@@ -57,12 +57,12 @@ pub fn translate<T: FromJson>(
         let reports = Reports::new(left_out).without_unknown();
         Translator::new(json, free_form, reports).translate(T::TABLE)
     };
-    let message = attempt(FreeForm::Kept)?;
-    if message.len() <= MAX_MESSAGE {
-        return Ok(Encoded::new(message));
+    let frame = attempt(FreeForm::Kept)?;
+    if frame.len() - wire::PREFIX <= MAX_MESSAGE {
+        return Ok(Encoded::from_frame(frame));
     }
-    drop(message);
-    attempt(FreeForm::LeftOut).map(Encoded::new)
+    drop(frame);
+    attempt(FreeForm::LeftOut).map(Encoded::from_frame)
 }
 
 /// Translates a JSON object that must fit the message exactly.
@@ -76,9 +76,9 @@ pub fn translate_exactly<T: FromJson>(json: &[u8]) -> Result<Encoded<T>, Inexact
         first.get_or_insert_with(|| Inexact::Field { misfit, path: path.to_owned(), end });
     };
     let translator = Translator::new(json, FreeForm::Kept, Reports::new(left_out));
-    let message = translator.translate(T::TABLE).map_err(|NotJson| Inexact::NotJson)?;
+    let frame = translator.translate(T::TABLE).map_err(|NotJson| Inexact::NotJson)?;
     match first {
-        None => Ok(Encoded::new(message)),
+        None => Ok(Encoded::from_frame(frame)),
         Some(inexact) => Err(inexact),
     }
 }

@@ -21,7 +21,10 @@ pub enum Misfit {
 
 /// The path to the value that is being translated, and the reports.
 pub(super) struct Reports<'r> {
-    path: Vec<Step>,
+    /// The open objects and arrays, from the outermost on.
+    open: Vec<Step>,
+    /// The value in the innermost of them.
+    current: Step,
     /// The number of fields left out so far.
     count: usize,
     with_unknown: bool,
@@ -31,6 +34,8 @@ pub(super) struct Reports<'r> {
 /// One step of a path.
 #[derive(Clone, Copy)]
 pub(super) enum Step {
+    /// The outermost object.
+    Start,
     /// A member, by the position of its name in the text.
     Member(usize),
     Index(usize),
@@ -42,7 +47,8 @@ impl<'r> Reports<'r> {
     /// Creates reports that go to `left_out`: what is wrong, the path, and the position in the text
     /// after the value.
     pub(super) fn new(left_out: &'r mut dyn FnMut(Misfit, &str, usize)) -> Self {
-        Self { path: Vec::with_capacity(8), count: 0, with_unknown: true, left_out }
+        let open = Vec::with_capacity(8);
+        Self { open, current: Step::Start, count: 0, with_unknown: true, left_out }
     }
 
     /// Leaves unknown fields out of the reports.
@@ -50,16 +56,22 @@ impl<'r> Reports<'r> {
         Self { with_unknown: false, ..self }
     }
 
-    /// Enters the value of a member or an entry.
+    /// Opens the current value, an object or an array.
     #[inline]
-    pub(super) fn enter(&mut self, step: Step) {
-        self.path.push(step);
+    pub(super) fn open(&mut self) {
+        self.open.push(self.current);
     }
 
-    /// Leaves the value that was entered last.
+    /// Goes to the next value of the open object or array.
     #[inline]
-    pub(super) fn leave(&mut self) {
-        self.path.pop();
+    pub(super) fn go_to(&mut self, step: Step) {
+        self.current = step;
+    }
+
+    /// Closes the object or array that was opened last. It is the current value again.
+    #[inline]
+    pub(super) fn close(&mut self) {
+        self.current = self.open.pop().unwrap_or(Step::Start);
     }
 
     /// Reports the current path.
@@ -93,12 +105,13 @@ impl<'r> Reports<'r> {
     /// Returns the current path, truncated if it is too long.
     fn path(&self, json: &Scanner<'_>) -> String {
         let mut path = String::new();
-        for step in &self.path {
+        for step in self.open.iter().chain([&self.current]) {
             if !path.is_empty() && matches!(step, Step::Member(_)) {
                 path.push('.');
             }
             // Writing to a string cannot fail.
             let _ = match step {
+                Step::Start => Ok(()),
                 Step::Index(index) => write!(path, "[{index}]"),
                 Step::Member(name) => match json.text_at(*name).and_then(Text::read) {
                     // A control character could forge a line of a log.

@@ -3,12 +3,12 @@
 
 use std::borrow::Cow;
 
-/// The bytes that a scan looks at together.
-const LANE: usize = 8;
-/// How many lanes of a string are looked at before it counts as long.
-const SHORT: usize = 12;
-/// The bytes of a long string that a scan looks at together.
-const BLOCK: usize = 64;
+use wide::{bytemuck, i8x16};
+
+/// The bytes of a string that a scan looks at together.
+const LANE: usize = 16;
+/// How many lanes a short string has at most.
+const SHORT: usize = 7;
 
 /// The text is not a JSON object, or ends within it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -118,32 +118,37 @@ impl<'a> Scanner<'a> {
         is_next
     }
 
+    /// Reads a string that is short and plain, and copies it. Its opening quote is the next byte.
+    /// Returns whether it was, or else reads and writes nothing.
+    ///
+    /// This is [`Self::text`] without a second pass and without a call to `memcpy`, which would
+    /// take longer than the copy.
+    #[inline]
+    pub(super) fn copy_short_text(&mut self, copy: &mut Vec<u8>) -> bool {
+        let (start, before) = (self.at + 1, copy.len());
+        let (lanes, _) = self.text.get(start..).unwrap_or_default().as_chunks();
+        for (index, lane) in lanes.iter().take(SHORT).enumerate() {
+            copy.extend_from_slice(lane);
+            let odd = odd_bytes(*lane);
+            if odd != 0 {
+                let length = index * LANE + odd.trailing_zeros() as usize;
+                if self.text.get(start + length) != Some(&b'"') {
+                    break;
+                }
+                copy.truncate(before + length);
+                self.at = start + length + 1;
+                return true;
+            }
+        }
+        copy.truncate(before);
+        false
+    }
+
     /// Reads a string up to its closing quote. Its opening quote is the next byte.
     #[inline]
     pub(super) fn text(&mut self) -> Result<Text<'a>, NotJson> {
         let start = self.at + 1;
-        let mut at = start;
-        for _ in 0..SHORT {
-            let Some(lane) = self.text.get(at..).and_then(<[u8]>::first_chunk) else { break };
-            let odd = odd_bytes(*lane);
-            if odd != 0 {
-                return self.text_up_to(start, at + odd.trailing_zeros() as usize / 8);
-            }
-            at += LANE;
-        }
-        self.long_text(start, at)
-    }
-
-    /// Reads on, from `at`, in a string that began at `start` and is long.
-    #[inline(never)]
-    fn long_text(&mut self, start: usize, at: usize) -> Result<Text<'a>, NotJson> {
-        let rest = self.text.get(at..).ok_or(NotJson)?;
-        self.text_up_to(start, at + plain_length(rest))
-    }
-
-    /// Reads a string that began at `start` and is plain up to `at`.
-    #[inline]
-    fn text_up_to(&mut self, start: usize, at: usize) -> Result<Text<'a>, NotJson> {
+        let at = start + plain_length(self.text.get(start..).ok_or(NotJson)?);
         match (self.text.get(at), self.text.get(start..at)) {
             (Some(b'"'), Some(raw)) => {
                 self.at = at + 1;
@@ -248,29 +253,28 @@ pub(super) fn is_blank(byte: u8) -> bool {
 
 /// Returns how many bytes of `text` come before the first that is a quote, a backslash, a control
 /// byte or not ASCII.
+#[inline]
 fn plain_length(text: &[u8]) -> usize {
-    // Without an early exit, so that the compiler compares many bytes at once.
-    let has_odd = |block: &[u8; BLOCK]| block.iter().fold(false, |odd, byte| odd | is_odd(*byte));
-    let (blocks, _) = text.as_chunks();
-    let blocks = blocks.iter().take_while(|block| !has_odd(block)).count();
-    let rest = &text[blocks * BLOCK..];
-    let (lanes, _) = rest.as_chunks();
-    let lanes = lanes.iter().take_while(|lane| odd_bytes(**lane) == 0).count();
-    let rest = &rest[lanes * LANE..];
-    let bytes = rest.iter().take_while(|byte| !is_odd(**byte)).count();
-    blocks * BLOCK + lanes * LANE + bytes
+    let (lanes, rest) = text.as_chunks();
+    for (index, lane) in lanes.iter().enumerate() {
+        let odd = odd_bytes(*lane);
+        if odd != 0 {
+            return index * LANE + odd.trailing_zeros() as usize;
+        }
+    }
+    let rest = rest.iter().take_while(|byte| !is_odd(**byte)).count();
+    lanes.len() * LANE + rest
 }
 
 /// Compares texts of the same length, which are too short for a call to `memcmp` to pay.
 #[inline]
 fn is_equal(a: &[u8], b: &[u8]) -> bool {
-    let ((a_lanes, _), (b_lanes, _)) = (a.as_chunks(), b.as_chunks());
-    let are_equal =
-        |a: &[u8; LANE], b: &[u8; LANE]| u64::from_ne_bytes(*a) == u64::from_ne_bytes(*b);
+    let ((a_words, _), (b_words, _)) = (a.as_chunks(), b.as_chunks());
+    let are_equal = |a: &[u8; 8], b: &[u8; 8]| u64::from_ne_bytes(*a) == u64::from_ne_bytes(*b);
     match (a.last_chunk(), b.last_chunk()) {
-        // The last lane may overlap the one before it.
+        // The last word may overlap the one before it.
         (Some(a_last), Some(b_last)) => {
-            are_equal(a_last, b_last) && a_lanes.iter().zip(b_lanes).all(|(a, b)| are_equal(a, b))
+            are_equal(a_last, b_last) && a_words.iter().zip(b_words).all(|(a, b)| are_equal(a, b))
         }
         _ => a.iter().eq(b),
     }
@@ -282,19 +286,15 @@ fn is_odd(byte: u8) -> bool {
     byte == b'"' || byte == b'\\' || !(0x20..0x80).contains(&byte)
 }
 
-/// Returns a number whose lowest set bit is in the first odd byte of the lane; zero if it has none.
+/// Returns which bytes of the lane are odd, as [`is_odd`] says: the lowest bit stands for the first
+/// byte.
 #[inline]
-fn odd_bytes(lane: [u8; LANE]) -> u64 {
-    const fn each(byte: u8) -> u64 {
-        u64::from_le_bytes([byte; LANE])
-    }
-    // A subtraction sets the highest bit of a byte that is less, and borrows from the bytes above
-    // it alone, so that the first byte that is found is right.
-    let less = |lane: u64, byte: u8| lane.wrapping_sub(each(byte));
-    let lane = u64::from_le_bytes(lane);
-    let quote = less(lane ^ each(b'"'), 1);
-    let backslash = less(lane ^ each(b'\\'), 1);
-    (less(lane, 0x20) | quote | backslash | lane) & each(0x80)
+fn odd_bytes(lane: [u8; LANE]) -> u32 {
+    // As signed numbers, the bytes that are not ASCII are less than 0.
+    let each = |byte: u8| i8x16::splat(byte as i8);
+    let lane: i8x16 = bytemuck::cast(lane);
+    let odd = lane.simd_eq(each(b'"')) | lane.simd_eq(each(b'\\')) | lane.simd_lt(each(0x20));
+    odd.to_bitmask()
 }
 
 #[cfg(test)]

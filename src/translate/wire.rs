@@ -5,7 +5,10 @@ use std::ops::Range;
 use prost::encoding::{WireType, encode_varint, encoded_len_varint};
 use prost_types::Timestamp;
 
-/// A message that is being encoded.
+/// The length of what gRPC puts before a message: whether it is compressed, and its length.
+pub(super) const PREFIX: usize = 5;
+
+/// A message that is being encoded, after its prefix.
 pub(super) struct Wire(Vec<u8>);
 
 /// The start of a nested message whose length is not yet known.
@@ -16,14 +19,24 @@ pub(super) struct Open {
 
 impl Wire {
     pub(super) fn with_capacity(capacity: usize) -> Self {
-        Self(Vec::with_capacity(capacity))
+        let mut bytes = Vec::with_capacity(PREFIX + capacity);
+        bytes.extend([0; PREFIX]);
+        Self(bytes)
     }
 
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 
-    pub(super) fn into_bytes(self) -> Vec<u8> {
+    /// Returns the bytes, to append to.
+    pub(super) fn as_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+
+    /// Returns the message with its prefix.
+    pub(super) fn into_frame(mut self) -> Vec<u8> {
+        let length = u32::try_from(self.0.len() - PREFIX).unwrap_or(u32::MAX);
+        self.0[PREFIX - size_of::<u32>()..PREFIX].copy_from_slice(&length.to_be_bytes());
         self.0
     }
 
@@ -68,6 +81,7 @@ impl Wire {
 
     /// Writes a length of several bytes. That moves the message, which costs less than to find the
     /// length in a pass of its own.
+    #[cold]
     fn widen(&mut self, at: usize, length: usize) {
         let mut prefix = [0; 10];
         encode_varint(length as u64, &mut prefix.as_mut_slice());
@@ -82,11 +96,13 @@ impl Wire {
         self.varint((number << 3 | wire_type as u32) as usize);
     }
 
-    /// Writes a number, which nearly always takes one byte.
+    /// Writes a number, which nearly always takes one byte or two.
     #[inline]
+    #[allow(clippy::cast_possible_truncation)] // at most seven bits are left
     fn varint(&mut self, value: usize) {
-        match u8::try_from(value) {
-            Ok(value @ 0..0x80) => self.0.push(value),
+        match value {
+            0..0x80 => self.0.push(value as u8),
+            0x80..0x4000 => self.0.extend([value as u8 | 0x80, (value >> 7) as u8]),
             _ => encode_varint(value as u64, &mut self.0),
         }
     }
