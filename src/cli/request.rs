@@ -87,8 +87,8 @@ fn flag(field: &Field) -> Arg {
         false => arg,
     };
     match field.kind {
-        Kind::Text => arg.value_name("TEXT").value_parser(text),
-        Kind::Texts => arg.value_name("TEXT").value_parser(text).action(ArgAction::Append),
+        Kind::Text => text_value(arg),
+        Kind::Texts => text_value(arg).action(ArgAction::Append),
         Kind::Number => arg.value_name("NUMBER").value_parser(number).allow_negative_numbers(true),
         Kind::Bool => arg
             .value_name("BOOL")
@@ -97,6 +97,11 @@ fn flag(field: &Field) -> Arg {
             .default_missing_value("true"),
         Kind::Object => arg.value_name("JSON").value_parser(object),
     }
+}
+
+/// Makes a flag take any text, also a token that begins with a hyphen, as one in 64 does.
+fn text_value(arg: Arg) -> Arg {
+    arg.value_name("TEXT").value_parser(text).allow_hyphen_values(true)
 }
 
 #[allow(clippy::unnecessary_wraps)] // clap's signature

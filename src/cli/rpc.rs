@@ -63,7 +63,7 @@ struct CallArgs {
 
     /// A key of your choice that makes the call safe to retry: calls with the same key reach Stytch
     /// once (docs/retries.md)
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     idempotency_key: Option<String>,
 }
 

@@ -1026,6 +1026,18 @@ fn a_flag_that_does_not_fit_its_field_is_a_usage_error_that_names_it() {
 }
 
 #[test]
+fn a_text_may_begin_with_a_hyphen_as_some_tokens_do() {
+    let (_server, addr) = dev(&[]);
+    let ids = ["--organization-id", "example-works", "--member-id", "enrolled"];
+    let token = ["--session-token", "-s8Wvu", "--idempotency-key", "-key"];
+
+    let output = run(&[&["delete", "--addr", &addr][..], &ids, &token].concat());
+
+    assert_eq!(code(&output), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("session"), "{}", stderr(&output));
+}
+
+#[test]
 fn a_whole_request_can_be_given_as_json_so_that_no_token_is_an_argument() {
     let (_server, addr) = dev(&[]);
     let create = |input| run_with_input(&["create", "--addr", &addr, "--json", "-"], input);
