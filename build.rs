@@ -17,6 +17,7 @@ use std::{
     error::Error,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use protox::prost_reflect::{
@@ -33,6 +34,7 @@ const PROOFS: [&str; 3] = ["intermediate_session_token", "session_token", "sessi
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={ROOT}");
+    println!("cargo::rustc-env=TOTP_FACADE_REVISION={}", revision());
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
 
     let mut compiler = protox::Compiler::new([ROOT])?;
@@ -47,6 +49,42 @@ fn main() -> Result<(), Box<dyn Error>> {
     codegen(&contract).compile_fds(compiler.file_descriptor_set())?;
     fs::write(out_dir.join("servers.rs"), servers(&contract))?;
     Ok(())
+}
+
+/// Returns the commit that this is built from, for the metric `totp_facade_build_info`.
+///
+/// A package of cargo names its commit; elsewhere git does. Without either it is `unknown`. In a
+/// debug build it is `debug`, because every commit would build everything again.
+fn revision() -> String {
+    if env::var("PROFILE").as_deref() != Ok("release") {
+        return "debug".to_owned();
+    }
+    of_package().or_else(of_git).unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// Reads the commit from the file that `cargo package` writes.
+fn of_package() -> Option<String> {
+    let file = Path::new(".cargo_vcs_info.json");
+    let text = fs::read_to_string(file).ok()?;
+    let (_, rest) = text.split_once("\"sha1\"")?;
+    rest.split('"').nth(1).map(ToOwned::to_owned)
+}
+
+/// Asks git for the commit, if this folder is the root of a repository rather than a copy inside
+/// another one.
+fn of_git() -> Option<String> {
+    if !Path::new(".git").exists() {
+        return None;
+    }
+    // The logs of HEAD grow with each commit and checkout.
+    println!("cargo::rerun-if-changed={}", git(&["rev-parse", "--git-path", "logs/HEAD"])?);
+    git(&["rev-parse", "HEAD"])
+}
+
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(arguments).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok().filter(|_| output.status.success())?;
+    Some(text.trim().to_owned())
 }
 
 /// Returns every `.proto` file below `folder`, relative to [`ROOT`].

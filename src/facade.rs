@@ -6,10 +6,12 @@ use crate::{
     access::{self, Access},
     connection::tls,
     idempotency::{self, Idempotency},
+    otlp::{self, Exporter},
     server::{self, Server},
     service::{Handler, Services},
+    status,
     stytch::{self, Client},
-    telemetry::metrics::Metrics,
+    telemetry::{metrics::Metrics, trace::Tracer},
 };
 
 /// The validated settings of a façade, except its sockets.
@@ -25,6 +27,8 @@ pub struct Settings {
     pub access: access::Settings,
     /// The limits and timeouts of the server.
     pub server: server::Settings,
+    /// Where to send traces; `None` for no traces.
+    pub traces: Option<otlp::Settings>,
 }
 
 /// Why a façade cannot start.
@@ -39,6 +43,9 @@ pub enum SetupError {
     /// A file cannot be used. The message names it and says why.
     #[error("{0}")]
     File(String),
+    /// Traces cannot be sent.
+    #[error("traces: {0}")]
+    Traces(String),
 }
 
 /// Builds all components and loads all files. Must be called in a Tokio runtime. Connects only to
@@ -48,12 +55,21 @@ pub enum SetupError {
 ///
 /// Returns the first component that cannot be built.
 pub fn build(settings: &Settings, metrics: Metrics) -> Result<Server, SetupError> {
+    metrics.upstream_errors.declare(status::error_types());
     let client = Client::new(&settings.stytch, &metrics)?;
     let idempotency = Idempotency::new(&settings.idempotency, &client, &metrics);
     let idempotency = idempotency.map_err(SetupError::Idempotency)?;
     let tls = settings.tls.as_ref().map(|files| files.watch(&metrics)).transpose();
     let tls = tls.map_err(SetupError::File)?;
     let access = Access::new(&settings.access, &metrics).map_err(SetupError::File)?;
+    let (tracer, exporter) = match &settings.traces {
+        None => (Tracer::default(), None),
+        Some(settings) => {
+            let (tracer, exporter) =
+                Exporter::start(settings, &metrics).map_err(SetupError::Traces)?;
+            (tracer, Some(exporter))
+        }
+    };
     let probe = idempotency.clone();
     tokio::spawn(async move { probe.probe().await });
     Ok(Server {
@@ -62,5 +78,7 @@ pub fn build(settings: &Settings, metrics: Metrics) -> Result<Server, SetupError
         access,
         services: Services::new(Handler::new(client, idempotency)),
         metrics,
+        tracer,
+        exporter,
     })
 }

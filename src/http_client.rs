@@ -11,6 +11,7 @@ use std::{
     fmt,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
 };
 
 use reqwest::{Client, ClientBuilder, Url, redirect::Policy};
@@ -21,7 +22,7 @@ use tokio::runtime::{self, Handle};
 
 use crate::{
     error_chain::with_causes,
-    files::{Content, pem, what_is_wrong},
+    files::{Content, Expiration, pem, what_is_wrong},
 };
 
 const USER_AGENT: &str = concat!("totp-facade/", env!("CARGO_PKG_VERSION"));
@@ -36,11 +37,17 @@ pub(crate) struct HttpClient {
     build: Box<dyn Fn() -> reqwest::Result<Client> + Send + Sync>,
     /// What the CA file lacks, if it is empty.
     missing: Option<String>,
+    /// When the first authority of the CA file expires.
+    expires: Option<SystemTime>,
 }
 
 impl Content for HttpClient {
     fn missing(&self) -> Option<String> {
         self.missing.clone()
+    }
+
+    fn expirations(&self) -> Vec<Expiration> {
+        vec![Expiration { suffix: "", at: self.expires }]
     }
 }
 
@@ -71,6 +78,7 @@ impl HttpClient {
                 (authorities, missing)
             }
         };
+        let expires = pem::first_expiration(&authorities);
         let is_loopback = is_loopback(url);
         let provider = Arc::new(aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -108,7 +116,7 @@ impl HttpClient {
         // Any other client is built in the same way, so whatever can fail fails here.
         build().map_err(describe)?;
         let (clients, of_runtimes) = (ThreadLocal::new(), Mutex::default());
-        Ok(Self { clients, of_runtimes, build: Box::new(build), missing })
+        Ok(Self { clients, of_runtimes, build: Box::new(build), missing, expires })
     }
 
     /// Returns the reqwest client of this runtime.

@@ -11,6 +11,7 @@
 //! - [`telemetry`]: logs, metrics, and the log record of each call
 //! - [`files`]: files that are reloaded when they change
 //! - `http_client`: HTTP clients for Stytch and for JWKS URLs
+//! - [`otlp`]: sends traces to a receiver
 //! - [`sandbox`]: a stand-in for Stytch, which shares no code with its client
 //! - [`connection`]: accepted connections: worker threads, slots, TLS, stream resets, close
 //! - [`stytch`]: the client for Stytch: retries, circuit breaker, errors
@@ -54,6 +55,7 @@ mod http_client;
 pub mod idempotency;
 mod identity;
 mod jitter;
+pub mod otlp;
 pub mod proto;
 pub mod sandbox;
 pub mod server;

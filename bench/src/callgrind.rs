@@ -53,7 +53,6 @@ const PARTS: &[(&str, &[&str])] = &[
         "JSON, translation",
         &[
             "totp_facade::translate",
-            "totp_facade::translate",
             "totp_facade::proto",
             "serde",
             "zmij",
@@ -68,8 +67,10 @@ const PARTS: &[(&str, &[&str])] = &[
         "the audit record and logs",
         &[
             "totp_facade::audit",
+            "totp_facade::telemetry::access_log",
+            "totp_facade::telemetry::calls",
+            "totp_facade::telemetry::json",
             "totp_facade::telemetry::logs",
-            "totp_facade::telemetry::audit_json",
             "totp_facade::telemetry::output",
             "totp_facade::telemetry::trail",
             "tracing",
@@ -78,7 +79,7 @@ const PARTS: &[(&str, &[&str])] = &[
             "matchers",
         ],
     ),
-    ("metrics", &["totp_facade::telemetry", "prometheus"]),
+    ("metrics and traces", &["totp_facade::telemetry"]),
     ("client of Stytch", &["totp_facade::stytch", "totp_facade::http_client"]),
     ("reqwest and its layers, URLs", &["reqwest", "tower_http", "url", "idna", "percent_encoding"]),
     ("hyper-util's client and pool", &["hyper_util::client"]),

@@ -1,6 +1,6 @@
 //! What the rounds of a comparison have in common: their options, and the figures of a window.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use crate::{
     load::Measured,
@@ -15,6 +15,9 @@ pub struct Options {
     /// Measures for a minute in all.
     #[arg(long)]
     quick: bool,
+    /// Another build of the façade, to compare with.
+    #[arg(long)]
+    pub baseline: Option<PathBuf>,
     /// The cores of the server under test.
     #[arg(long, default_value = "0")]
     pub cores: String,

@@ -21,6 +21,7 @@ pub const PROJECT_ID: &str = "project-test-1";
 pub const SECRET: &str = "secret-test-1";
 
 /// Where programs and files are.
+#[derive(Clone)]
 pub struct Site {
     /// The façade's program.
     pub facade: PathBuf,

@@ -8,7 +8,6 @@ use std::{
     rc::Rc,
 };
 
-use bytes::Bytes;
 use prost::Message as _;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::spawn_local};
@@ -19,7 +18,7 @@ use crate::{
     expected::Expected,
     load::Call,
     server::Site,
-    upstream::{self, Answered},
+    upstream::{self, Answer, Answered},
 };
 
 /// Where the programs are.
@@ -67,8 +66,12 @@ impl Setup {
             upstream: listener.local_addr()?,
         };
         let answered = Rc::new(Cell::new(0));
-        let body = Bytes::from_static(ANSWER.trim_ascii_end());
-        spawn_local(upstream::serve(listener, body, answered.clone()));
+        let answer = Answer {
+            path: contract::CREATE_PATH,
+            content_type: "application/json",
+            body: ANSWER.trim_ascii_end(),
+        };
+        spawn_local(upstream::serve(listener, answer, answered.clone()));
         Ok(Self { contract, site, answered, _folder: folder })
     }
 

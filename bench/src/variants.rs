@@ -1,6 +1,7 @@
 //! The façade with more turned on, each against the façade as it is by default, and its start-up.
 
 use std::{
+    net::SocketAddr,
     process::Command,
     rc::Rc,
     sync::Arc,
@@ -8,6 +9,7 @@ use std::{
 };
 
 use rustls::{ClientConfig, RootCertStore};
+use tokio::{net::TcpListener, task::spawn_local};
 
 use crate::{
     Fallible,
@@ -17,6 +19,7 @@ use crate::{
     server::{self, Server, Site},
     setup::Setup,
     table::{self, median},
+    upstream::{self, Answer, Answered},
 };
 
 /// A façade, and the calls that are made to it.
@@ -31,7 +34,8 @@ const STREAMS: usize = 32;
 
 /// Measures the variants, and prints their table.
 pub async fn run(setup: &Setup, options: &Options) -> Fallible<()> {
-    let variants = variants(setup, options)?;
+    let (receiver, received) = receiver().await?;
+    let variants = variants(setup, options, receiver)?;
     let mut series = vec![Vec::new(); variants.len()];
     for _ in 0..options.rounds() {
         for (variant, series) in variants.iter().zip(&mut series) {
@@ -51,10 +55,22 @@ pub async fn run(setup: &Setup, options: &Options) -> Fallible<()> {
     println!("The façade, {STREAMS} streams, against what it is by default");
     let names: Vec<_> = variants.iter().map(|variant| variant.name).collect();
     Figures::print(&names, &series);
-    Ok(())
+    match received.get() {
+        0 => Err("the receiver of traces was sent none".into()),
+        _ => Ok(()),
+    }
 }
 
-fn variants(setup: &Setup, options: &Options) -> Fallible<Vec<Variant>> {
+/// Starts a receiver of traces on the current thread.
+async fn receiver() -> Fallible<(SocketAddr, Answered)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let (addr, received) = (listener.local_addr()?, Answered::default());
+    let accepted = Answer { path: "/v1/traces", content_type: "application/x-protobuf", body: b"" };
+    spawn_local(upstream::serve(listener, accepted, received.clone()));
+    Ok((addr, received))
+}
+
+fn variants(setup: &Setup, options: &Options, receiver: SocketAddr) -> Fallible<Vec<Variant>> {
     let site = &setup.site;
     let start = |name, call: Call, cores: &str, add: &dyn Fn(&mut Command)| -> Fallible<Variant> {
         let mut command = server::facade_command(site, cores)?;
@@ -72,7 +88,16 @@ fn variants(setup: &Setup, options: &Options) -> Fallible<Vec<Variant>> {
         command.arg("--tls-key-file").arg(site.folder.join("key.pem"));
     })?;
     over_tls.tls = Some(tls);
-    Ok(vec![
+    let traced = |name, share: &str| {
+        start(name, setup.create()?, cores, &|command| {
+            command
+                .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{receiver}"))
+                .env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+                .env("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+                .env("OTEL_TRACES_SAMPLER_ARG", share);
+        })
+    };
+    let mut variants = vec![
         start("by default", setup.create()?, cores, &|_| {})?,
         start("a new key for each call", keyed, cores, &|_| {})?,
         start("token and policy", with_token, cores, &|command| {
@@ -80,8 +105,17 @@ fn variants(setup: &Setup, options: &Options) -> Fallible<Vec<Variant>> {
             command.arg("--callers-file").arg(site.folder.join("callers.toml"));
         })?,
         over_tls,
+        traced("traces, 1 % of the calls", "0.01")?,
+        traced("traces, all calls", "1")?,
         start("two cores, one with the load", setup.create()?, "0,1", &|_| {})?,
-    ])
+    ];
+    if let Some(baseline) = &options.baseline {
+        let site = Site { facade: baseline.clone(), ..site.clone() };
+        let server = server::announced(server::facade_command(&site, cores)?)?;
+        let call = Rc::new(setup.create()?);
+        variants.insert(1, Variant { name: "the baseline, by default", server, call, tls: None });
+    }
+    Ok(variants)
 }
 
 /// Writes a file with a token and a policy for it; returns the token.

@@ -27,7 +27,7 @@ use totp_facade::{
     },
     status::Failure,
     stytch::{self, Client},
-    telemetry::metrics::Metrics,
+    telemetry::{metrics::Metrics, trace::Tracer},
     translate::{FromJson, translate},
 };
 
@@ -60,7 +60,8 @@ static KEYS: AtomicU64 = AtomicU64::new(0);
 /// Makes one call with this key, which returns `answer` unless it is replayed.
 fn call(key: &Key, answer: Bytes) -> (Bytes, Origin) {
     let caller = Arc::new(Caller::unbounded("anonymous"));
-    let call = InFlight::new(8).admit("fuzz", caller, None, None).expect("room for a call");
+    let trace = Tracer::default().call("fuzz", &http::HeaderMap::new());
+    let call = InFlight::new(8).admit("fuzz", caller, None, None, trace).expect("room for a call");
     let fingerprint = Fingerprint::of(&CreateRequest::default());
     let work = async move |_| Ok::<_, Failure>(answer);
     let (result, origin) = RUNTIME.block_on(IDEMPOTENCY.run(key, fingerprint, &call, work));

@@ -23,7 +23,11 @@ use http::HeaderMap;
 use ipnet::IpNet;
 
 pub use crate::identity::Identity;
-use crate::{connection::Peer, files::Reloaded, telemetry::metrics::Metrics};
+use crate::{
+    connection::Peer,
+    files::Reloaded,
+    telemetry::{calls, metrics::Metrics},
+};
 use certificate::Certificates;
 pub use credential::bearer_token;
 use credential::{Credential, Identities, Presented};
@@ -111,29 +115,30 @@ impl Access {
     pub fn new(settings: &Settings, metrics: &Metrics) -> Result<Self, String> {
         let policy = settings.policy.clone().map(|path| {
             let paths = vec![path.clone()];
-            Reloaded::from_files(metrics, "policy", paths, move || Policy::load(&path))
+            let (load, metrics) = (metrics.clone(), metrics);
+            Reloaded::from_files(metrics, "policy", paths, move || {
+                Policy::load(&path).inspect(|policy| policy.count(&load.calls))
+            })
         });
+        let open = Self::open();
+        open.anonymous.count(&metrics.calls);
         Ok(Self {
             authenticates: settings.authenticates(),
             credentials: credentials(settings, metrics)?.into(),
             proxies: Proxies::new(&settings.proxies)?,
             policy: policy.transpose()?,
-            ..Self::open()
+            ..open
         })
     }
 
-    /// Returns the caller, if it may call `method`.
+    /// Returns the caller. What it may call is for [`Caller::authorize`] to say.
     ///
     /// # Errors
     ///
-    /// Why the call is refused.
-    pub fn caller(
-        &self,
-        method: &str,
-        headers: &HeaderMap,
-        peer: &Peer,
-    ) -> Result<Arc<Caller>, Refusal> {
+    /// Why the caller is not known.
+    pub fn identify(&self, headers: &HeaderMap, peer: &Peer) -> Result<Arc<Caller>, Refusal> {
         if !self.authenticates {
+            calls::identify(&self.anonymous);
             return Ok(Arc::clone(&self.anonymous));
         }
         let identities = self.identities(headers, peer)?;
@@ -142,10 +147,7 @@ impl Access {
             None => identities.first().map(|it| Arc::new(Caller::unbounded(it.as_str()))),
         };
         let caller = caller.ok_or(Refusal::Unknown("no caller has this identity"))?;
-        if !caller.may_call(method) {
-            return Err(Refusal::NotAllowed);
-        }
-        caller.admit().map_err(Refusal::RateLimited)?;
+        calls::identify(&caller);
         Ok(caller)
     }
 
@@ -213,7 +215,7 @@ mod tests {
                 }
             }
 
-            let caller = access.caller("TotpService/Create", &headers, &peer);
+            let caller = access.identify(&headers, &peer);
 
             match (caller, expected) {
                 (Ok(caller), Ok(name)) => assert_eq!(caller.name(), name),

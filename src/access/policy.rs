@@ -5,7 +5,7 @@ use std::{
     fmt::Write as _,
     num::NonZeroU32,
     path::Path,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -15,10 +15,15 @@ use governor::{
 };
 use serde::Deserialize;
 
+use super::refusal::Refusal;
 use crate::{
     files::{self, Content, complete},
     identity::Identity,
     proto,
+    telemetry::{
+        calls::Named,
+        metrics::{CallerCalls, Calls},
+    },
 };
 
 /// The name of reflection among the methods of a caller.
@@ -42,6 +47,8 @@ pub struct Caller {
     organizations: Option<BTreeSet<String>>,
     rate: Option<Rate>,
     limiter: Option<DefaultDirectRateLimiter>,
+    /// Where its calls are counted; unset for a caller without a name of its own.
+    calls: OnceLock<Arc<CallerCalls>>,
 }
 
 #[derive(Deserialize)]
@@ -132,6 +139,11 @@ impl Policy {
         identities.iter().find_map(|identity| self.by_identity.get(identity)).cloned()
     }
 
+    /// Counts the calls of each caller under its name.
+    pub(super) fn count(&self, calls: &Calls) {
+        self.callers.iter().for_each(|caller| caller.count(calls));
+    }
+
     /// Returns the identities of all callers.
     pub fn identities(&self) -> impl Iterator<Item = &Identity> {
         self.callers.iter().flat_map(|caller| &caller.identities)
@@ -207,6 +219,7 @@ impl Entry {
             organizations: self.organizations,
             rate: self.rate,
             limiter,
+            calls: OnceLock::new(),
         };
         (caller, problems)
     }
@@ -242,6 +255,7 @@ impl Caller {
             organizations: None,
             rate: None,
             limiter: None,
+            calls: OnceLock::new(),
         }
     }
 
@@ -250,8 +264,30 @@ impl Caller {
         &self.name
     }
 
+    /// Counts the calls of the caller under its name.
+    pub(super) fn count(&self, calls: &Calls) {
+        self.calls.get_or_init(|| calls.of_caller(&self.name));
+    }
+
+    /// Returns where the calls of the caller are counted, if it has a name of its own.
+    pub fn calls(&self) -> Option<&Arc<CallerCalls>> {
+        self.calls.get()
+    }
+
+    /// Authorizes one call to `method`.
+    ///
+    /// # Errors
+    ///
+    /// The policy does not allow it, or the caller exceeds its rate.
+    pub fn authorize(&self, method: &str) -> Result<(), Refusal> {
+        if !self.may_call(method) {
+            return Err(Refusal::NotAllowed);
+        }
+        self.admit().map_err(Refusal::RateLimited)
+    }
+
     /// Whether the caller may call this method.
-    pub(super) fn may_call(&self, method: &str) -> bool {
+    fn may_call(&self, method: &str) -> bool {
         self.methods.as_ref().is_none_or(|methods| methods.contains(method))
     }
 
@@ -265,9 +301,15 @@ impl Caller {
     /// # Errors
     ///
     /// The rate is exceeded; the next call is allowed after this time.
-    pub(super) fn admit(&self) -> Result<(), Duration> {
+    fn admit(&self) -> Result<(), Duration> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
         limiter.check().map_err(|until| until.wait_time_from(DefaultClock::default().now()))
+    }
+}
+
+impl Named for Caller {
+    fn name(&self) -> &str {
+        &self.name
     }
 }
 

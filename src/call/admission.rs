@@ -7,7 +7,12 @@ use std::sync::{
 
 use tokio::{sync::Notify, time::Instant};
 
-use crate::{access::Caller, connection::OpenCall, stytch::SendGate};
+use crate::{
+    access::Caller,
+    connection::OpenCall,
+    stytch::SendGate,
+    telemetry::{limit::Limit, trace::Trace},
+};
 
 /// A call in flight. Clones are handles to the same call; dropping the last one returns its permit.
 #[derive(Clone, Debug)]
@@ -20,6 +25,8 @@ pub struct Call {
     pub start: Instant,
     method: &'static str,
     caller: Arc<Caller>,
+    // Dropped before the permit: once that is returned, the drain sends the last spans.
+    trace: Trace,
     permit: Arc<Permit>,
 }
 
@@ -32,6 +39,11 @@ impl Call {
     /// Returns who makes the call.
     pub fn caller(&self) -> &Caller {
         &self.caller
+    }
+
+    /// Returns where the call stands in its trace. Its span ends with the last handle.
+    pub fn trace(&self) -> &Trace {
+        &self.trace
     }
 
     /// Records that the call, valid and allowed, is forwarded to Stytch. That makes its connection
@@ -65,9 +77,10 @@ struct Counter {
     limit: usize,
     share: usize,
     count: AtomicUsize,
+    shed_by_process: AtomicU64,
+    shed_by_connection: AtomicU64,
     idle: Notify,
-    started: Instant,
-    last_warning: AtomicU64,
+    warnings: Limit,
 }
 
 impl InFlight {
@@ -77,9 +90,10 @@ impl InFlight {
             limit,
             share: (limit / 2).max(MIN_SHARE),
             count: AtomicUsize::new(0),
+            shed_by_process: AtomicU64::new(0),
+            shed_by_connection: AtomicU64::new(0),
             idle: Notify::new(),
-            started: Instant::now(),
-            last_warning: AtomicU64::new(0),
+            warnings: Limit::new(),
         }))
     }
 
@@ -96,13 +110,16 @@ impl InFlight {
         caller: Arc<Caller>,
         deadline: Option<Instant>,
         open: Option<OpenCall>,
+        trace: Trace,
     ) -> Option<Call> {
         if open.as_ref().is_some_and(|open| open.calls_on_connection() > self.0.share) {
+            self.0.shed_by_connection.fetch_add(1, Ordering::Relaxed);
             self.warn();
             return None;
         }
         let below_limit = |count| (count < self.0.limit).then_some(count + 1);
         if self.0.count.fetch_update(Ordering::AcqRel, Ordering::Acquire, below_limit).is_err() {
+            self.0.shed_by_process.fetch_add(1, Ordering::Relaxed);
             self.warn();
             return None;
         }
@@ -113,8 +130,24 @@ impl InFlight {
             start: Instant::now(),
             method,
             caller,
+            trace,
             permit: Arc::new(permit),
         })
+    }
+
+    /// Returns the most calls that may be in flight.
+    pub fn limit(&self) -> usize {
+        self.0.limit
+    }
+
+    /// Returns how many calls were shed because the process was at its limit.
+    pub fn shed_by_process(&self) -> u64 {
+        self.0.shed_by_process.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many calls were shed because their connection was at its share.
+    pub fn shed_by_connection(&self) -> u64 {
+        self.0.shed_by_connection.load(Ordering::Relaxed)
     }
 
     /// Returns the number of calls in flight.
@@ -133,14 +166,14 @@ impl InFlight {
         }
     }
 
-    /// Logs that calls are shed, at most once a second.
+    /// Logs that calls are shed.
     fn warn(&self) {
-        let now = self.0.started.elapsed().as_secs() + 1;
-        if self.0.last_warning.swap(now, Ordering::Relaxed) != now {
+        if let Some(suppressed) = self.0.warnings.pass() {
             let Counter { limit, share, .. } = *self.0;
             tracing::warn!(
                 limit,
                 share,
+                suppressed,
                 "shedding calls: too many in flight in the process or on one connection"
             );
         }

@@ -8,7 +8,7 @@ use std::{
 use tonic::Code;
 
 use super::admission::Call;
-use crate::status::Failure;
+use crate::{status::Failure, telemetry::calls::in_this_call};
 
 /// A future that runs a call in place, and completes it in a task if dropped after the request was
 /// sent.
@@ -55,10 +55,10 @@ impl<T: Send + 'static> Drop for RunToCompletion<T> {
         // and drops it with the future.
         let runs_on = call.gate.close() && call.gate.is_sent();
         let (true, Ok(runtime)) = (runs_on, runtime) else { return };
-        runtime.spawn(async move {
+        runtime.spawn(in_this_call(async move {
             let code = future.await.map_or_else(|failure| failure.code(), |_| Code::Ok);
             tracing::info!(?code, "call completed after its caller had gone");
             drop(call);
-        });
+        }));
     }
 }

@@ -109,7 +109,10 @@ impl Command {
             Self::Serve(settings) | Self::Check(settings) => settings.problems(),
             Self::Dev(settings) => settings.problems(),
             Self::Sandbox(settings) => settings.problems(),
-            Self::Rpc(_) | Self::Code | Self::Token { .. } | Self::Healthcheck(_) => Vec::new(),
+            Self::Rpc(_)
+            | Self::Code
+            | Self::Token { .. }
+            | Self::Healthcheck(_) => Vec::new(),
         }
     }
 }
@@ -134,12 +137,14 @@ fn check(settings: &Unchecked<Config>, log: &Unchecked<LogConfig>) -> Result<(),
     print(&format!("{settings}{log}\n{}", config.callers()))
 }
 
-/// Writes what is left of the audit trail, reports why a subcommand failed, and returns the exit
-/// code.
+/// Writes what is left of logs and audit trail, reports why a subcommand failed, and returns the
+/// exit code.
 fn end(result: Result<(), Failure>) -> ExitCode {
-    telemetry::flush();
+    let is_written = telemetry::flush();
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) if is_written => ExitCode::SUCCESS,
+        // Nobody reads standard error, so nothing can be said.
+        Ok(()) => ExitCode::from(exit::FAILURE),
         Err(Failure::Settings(problems)) => {
             for problem in problems {
                 say(&format!("error: {problem}\n"));

@@ -11,7 +11,7 @@ use tokio::{
 use super::{exit, failure::Failure, output::print};
 use crate::{
     config::{Config, DevConfig, SandboxConfig, sandbox_url},
-    facade,
+    facade, otlp,
     sandbox::{Sandbox, Seed},
     server::Listeners,
     telemetry::{self, metrics::Metrics},
@@ -97,6 +97,9 @@ async fn run(
 
 /// Warns of settings that are allowed beyond loopback but leave something open.
 fn warn_if_exposed(config: &Config) {
+    if config.facade.traces.as_ref().is_some_and(otlp::Settings::exposes_headers) {
+        tracing::warn!("OTEL_EXPORTER_OTLP_HEADERS travel in the clear");
+    }
     if config.grpc_addr.ip().is_loopback() {
         return;
     }
@@ -207,7 +210,7 @@ fn forbid_core_dumps() {}
 
 /// Returns a future that ends at the first signal to stop. A second signal ends the process.
 /// Signals are caught from the call on, before the future is polled, on a thread of their own:
-/// every other thread may wait for a standard error that nobody reads.
+/// every other thread may wait for the disk that standard error is on.
 fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
     let (stop, mut stopped) = watch::channel(false);
     let (started, has_started) = mpsc::channel();
@@ -244,8 +247,7 @@ fn exit_at_once() -> ! {
     let (said, is_said) = mpsc::channel();
     thread::spawn(move || {
         tracing::error!("stopped by a second signal; open calls are cut");
-        telemetry::flush();
-        let _ = said.send(());
+        let _ = said.send(telemetry::flush());
     });
     let _ = is_said.recv_timeout(LAST_WORDS);
     std::process::exit(exit::FAILURE.into())

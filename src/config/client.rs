@@ -107,8 +107,18 @@ fn authorization(token: &str) -> Result<MetadataValue<Ascii>, String> {
     Ok(value)
 }
 
-/// Reads the URL of a façade. It may hold a password, so no problem quotes it.
 fn url(addr: &str) -> Result<String, String> {
+    let instead = format!("; {TOKEN} is the bearer token to call with");
+    Ok(address(addr, &instead)?.as_str().trim_end_matches('/').to_owned())
+}
+
+/// Reads the URL of a façade's port; `instead` ends the sentence that refuses credentials. It may
+/// hold a password, so no problem quotes it.
+///
+/// # Errors
+///
+/// Says what is wrong with the address.
+pub fn address(addr: &str, instead: &str) -> Result<Url, String> {
     const FORM: &str =
         "is not the address of a façade: HOST:PORT, http://HOST:PORT or https://HOST[:PORT]";
     let (has_scheme, url) = match addr.split_once("://") {
@@ -124,10 +134,10 @@ fn url(addr: &str) -> Result<String, String> {
         return Err(FORM.to_owned());
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(format!("must not hold credentials; {TOKEN} is the bearer token to call with"));
+        return Err(format!("must not hold credentials{instead}"));
     }
     if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
         return Err("must end with the host and the port, without a path or a query".to_owned());
     }
-    Ok(url.as_str().trim_end_matches('/').to_owned())
+    Ok(url)
 }

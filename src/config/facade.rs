@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::{
     callers, idempotency, server,
     setting::Group,
-    stytch,
+    stytch, traces,
     unchecked::{FromSettings, Reader},
 };
 use crate::{access::Policy, connection::tls, facade};
@@ -29,6 +29,7 @@ impl FromSettings for Config {
         &idempotency::IDEMPOTENCY,
         &server::SHUTDOWN,
         &callers::CALLERS,
+        &traces::TRACES,
     ];
 
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
@@ -49,6 +50,7 @@ impl Config {
         let server = server::read(reader, reflection);
         let idempotency = idempotency::read(reader);
         let (tls, access) = callers::read(reader);
+        let traces = traces::read(reader);
         let (grpc_addr, admin_addr) = addresses?;
         let facade = facade::Settings {
             stytch: stytch?,
@@ -56,6 +58,7 @@ impl Config {
             tls,
             access,
             server: server?,
+            traces: traces?,
         };
         Some(Self { grpc_addr, admin_addr, facade })
     }

@@ -13,11 +13,12 @@ settings! { LOGS "Logs"
     /// Format of the log on standard error: `text` or `json`.
     FORMAT: Format = Setting::new("TOTP_FACADE_LOG_FORMAT", FORMAT_KIND).derived(DEFAULT_FORMAT);
 
-    /// What is logged, for instance `info` or `totp_facade=debug`.
+    /// What is logged, for instance `info` or `totp_facade=debug`. `access=info` in addition turns
+    /// the access log on, with a line for each call.
     FILTER: String = Setting::new("RUST_LOG", FILTER_KIND).flag("log").default("info");
 
-    /// When the audit record of a call is written: `before-response`, or in the `background` within
-    /// 10 ms, in which case a crash may lose the records of calls that have been answered.
+    /// When the audit event of a call is written: `before-response`, or in the `background` within
+    /// 10 ms, in which case a crash may lose the events of calls that have been answered.
     AUDIT_WRITE: AuditWrite = Setting::new("TOTP_FACADE_AUDIT_WRITE", AUDIT_WRITE_KIND)
         .default("before-response");
 }
@@ -48,7 +49,7 @@ pub struct LogConfig {
     pub format: Option<Format>,
     /// What is logged.
     pub filter: Filter,
-    /// When audit records are written.
+    /// When audit events are written.
     pub audit_write: AuditWrite,
 }
 

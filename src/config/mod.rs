@@ -15,9 +15,10 @@ mod sandbox;
 mod server;
 mod setting;
 mod stytch;
+mod traces;
 mod unchecked;
 
-pub use client::ClientConfig;
+pub use client::{ClientConfig, address};
 pub use facade::Config;
 pub use logs::LogConfig;
 pub use page::{all, page, secrets_help};

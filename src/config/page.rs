@@ -40,7 +40,11 @@ pub fn secrets_help() -> String {
         format!("\n  {}\n          {sentence}", about.name)
     };
     let secrets = all().filter(|about| about.is_secret()).map(line);
-    "Secrets, read from environment variables only:".to_owned() + &secrets.collect::<String>()
+    let secrets: String = secrets.collect();
+    format!(
+        "Secrets, read from environment variables only:{secrets}\n\n\
+         Traces are set up by OpenTelemetry's variables, OTEL_EXPORTER_OTLP_ENDPOINT first of all."
+    )
 }
 
 /// Returns the tables of `docs/settings.md`, a table for each group.

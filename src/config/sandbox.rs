@@ -10,6 +10,7 @@ use super::{
     server::{SERVER, SHUTDOWN},
     setting::{Group, Setting, settings},
     stytch::{Project, TIMEOUTS},
+    traces,
     unchecked::{FromSettings, Reader},
 };
 use crate::sandbox::Seed;
@@ -71,8 +72,15 @@ pub struct DevConfig {
 }
 
 impl FromSettings for DevConfig {
-    const GROUPS: &'static [&'static Group] =
-        &[&TIMEOUTS, &SERVER, &IDEMPOTENCY, &SHUTDOWN, &callers::CALLERS, &SANDBOX];
+    const GROUPS: &'static [&'static Group] = &[
+        &TIMEOUTS,
+        &SERVER,
+        &IDEMPOTENCY,
+        &SHUTDOWN,
+        &callers::CALLERS,
+        &traces::TRACES,
+        &SANDBOX,
+    ];
 
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let sandbox = SandboxConfig::read_or(reader, 0);

@@ -25,6 +25,7 @@ pub struct About {
     pub variable: Option<&'static str>,
     pub(super) default: DefaultValue,
     flag: Option<&'static str>,
+    has_flag: bool,
     help: &'static str,
     form: Form,
 }
@@ -50,6 +51,8 @@ impl<T> Setting<T> {
             variable: if name.as_bytes()[0] == b'-' { None } else { Some(name) },
             default: DefaultValue::None,
             flag: None,
+            // Every user of a machine can read the arguments of a process.
+            has_flag: !kind.form.is_secret,
             help: "",
             form: kind.form,
         };
@@ -59,6 +62,12 @@ impl<T> Setting<T> {
     /// Sets the flag, where it does not follow from the variable.
     pub(super) const fn flag(mut self, flag: &'static str) -> Self {
         self.about.flag = Some(flag);
+        self
+    }
+
+    /// Leaves the setting to its variable alone.
+    pub(super) const fn without_flag(mut self) -> Self {
+        self.about.has_flag = false;
         self
     }
 
@@ -108,7 +117,7 @@ impl About {
     pub fn flag(&self) -> Option<String> {
         let name = self.name.trim_start_matches("--").trim_start_matches("TOTP_FACADE_");
         let derived = || name.to_lowercase().replace('_', "-");
-        (!self.is_secret()).then(|| self.flag.map_or_else(derived, str::to_owned))
+        self.has_flag.then(|| self.flag.map_or_else(derived, str::to_owned))
     }
 
     /// Returns the flag as it is written, for instance `--drain-delay TIME`.

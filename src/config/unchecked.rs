@@ -1,7 +1,7 @@
 //! From arguments and variables to a checked configuration.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     env,
     ffi::{OsStr, OsString},
     fmt,
@@ -53,7 +53,7 @@ impl<T: FromSettings> Unchecked<T> {
     /// Every problem with the settings.
     pub fn check_and_summarize(&self) -> Result<(T, String), Vec<Problem>> {
         let (given, problems, shown) = (&self.given, Vec::new(), BTreeMap::new());
-        let mut reader = Reader { given, problems, shown };
+        let mut reader = Reader { given, problems, shown, hidden: BTreeSet::new() };
         match T::read(&mut reader) {
             Some(checked) if reader.problems.is_empty() => Ok((checked, reader.summary::<T>())),
             _ => Err(reader.problems),
@@ -88,7 +88,7 @@ impl<T: FromSettings> Args for Unchecked<T> {
 
 impl<T: FromSettings> FromArgMatches for Unchecked<T> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let flags = settings::<T>().filter(|about| !about.is_secret());
+        let flags = settings::<T>().filter(|about| about.flag().is_some());
         let given = flags.filter_map(|about| {
             let value = matches.get_one::<OsString>(about.name)?;
             let is_given = match matches.value_source(about.name)? {
@@ -129,6 +129,7 @@ pub struct Reader<'a> {
     given: &'a BTreeMap<&'static str, OsString>,
     problems: Vec<Problem>,
     shown: BTreeMap<&'static str, String>,
+    hidden: BTreeSet<&'static str>,
 }
 
 impl Reader<'_> {
@@ -204,9 +205,18 @@ impl Reader<'_> {
         self.shown.insert(setting.about.name, shown.into());
     }
 
+    /// Leaves those settings of a group out of the summary that nobody has set, but for `setting`:
+    /// without it, they have no effect.
+    pub(super) fn hide_unset<T>(&mut self, group: &'static Group, setting: &Setting<T>) {
+        let others = group.settings.iter().filter(|about| about.name != setting.about.name);
+        let unset = others.filter(|about| self.given(about).is_none());
+        let unset: Vec<_> = unset.map(|about| about.name).collect();
+        self.hidden.extend(unset);
+    }
+
     fn given(&self, about: &About) -> Option<OsString> {
         match about.variable {
-            Some(variable) if about.is_secret() => {
+            Some(variable) if about.flag().is_none() => {
                 env::var_os(variable).filter(|value| !value.is_empty())
             }
             _ => self.given.get(about.name).cloned(),
@@ -215,6 +225,7 @@ impl Reader<'_> {
 
     fn summary<T: FromSettings>(&self) -> String {
         let shown = |about: &About| self.shown.get(about.name).map_or("(not set)", String::as_str);
-        settings::<T>().map(|about| format!("{}={}\n", about.name, shown(about))).collect()
+        let settings = settings::<T>().filter(|about| !self.hidden.contains(about.name));
+        settings.map(|about| format!("{}={}\n", about.name, shown(about))).collect()
     }
 }

@@ -19,7 +19,7 @@ use super::{
     tls::{ClientCertificate, Tls},
     workers::Workers,
 };
-use crate::files::Reloaded;
+use crate::{files::Reloaded, telemetry::metrics::RefusalReason};
 
 /// How long to pause after `accept` has failed; doubled each time, up to the maximum.
 const MIN_PAUSE: Duration = Duration::from_millis(10);
@@ -42,9 +42,9 @@ pub struct Peer {
 
 /// Accepts the connections of a port.
 pub(crate) struct Acceptor {
-    /// The most open connections, including those in the TLS handshake. One more is accepted and
-    /// waits for a slot; others wait in the kernel's backlog.
-    pub(crate) limit: usize,
+    /// The slots of open connections, including those in the TLS handshake. One more connection is
+    /// accepted and waits for a slot; others wait in the kernel's backlog.
+    pub(crate) slots: Arc<Slots>,
     pub(crate) tls: Option<Reloaded<Tls>>,
     /// The threads that serve the connections.
     pub(crate) workers: Arc<Workers>,
@@ -76,11 +76,10 @@ impl Acceptor {
     ) where
         S: Future<Output = ()> + Send + 'static,
     {
-        let Self { limit, tls, workers, closing } = self;
+        let Self { slots, tls, workers, closing } = self;
         let mut incoming = TcpIncoming::from(listener)
             .with_nodelay(Some(true))
             .with_keepalive(Some(Duration::from_secs(60)));
-        let slots = Slots::new(limit, closing.clone());
         loop {
             // The connection comes first: a slot is freed only for a connection that exists.
             let accepted = async {
@@ -92,13 +91,13 @@ impl Acceptor {
             };
             // Unregistered here, and registered with the runtime that serves the connection.
             let Ok(stream) = stream.into_std() else { continue };
-            let (serve, tls) = (serve.clone(), tls.clone());
+            let (serve, tls, slots) = (serve.clone(), tls.clone(), Arc::clone(&slots));
             let worker = workers.least_loaded();
             let served = worker.serves_one_more();
             let task = async move {
                 let _served = served;
                 let Ok(stream) = TcpStream::from_std(stream) else { return };
-                let ready = secure(stream, tls.as_ref());
+                let ready = secure(stream, tls.as_ref(), &slots);
                 let ready = slot.activity.closing().run_until_cancelled(ready).await;
                 if let Some(Some((stream, peer))) = ready {
                     serve(stream, peer, Arc::clone(&slot.activity)).await;
@@ -140,29 +139,34 @@ fn is_connection_error(error: &io::Error) -> bool {
     )
 }
 
-/// Performs the TLS handshake, if any. Returns `None` if it fails.
-async fn secure(stream: TcpStream, tls: Option<&Reloaded<Tls>>) -> Option<(Stream, Peer)> {
+/// Performs the TLS handshake, if any. Returns `None` if it fails, and counts that.
+async fn secure(
+    stream: TcpStream,
+    tls: Option<&Reloaded<Tls>>,
+    slots: &Slots,
+) -> Option<(Stream, Peer)> {
     let addr = stream.peer_addr().ok();
     let Some(tls) = tls else {
         return Some((Either::Left(stream), Peer { addr, certificate: None }));
     };
     let now = tls.get();
-    let stream = handshake(stream, &now).await?;
+    let stream = handshake(stream, &now).await;
+    let stream = stream.inspect_err(|reason| slots.count_refusal(*reason)).ok()?;
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let certificate = ClientCertificate::new(chain, &now, tls).map(Arc::new);
     Some((Either::Right(Box::new(stream)), Peer { addr, certificate }))
 }
 
-async fn handshake(stream: TcpStream, tls: &Tls) -> Option<TlsStream<TcpStream>> {
+async fn handshake(stream: TcpStream, tls: &Tls) -> Result<TlsStream<TcpStream>, RefusalReason> {
     match timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(tls.config()).accept(stream)).await {
-        Ok(Ok(stream)) => Some(stream),
+        Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => {
             tracing::debug!(%error, "TLS handshake failed");
-            None
+            Err(RefusalReason::TlsFailed)
         }
         Err(_) => {
             tracing::debug!("TLS handshake timed out");
-            None
+            Err(RefusalReason::TlsTimeout)
         }
     }
 }

@@ -4,8 +4,8 @@
 //! way: the client gets a `GOAWAY`, open calls finish, and a client that does not close the
 //! connection is disconnected once that harms no call.
 
+mod events_first;
 mod listener;
-mod recorded;
 mod resets;
 mod slots;
 pub mod tls;
@@ -17,12 +17,12 @@ use hyper_util::server::graceful::GracefulConnection;
 use tokio::time::sleep;
 
 use crate::jitter::jittered;
+pub(crate) use events_first::EventsFirst;
 pub(crate) use listener::Acceptor;
 pub use listener::Peer;
-pub(crate) use recorded::RecordFirst;
 pub(crate) use resets::{CountResets, MAX_PENDING_RESETS};
 pub use slots::OpenCall;
-pub(crate) use slots::{Activity, OpenStream};
+pub(crate) use slots::{Activity, OpenStream, Slots};
 pub(crate) use workers::Workers;
 
 /// Serves `connection` until it closes, and asks it to close after `max_age`, if any.
@@ -84,7 +84,7 @@ mod tests {
     use tokio::{io::duplex, time::Instant};
     use tokio_util::sync::CancellationToken;
 
-    use super::{slots::Slots, *};
+    use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_whose_client_does_not_read_is_cut_too() {

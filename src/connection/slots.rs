@@ -24,6 +24,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::telemetry::{
+    limit::Limit,
+    metrics::{Counter, EvictionReason, Labelled, Metrics, RefusalReason},
+};
+
 /// How long a connection is safe from eviction: an unproven one from its start, a proven one from
 /// its last activity.
 const MIN_IDLE: Duration = Duration::from_millis(500);
@@ -55,6 +60,8 @@ pub(crate) struct Slots {
     started: Instant,
     /// In order of arrival. Closed connections are removed from time to time.
     open: Mutex<Vec<Weak<Activity>>>,
+    evicted: Labelled<EvictionReason, Counter>,
+    refused: Labelled<RefusalReason, Counter>,
     closing: CancellationToken,
 }
 
@@ -80,6 +87,8 @@ pub(crate) struct Activity {
     /// The same since the current poll of the connection began.
     resets_in_poll: AtomicU64,
     evicted: AtomicBool,
+    /// The last audit event that its responses owe.
+    owed: AtomicU64,
     closing: CancellationToken,
 }
 
@@ -106,7 +115,36 @@ impl Slots {
     /// Creates `limit` slots. Once `closing` is cancelled, all connections are asked to close.
     pub(crate) fn new(limit: usize, closing: CancellationToken) -> Arc<Self> {
         let permits = Arc::new(Semaphore::new(limit));
-        Arc::new(Self { permits, limit, started: Instant::now(), open: Mutex::default(), closing })
+        Arc::new(Self {
+            permits,
+            limit,
+            started: Instant::now(),
+            open: Mutex::default(),
+            evicted: Labelled::default(),
+            refused: Labelled::default(),
+            closing,
+        })
+    }
+
+    /// Shows the slots, and what becomes of connections, on the page of metrics.
+    pub(crate) fn show(self: &Arc<Self>, metrics: &Metrics) {
+        metrics.connections_open.watch(self, |it| it.open_count() as f64);
+        metrics.connections_limit.watch(self, |it| it.limit as f64);
+        for (reason, shown) in metrics.connections_evicted.all() {
+            shown.watch(self, move |it| it.evicted.get(reason).get() as f64);
+        }
+        for (reason, shown) in metrics.connections_refused.all() {
+            shown.watch(self, move |it| it.refused.get(reason).get() as f64);
+        }
+    }
+
+    fn open_count(&self) -> usize {
+        self.limit.saturating_sub(self.permits.available_permits())
+    }
+
+    /// Counts a connection that is closed before it could make a call.
+    pub(crate) fn count_refusal(&self, reason: RefusalReason) {
+        self.refused.get(reason).inc();
     }
 
     /// Waits for a slot, and evicts unproven connections while there is none.
@@ -140,6 +178,7 @@ impl Slots {
             resets: AtomicU64::new(0),
             resets_in_poll: AtomicU64::new(0),
             evicted: AtomicBool::new(false),
+            owed: AtomicU64::new(0),
             closing: self.closing.child_token(),
         });
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -168,7 +207,8 @@ impl Slots {
             .collect();
         // Each key is read once: it may change meanwhile, and a sort may panic at that.
         old.sort_by_cached_key(|it| it.accepted.load(Ordering::Relaxed));
-        old.into_iter().take(count - evicted).for_each(|it| it.evict());
+        let old = old.into_iter().take(count - evicted);
+        old.for_each(|it| it.evict(EvictionReason::Unproven));
     }
 
     /// Evicts up to `count` idle proven connections, longest idle first, while there are more than
@@ -182,7 +222,7 @@ impl Slots {
         let mut idle: Vec<_> = proven.filter(|it| it.is_idle()).collect();
         idle.sort_by_cached_key(|it| it.last_active.load(Ordering::Relaxed));
         idle.truncate(surplus.min(count));
-        idle.iter().for_each(|it| it.evict());
+        idle.iter().for_each(|it| it.evict(EvictionReason::Idle));
         idle.len()
     }
 
@@ -262,9 +302,26 @@ impl Activity {
         if resets > forwarded.saturating_mul(10).saturating_add(allowed)
             && !self.closing.is_cancelled()
         {
-            tracing::warn!(resets, forwarded, "closing connection: too many stream resets");
-            self.evict();
+            static WARNINGS: Limit = Limit::new();
+            if let Some(suppressed) = WARNINGS.pass() {
+                tracing::warn!(
+                    resets,
+                    forwarded,
+                    suppressed,
+                    "closing connection: too many stream resets"
+                );
+            }
+            self.evict(EvictionReason::Resets);
         }
+    }
+
+    /// Makes the connection write the audit event with this number before it writes more.
+    pub(crate) fn owe(&self, event: u64) {
+        self.owed.fetch_max(event, Ordering::AcqRel);
+    }
+
+    pub(super) fn owed(&self) -> u64 {
+        self.owed.load(Ordering::Acquire)
     }
 
     /// Marks the start of a poll of the connection: everything read before has been processed.
@@ -277,9 +334,11 @@ impl Activity {
     }
 
     /// Asks the connection to close, with little grace if it is unproven.
-    fn evict(&self) {
+    fn evict(&self, reason: EvictionReason) {
         tracing::debug!(proven = self.is_proven(), "evicting connection");
-        self.evicted.store(true, Ordering::Release);
+        if !self.evicted.swap(true, Ordering::AcqRel) {
+            self.slots.evicted.get(reason).inc();
+        }
         self.close();
     }
 
@@ -496,7 +555,7 @@ mod tests {
         let unproven = slots.acquire().await.activity;
         let (call, dripping) = (proven.begin_call(), unproven.begin_call());
         proven.close();
-        unproven.evict();
+        unproven.evict(EvictionReason::Unproven);
         let start = Instant::now();
 
         unproven.grace_period().await;

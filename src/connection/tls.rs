@@ -10,7 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::SystemTime,
 };
 
 use rustls::{
@@ -18,10 +18,10 @@ use rustls::{
     pki_types::{CertificateDer, UnixTime},
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
-use x509_parser::{extensions::GeneralName, prelude::X509Certificate};
+use x509_parser::extensions::GeneralName;
 
 use crate::{
-    files::{Content, Reloaded, complete, pem, what_is_wrong},
+    files::{Content, Expiration, Reloaded, complete, pem, what_is_wrong},
     identity::Identity,
     telemetry::metrics::Metrics,
 };
@@ -46,6 +46,8 @@ pub struct Tls {
     generation: u64,
     /// When the server's certificate expires.
     pub not_after: SystemTime,
+    /// When the first certificate of each file expires.
+    expirations: Vec<Expiration>,
 }
 
 /// Which client certificates are accepted.
@@ -65,6 +67,10 @@ impl Content for Tls {
             Clients::Nobody(what) => Some(what.clone()),
             Clients::NotAsked | Clients::Of(_) => None,
         }
+    }
+
+    fn expirations(&self) -> Vec<Expiration> {
+        self.expirations.clone()
     }
 }
 
@@ -109,10 +115,19 @@ impl Files {
         static GENERATION: AtomicU64 = AtomicU64::new(1);
         let chain = pem::certificates(&self.certificate)?;
         let key = pem::private_key(&self.key)?;
-        let not_after = chain.first().and_then(|it| validity_end(it)).ok_or_else(|| {
+        let not_after = chain.first().and_then(pem::expiration).ok_or_else(|| {
             what_is_wrong(&self.certificate, &"holds no certificate that can be read")
         })?;
-        let clients = self.client_ca.as_deref().map_or(Ok(Clients::NotAsked), clients)?;
+        let mut expirations = vec![Expiration { suffix: "", at: pem::first_expiration(&chain) }];
+        let clients = match self.client_ca.as_deref() {
+            None => Clients::NotAsked,
+            Some(path) => {
+                let authorities = pem::certificates(path)?;
+                let at = pem::first_expiration(&authorities);
+                expirations.push(Expiration { suffix: "_client_ca", at });
+                clients(path, authorities)?
+            }
+        };
         let builder = ServerConfig::builder();
         let builder = match &clients {
             Clients::NotAsked | Clients::Nobody(_) => builder.with_no_client_auth(),
@@ -123,7 +138,7 @@ impl Files {
         })?;
         config.alpn_protocols = vec![b"h2".to_vec()];
         let generation = GENERATION.fetch_add(1, Ordering::Relaxed);
-        Ok(Tls { config: Arc::new(config), clients, generation, not_after })
+        Ok(Tls { config: Arc::new(config), clients, generation, not_after, expirations })
     }
 }
 
@@ -135,9 +150,9 @@ impl Tls {
 
 /// Builds a verifier for client certificates. A client without one is let in: it may have a token,
 /// or only make health checks.
-fn clients(path: &Path) -> Result<Clients, String> {
+fn clients(path: &Path, authorities: Vec<CertificateDer<'static>>) -> Result<Clients, String> {
     let mut roots = RootCertStore::empty();
-    for certificate in pem::certificates(path)? {
+    for certificate in authorities {
         roots.add(certificate).map_err(|error| what_is_wrong(path, &error))?;
     }
     if roots.is_empty() {
@@ -171,7 +186,7 @@ impl ClientCertificate {
         let leaf = chain.first()?;
         Some(Self {
             identities: identities(leaf).into(),
-            not_after: validity_end(leaf)?,
+            not_after: pem::expiration(leaf)?,
             chain: chain.iter().map(|it| it.clone().into_owned()).collect(),
             tls: tls.clone(),
             trusted_by: AtomicU64::new(verified_by.generation),
@@ -202,14 +217,10 @@ impl ClientCertificate {
     }
 }
 
-fn validity_end(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
-    let (_, parsed) = parse(certificate)?;
-    let seconds = u64::try_from(parsed.validity().not_after.timestamp()).ok()?;
-    UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
-}
-
 fn identities(certificate: &CertificateDer<'_>) -> Vec<Identity> {
-    let Some((_, parsed)) = parse(certificate) else { return Vec::new() };
+    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(certificate) else {
+        return Vec::new();
+    };
     let Ok(Some(alternatives)) = parsed.subject_alternative_name() else { return Vec::new() };
     let of = |pick: fn(&GeneralName<'_>) -> Option<Identity>| {
         alternatives.value.general_names.iter().filter_map(pick)
@@ -223,8 +234,4 @@ fn identities(certificate: &CertificateDer<'_>) -> Vec<Identity> {
         _ => None,
     });
     uris.chain(dns).collect()
-}
-
-fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Option<(&'a [u8], X509Certificate<'a>)> {
-    x509_parser::parse_x509_certificate(certificate).ok()
 }

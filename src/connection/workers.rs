@@ -13,6 +13,8 @@ use std::{
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 
+use crate::telemetry::metrics::Metrics;
+
 /// The threads that serve the connections of a port. When this is dropped, they end with every task
 /// that is left on them, and the drop waits for that: what a task does when it is dropped, such as
 /// to record that its outcome is unknown, must happen before the process ends.
@@ -75,11 +77,29 @@ impl Workers {
         Ok(this)
     }
 
+    /// Shows on the page of metrics how busy each worker is.
+    pub(crate) fn report(self: &Arc<Self>, metrics: &Metrics) {
+        for worker in 0..self.workers.len() {
+            let number = worker.to_string();
+            let runtime = move |workers: &Self| workers.workers[worker].runtime.metrics();
+            let busy = metrics.worker_busy.register(&number);
+            // Each runtime has one thread.
+            busy.watch(self, move |it| runtime(it).worker_total_busy_duration(0).as_secs_f64());
+            let queue = metrics.worker_queue.register(&number);
+            queue.watch(self, move |it| count(runtime(it).global_queue_depth()));
+        }
+    }
+
     /// Returns the worker with the fewest connections.
     pub(super) fn least_loaded(&self) -> &Worker {
         let workers = self.workers.iter();
         workers.min_by_key(|it| Arc::strong_count(&it.connections)).expect("at least one")
     }
+}
+
+/// Returns a number of tasks as the page shows it.
+fn count(tasks: usize) -> f64 {
+    f64::from(u32::try_from(tasks).unwrap_or(u32::MAX))
 }
 
 /// Runs the runtime of a worker until `stopped`. Passes its handle, or why there is none, to

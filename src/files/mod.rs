@@ -6,5 +6,5 @@ mod reload;
 mod text;
 
 pub(crate) use reload::complete;
-pub use reload::{Content, Reloaded};
+pub use reload::{Content, Expiration, Reloaded};
 pub(crate) use text::{is_blank, parse, read, read_bytes, what_is_wrong};

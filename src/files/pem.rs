@@ -1,6 +1,9 @@
 //! Certificates and private keys in PEM files.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use rustls::{
     RootCertStore,
@@ -45,6 +48,18 @@ pub(crate) fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, S
             .map_err(|error| what_is_wrong(path, &error))?;
     }
     Ok(certificates)
+}
+
+/// Returns when a certificate expires, if it can be read.
+pub(crate) fn expiration(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let seconds = u64::try_from(parsed.validity().not_after.timestamp()).ok()?;
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+}
+
+/// Returns when the first of these certificates expires.
+pub(crate) fn first_expiration(certificates: &[CertificateDer<'_>]) -> Option<SystemTime> {
+    certificates.iter().filter_map(expiration).min()
 }
 
 /// Checks that a file holds at least one certificate authority.

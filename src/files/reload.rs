@@ -11,7 +11,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Weak},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwap;
@@ -41,12 +41,30 @@ pub trait Content: Send + Sync + 'static {
     fn missing(&self) -> Option<String> {
         None
     }
+
+    /// Returns when its certificates expire, those of each kind together.
+    fn expirations(&self) -> Vec<Expiration> {
+        Vec::new()
+    }
 }
 
 impl<T: Content> Content for Option<T> {
     fn missing(&self) -> Option<String> {
         self.as_ref().and_then(T::missing)
     }
+
+    fn expirations(&self) -> Vec<Expiration> {
+        self.as_ref().map(T::expirations).unwrap_or_default()
+    }
+}
+
+/// When the certificates of one kind expire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expiration {
+    /// What tells the kind from others of the same value. Metrics append it to the kind of file.
+    pub suffix: &'static str,
+    /// When the first of them expires; `None` if there is none.
+    pub at: Option<SystemTime>,
 }
 
 /// Returns `value` if it is not empty, as startup requires.
@@ -129,10 +147,11 @@ impl<T: Content> Reloaded<T> {
         let (changed, changes) = mpsc::channel(1);
         let watcher = watcher(file, &paths, changed);
         let seen = contents(&paths);
-        let value = Self(Shared::new(load().and_then(complete)?));
-        let reloads = metrics.reloads(file);
-        reloads.succeeded();
-        let files = Files { file, paths, seen, reloads, load };
+        let value = load().and_then(complete)?;
+        let (reloads, metrics) = (metrics.reloads(file), metrics.clone());
+        let files = Files { file, paths, seen, reloads, metrics, load };
+        files.in_use(&value.expirations());
+        let value = Self(Shared::new(value));
         let held = Arc::downgrade(&value.0);
         tokio::spawn(async move {
             let _watcher = watcher;
@@ -149,6 +168,7 @@ struct Files<Load> {
     /// The contents that were last loaded.
     seen: Contents,
     reloads: Reloads,
+    metrics: Metrics,
     load: Load,
 }
 
@@ -207,6 +227,14 @@ impl<Load> Files<Load> {
         None
     }
 
+    /// Records that the content of the files is in use, with certificates that expire then.
+    fn in_use(&self, expirations: &[Expiration]) {
+        self.reloads.succeeded();
+        for Expiration { suffix, at } in expirations {
+            self.metrics.expires(&format!("{}{suffix}", self.file), *at);
+        }
+    }
+
     fn replace<T: Content>(&self, value: &Shared<T>, loaded: Result<T, String>) {
         let file = self.file;
         match loaded {
@@ -217,8 +245,9 @@ impl<Load> Files<Load> {
                         tracing::warn!(file, what, "reloaded: from now on it admits nobody")
                     }
                 }
+                let expirations = new.expirations();
                 value.set(new);
-                self.reloads.succeeded();
+                self.in_use(&expirations);
             }
             Err(error) => {
                 tracing::error!(file, %error, "cannot be reloaded: the previous value stays in force");
@@ -269,6 +298,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::telemetry::metrics::Format;
 
     fn folder() -> (TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
@@ -316,8 +346,8 @@ mod tests {
     }
 
     async fn shows(metrics: &Metrics, line: &str) {
-        let has = || metrics.page().lines().any(|it| it == line);
-        eventually(has, || format!("no {line} in {}", metrics.page())).await;
+        let has = || metrics.page(Format::Text).lines().any(|it| it == line);
+        eventually(has, || format!("no {line} in {}", metrics.page(Format::Text))).await;
     }
 
     #[tokio::test]
@@ -383,6 +413,7 @@ mod tests {
             seen: contents(std::slice::from_ref(&file)),
             paths: vec![file.clone()],
             reloads: Metrics::default().reloads("number"),
+            metrics: Metrics::default(),
             load: {
                 let file = file.clone();
                 move || Ok(Number(fs::read_to_string(&file).unwrap().parse().unwrap_or(0)))
@@ -424,6 +455,7 @@ mod tests {
                 seen: contents(std::slice::from_ref(&file)),
                 paths: vec![file.clone()],
                 reloads: Metrics::default().reloads("number"),
+                metrics: Metrics::default(),
                 load: {
                     let file = file.clone();
                     // Another process writes in place between the hash and the load, and finishes
@@ -462,7 +494,7 @@ mod tests {
         let failures =
             |count| format!("totp_facade_reload_failures_total{{file=\"number\"}} {count}");
         let failed = |is| format!("totp_facade_reload_last_failed{{file=\"number\"}} {is}");
-        let page = metrics.page();
+        let page = metrics.page(Format::Text);
         assert!(page.contains(&failures(0)) && page.contains(&failed(0)), "{page}");
         let success = "\ntotp_facade_reload_last_success_timestamp_seconds{file=\"number\"} ";
         let (_, rest) = page.split_once(success).unwrap();

@@ -8,9 +8,12 @@ use tokio::sync::watch;
 
 use super::{
     key::{Fingerprint, RecordId},
-    record::Outcome,
+    record::{Ended, Outcome},
 };
-use crate::status::Case;
+use crate::{
+    status::{Case, Failure},
+    telemetry::metrics::KeyedOutcome,
+};
 
 /// Whether a response comes from this call or from an earlier one with the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,22 +27,37 @@ pub enum Origin {
 /// The outcome of a flight, as its leader gets it.
 #[derive(Clone)]
 pub(super) struct Settled {
-    pub(super) outcome: Outcome,
-    pub(super) origin: Origin,
+    pub(super) ended: Ended,
+    pub(super) how: KeyedOutcome,
 }
 
 impl Settled {
-    pub(super) fn fresh(outcome: Outcome) -> Self {
-        Self { outcome, origin: Origin::Fresh }
+    pub(super) fn executed(ended: Ended) -> Self {
+        Self { ended, how: KeyedOutcome::Executed }
     }
 
-    pub(super) fn replayed(outcome: Outcome) -> Self {
-        Self { outcome, origin: Origin::Replayed }
+    pub(super) fn replayed(ended: Ended) -> Self {
+        Self { ended, how: KeyedOutcome::Replayed }
+    }
+
+    /// The call was refused.
+    pub(super) fn refused(failure: Failure, how: KeyedOutcome) -> Self {
+        Self { ended: Ended { outcome: Outcome::Failure(failure), span: None }, how }
     }
 
     /// The call may have been executed, and its outcome is lost.
     pub(super) fn unknown() -> Self {
-        Self::replayed(Outcome::Failure(Case::OutcomeUnknown.into()))
+        Self::refused(Case::OutcomeUnknown.into(), KeyedOutcome::Lost)
+    }
+
+    /// Returns where the leader's response comes from.
+    pub(super) fn origin(&self) -> Origin {
+        match self.how {
+            KeyedOutcome::Replayed | KeyedOutcome::Waited | KeyedOutcome::Lost => Origin::Replayed,
+            KeyedOutcome::Executed | KeyedOutcome::KeyReused | KeyedOutcome::StoreFailed => {
+                Origin::Fresh
+            }
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! Records in this process: for a façade with one replica. They end with the process.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use futures_util::{FutureExt as _, future::ready};
@@ -8,11 +11,11 @@ use moka::{notification::RemovalCause, policy::EvictionPolicy, sync::Cache};
 
 use super::{
     key::{Fingerprint, RecordId},
-    record::{self, Outcome},
+    record::{self, Ended},
     seal::Sealer,
     store::{Claim, Store, StoreError, StoreFuture, Token},
 };
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, StoreErrorType, StoreKind, StoreOperation};
 
 /// The smallest weight of a record in bytes, so that the limit on bytes also limits the number of
 /// records.
@@ -24,9 +27,10 @@ const OVERHEAD: usize = 256;
 /// holds the key.
 #[derive(Debug)]
 pub(super) struct Memory {
-    records: Cache<RecordId, Bytes>,
+    records: Arc<Cache<RecordId, Bytes>>,
     /// Its key ends with the process, as the records do.
     sealer: Sealer,
+    metrics: Metrics,
 }
 
 impl Memory {
@@ -36,9 +40,9 @@ impl Memory {
         let weigh = |_: &RecordId, record: &Bytes| {
             u32::try_from((record.len() + OVERHEAD).max(MIN_WEIGHT)).unwrap_or(u32::MAX)
         };
-        let evictions = metrics.idempotency_evictions.clone();
+        let counts = metrics.clone();
         let evicted = move |_: Arc<RecordId>, _: Bytes, cause: RemovalCause| {
-            if cause == RemovalCause::Size && evictions.inc() == 0 {
+            if cause == RemovalCause::Size && counts.idempotency_evictions.inc() == 0 {
                 tracing::warn!(
                     max_bytes,
                     "idempotency records are evicted before their TTL ends: \
@@ -54,20 +58,39 @@ impl Memory {
             .time_to_live(ttl)
             .eviction_listener(evicted)
             .build();
-        Self { records, sealer: Sealer::random() }
+        let records = Arc::new(records);
+        // What has expired is still counted until moka gets round to it.
+        metrics.idempotency_records.watch(&records, |it| {
+            it.run_pending_tasks();
+            it.entry_count() as f64
+        });
+        metrics.idempotency_record_bytes.watch(&records, |it| it.weighted_size() as f64);
+        Self { records, sealer: Sealer::random(), metrics: metrics.clone() }
+    }
+
+    /// Records how long an operation took that began at `start`.
+    fn took(&self, operation: StoreOperation, start: Instant) {
+        let labels = (StoreKind::Memory, operation, StoreErrorType::None);
+        self.metrics.idempotency_store.get(labels).record(start.elapsed());
     }
 }
 
 impl Store for Memory {
+    fn kind(&self) -> StoreKind {
+        StoreKind::Memory
+    }
+
     fn claim(
         &self,
         id: RecordId,
         fingerprint: Fingerprint,
     ) -> StoreFuture<'_, Result<Claim, StoreError>> {
+        let start = Instant::now();
         let claim = match self.records.get(&id) {
             None => Claim::Granted(Token::default()),
             Some(sealed) => Claim::Found(record::open(&sealed, &self.sealer, id, fingerprint)),
         };
+        self.took(StoreOperation::Claim, start);
         ready(Ok(claim)).left_future()
     }
 
@@ -76,10 +99,12 @@ impl Store for Memory {
         id: RecordId,
         fingerprint: Fingerprint,
         _: Token,
-        outcome: &Outcome,
+        ended: &Ended,
     ) -> StoreFuture<'_, ()> {
-        let sealed = record::seal_outcome(outcome, &self.sealer, id, fingerprint);
+        let start = Instant::now();
+        let sealed = record::seal_ended(ended, &self.sealer, id, fingerprint);
         self.records.insert(id, sealed.into());
+        self.took(StoreOperation::Record, start);
         ready(()).left_future()
     }
 

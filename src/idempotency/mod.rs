@@ -21,7 +21,9 @@ mod record;
 mod redis;
 mod seal;
 mod settings;
+mod spans;
 mod store;
+mod waiting;
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
@@ -32,17 +34,23 @@ pub use flight::Origin;
 use flight::{Flight, Flights, Leader, Settled};
 use key::RecordId;
 pub use key::{Fingerprint, Key};
-use record::{Found, Outcome};
+use record::{Ended, Found, Outcome};
 pub use redis::{RedisSettings, check_url, is_tls, without_credentials};
 pub use settings::{Settings, StoreSettings};
 pub use store::StoreError;
 use store::{Claim, Store, Token};
+use waiting::Waiting;
 
 use crate::{
     call::Call,
     status::{Case, Failure},
     stytch,
-    telemetry::metrics::Metrics,
+    telemetry::{
+        calls::in_this_call,
+        limit::ByCaller,
+        metrics::{KeyedOutcome, Metrics, StoreOperation},
+        trace::attributes::IDEMPOTENCY,
+    },
 };
 
 /// Executes calls with an idempotency key once. Clones share the flights and the store.
@@ -106,22 +114,47 @@ impl Idempotency {
         let id = RecordId::new(&self.0.project_id, call.caller().name(), call.method(), key);
         let detached = call.detached();
         let Some((flight, leader)) = self.join(id, fingerprint).await else {
+            self.count(call, KeyedOutcome::KeyReused);
             return (Err(self.reused()), Origin::Fresh);
         };
-        let is_leader = leader.is_some();
-        if let Some(leader) = leader {
-            tokio::spawn(self.clone().lead(leader, detached, work));
-        }
-        let Settled { outcome, origin } = flight.settled().await;
-        let origin = if is_leader { origin } else { Origin::Replayed };
+        let (settled, origin) = match leader {
+            Some(leader) => {
+                tokio::spawn(in_this_call(self.clone().lead(leader, detached, work)));
+                let settled = flight.settled().await;
+                let origin = settled.origin();
+                (settled, origin)
+            }
+            None => (self.wait(call, flight).await, Origin::Replayed),
+        };
         if origin == Origin::Replayed {
             self.0.metrics.idempotency_replays.inc();
+            if let Some(span) = settled.ended.span {
+                call.trace().link(span);
+            }
         }
-        let result = match outcome {
+        let result = match settled.ended.outcome {
             Outcome::Answer(answer) => Ok(answer),
             Outcome::Failure(failure) => Err(failure),
         };
         (result, origin)
+    }
+
+    /// Waits for the outcome of a flight that another call leads.
+    async fn wait(&self, call: &Call, flight: Flight) -> Settled {
+        let _waiting = Waiting::begin(&self.0.metrics);
+        let settled = flight.settled().await;
+        let how = match settled.how {
+            KeyedOutcome::Executed => KeyedOutcome::Waited,
+            how => how,
+        };
+        self.count(call, how);
+        settled
+    }
+
+    /// Counts a call by what became of it. A leader counts even if its caller has gone.
+    fn count(&self, call: &Call, how: KeyedOutcome) {
+        call.trace().record(|span| span.set(IDEMPOTENCY, how.as_str()));
+        self.0.metrics.idempotency_calls.get(how).inc();
     }
 
     /// Joins the flight of a key. Returns `None` if the key belongs to another request.
@@ -135,6 +168,7 @@ impl Idempotency {
             if flight.fingerprint == fingerprint {
                 return Some((flight, leader));
             }
+            let _waiting = Waiting::begin(&self.0.metrics);
             // The other request may be refused the key, and then this one may have it.
             if flight.is_executed().await {
                 return None;
@@ -148,40 +182,58 @@ impl Idempotency {
         Work: Future<Output = Result<Bytes, Failure>>,
     {
         // The drain waits for this clone, so that the outcome is recorded before the process ends.
-        let _open = call.clone();
-        let settled = match self.claim(&leader).await {
+        let open = call.clone();
+        let settled = match self.claim(&leader, &open).await {
             Err(settled) => settled,
             Ok(token) => {
                 leader.start();
                 let outcome = outcome(work(call)).await;
-                self.settle(&leader, token, &outcome).await;
-                Settled::fresh(outcome)
+                let ended = Ended { outcome, span: open.trace().recorded_ids() };
+                self.settle(&leader, &open, token, &ended).await;
+                Settled::executed(ended)
             }
         };
+        self.count(&open, settled.how);
         leader.finish(settled);
     }
 
     /// Claims the key, or returns what settles the flight without a call.
-    async fn claim(&self, Leader { id, fingerprint, .. }: &Leader) -> Result<Token, Settled> {
-        match self.0.store.claim(*id, *fingerprint).await {
+    async fn claim(
+        &self,
+        Leader { id, fingerprint, .. }: &Leader,
+        call: &Call,
+    ) -> Result<Token, Settled> {
+        let store = &self.0.store;
+        let span = spans::begin(call.trace(), store.kind(), StoreOperation::Claim);
+        let claim = store.claim(*id, *fingerprint).await;
+        spans::claimed(span, &claim);
+        match claim {
             Ok(Claim::Granted(token)) => Ok(token),
-            Ok(Claim::Found(Found::Outcome(outcome))) => Err(Settled::replayed(outcome)),
-            Ok(Claim::Found(Found::Reused)) => Err(Settled::fresh(Outcome::Failure(self.reused()))),
+            Ok(Claim::Found(Found::Ended(ended))) => Err(Settled::replayed(ended)),
+            Ok(Claim::Found(Found::Reused)) => {
+                Err(Settled::refused(self.reused(), KeyedOutcome::KeyReused))
+            }
             // The process that executed the call is gone, or the secret has been rotated since.
             Ok(Claim::Found(Found::Pending | Found::Unreadable)) => Err(Settled::unknown()),
-            Err(error) => Err(Settled::fresh(Outcome::Failure(self.no_store(&error)))),
+            Err(error) => Err(Settled::refused(self.no_store(&error), KeyedOutcome::StoreFailed)),
         }
     }
 
     async fn settle(
         &self,
         Leader { id, fingerprint, .. }: &Leader,
+        call: &Call,
         token: Token,
-        outcome: &Outcome,
+        ended: &Ended,
     ) {
-        match outcome.is_remembered() {
-            true => self.0.store.record(*id, *fingerprint, token, outcome).await,
-            false => self.0.store.release(*id, token).await,
+        let store = &self.0.store;
+        let span = |operation| spans::begin(call.trace(), store.kind(), operation);
+        if ended.outcome.is_remembered() {
+            let _span = span(StoreOperation::Record);
+            store.record(*id, *fingerprint, token, ended).await;
+        } else {
+            let _span = span(StoreOperation::Release);
+            store.release(*id, token).await;
         }
     }
 
@@ -192,7 +244,14 @@ impl Idempotency {
 
     fn no_store(&self, error: &StoreError) -> Failure {
         self.0.metrics.idempotency_store_failures.inc();
-        tracing::warn!(%error, "idempotency store failed: a call with a key is refused");
+        static WARNINGS: ByCaller = ByCaller::new();
+        if let Some(suppressed) = WARNINGS.pass() {
+            tracing::warn!(
+                %error,
+                suppressed,
+                "idempotency store failed: a call with a key is refused"
+            );
+        }
         Case::NoIdempotencyStore.into()
     }
 }

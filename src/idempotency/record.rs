@@ -1,5 +1,5 @@
-//! What a record holds: the fingerprint of the request, and the outcome of the call. The wire
-//! format of both.
+//! What a record holds: the fingerprint of the request, the outcome of the call, and where its
+//! trace is. The wire format of all three.
 
 use bytes::Bytes;
 use prost::Message;
@@ -13,7 +13,7 @@ use super::{
     key::{Fingerprint, RecordId},
     seal::Sealer,
 };
-use crate::status;
+use crate::{status, telemetry::trace::Ids};
 
 /// The outcome of a call.
 #[derive(Clone)]
@@ -34,12 +34,20 @@ impl Outcome {
     }
 }
 
+/// A call that has ended.
+#[derive(Clone)]
+pub(super) struct Ended {
+    pub(super) outcome: Outcome,
+    /// Its span, if that is recorded.
+    pub(super) span: Option<Ids>,
+}
+
 /// What a record says to a call with its key.
 pub(super) enum Found {
     /// The key is claimed, and the outcome is not recorded.
     Pending,
     /// The call has ended.
-    Outcome(Outcome),
+    Ended(Ended),
     /// The key was used for another request.
     Reused,
     /// The record was encrypted with another key, or is damaged.
@@ -52,14 +60,15 @@ pub(super) fn seal_pending(sealer: &Sealer, id: RecordId, fingerprint: Fingerpri
 }
 
 /// Encrypts the record of a call that has ended.
-pub(super) fn seal_outcome(
-    outcome: &Outcome,
+pub(super) fn seal_ended(
+    ended: &Ended,
     sealer: &Sealer,
     id: RecordId,
     fingerprint: Fingerprint,
 ) -> Vec<u8> {
     let mut plain = Plain::new(fingerprint);
-    match outcome {
+    plain.span = ended.span.map(|span| span.to_bytes().to_vec()).unwrap_or_default();
+    match &ended.outcome {
         Outcome::Answer(answer) => plain.answer = Some(answer.clone()),
         Outcome::Failure(failure) => plain.failure = Some((&Status::from(failure.clone())).into()),
     }
@@ -81,11 +90,17 @@ pub(super) fn open(
     match plain {
         None => Found::Unreadable,
         Some(plain) if plain.fingerprint != fingerprint.as_ref() => Found::Reused,
-        Some(Plain { answer: Some(answer), .. }) => Found::Outcome(Outcome::Answer(answer)),
-        Some(Plain { failure: Some(failure), .. }) => {
-            Found::Outcome(Outcome::Failure(status::Failure::recorded(failure.into())))
+        Some(plain) => {
+            let span = Ids::from_bytes(&plain.span);
+            let outcome = match (plain.answer, plain.failure) {
+                (Some(answer), _) => Outcome::Answer(answer),
+                (None, Some(failure)) => {
+                    Outcome::Failure(status::Failure::recorded(failure.into()))
+                }
+                (None, None) => return Found::Pending,
+            };
+            Found::Ended(Ended { outcome, span })
         }
-        Some(_) => Found::Pending,
     }
 }
 
@@ -100,6 +115,9 @@ struct Plain {
     answer: Option<Bytes>,
     #[prost(message, optional, tag = "3")]
     failure: Option<Failure>,
+    /// [`Ids::to_bytes`]; empty in a record of a version without traces.
+    #[prost(bytes = "vec", tag = "4")]
+    span: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -157,5 +175,42 @@ impl From<Failure> for Status {
         }
         let code = Code::from_i32(failure.code);
         Self::with_details_and_metadata(code, failure.message, failure.details, metadata)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A record as versions without traces write and read it.
+    #[derive(Clone, PartialEq, Message)]
+    struct Older {
+        #[prost(bytes = "vec", tag = "1")]
+        fingerprint: Vec<u8>,
+        #[prost(bytes = "bytes", optional, tag = "2")]
+        answer: Option<Bytes>,
+    }
+
+    #[test]
+    fn records_with_and_without_a_span_are_read_by_versions_with_and_without_traces() {
+        let (sealer, id) = (Sealer::random(), RecordId::of_test("a"));
+        let fingerprint = Fingerprint::of(&Older::default());
+        let answer = Bytes::from_static(b"answer");
+        let span = Ids::new(7, 8, true);
+        let ended = Ended { outcome: Outcome::Answer(answer.clone()), span };
+
+        let newer = seal_ended(&ended, &sealer, id, fingerprint);
+        let read = Older::decode(sealer.open(id, &newer).unwrap().as_slice()).unwrap();
+        let older = Older { fingerprint: fingerprint.as_ref().to_vec(), answer: Some(answer) };
+        assert!(read == older);
+
+        let older = sealer.seal(id, &older.encode_to_vec());
+        for (sealed, expected) in [(newer, span), (older, None)] {
+            let Found::Ended(ended) = open(&sealed, &sealer, id, fingerprint) else {
+                panic!("a record of a call that has ended")
+            };
+            assert_eq!(ended.span, expected);
+            assert!(matches!(ended.outcome, Outcome::Answer(answer) if answer == "answer"));
+        }
     }
 }

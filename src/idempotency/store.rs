@@ -12,8 +12,10 @@ use futures_util::{
 
 use super::{
     key::{Fingerprint, RecordId},
-    record::{Found, Outcome},
+    record::{Ended, Found},
 };
+
+use crate::telemetry::metrics::StoreKind;
 
 /// Why a store cannot be opened or used.
 pub type StoreError = Box<dyn std::error::Error + Send + Sync>;
@@ -26,6 +28,9 @@ pub(super) type StoreFuture<'a, T> = Either<Ready<T>, BoxFuture<'a, T>>;
 /// The caller ensures that one process claims a key once at a time; a store that several processes
 /// share has to ensure the same among them.
 pub(super) trait Store: Debug + Send + Sync {
+    /// Returns its name in metrics and traces.
+    fn kind(&self) -> StoreKind;
+
     /// Logs whether the store can be used, where that may change.
     fn probe(&self) -> StoreFuture<'_, ()> {
         ready(()).left_future()
@@ -48,7 +53,7 @@ pub(super) trait Store: Debug + Send + Sync {
         id: RecordId,
         fingerprint: Fingerprint,
         token: Token,
-        outcome: &Outcome,
+        ended: &Ended,
     ) -> StoreFuture<'_, ()>;
 
     /// Withdraws the claim, so that the next call with the key is executed. Retries as

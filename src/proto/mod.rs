@@ -3,19 +3,20 @@
 //!
 //! Trap: `Debug` of these messages hides secrets, `serde` does not. Print them only with `{:?}`.
 
+mod code;
 mod depth;
 pub mod json;
 pub mod metadata;
+mod rpc;
 
 use std::fmt;
 
+pub use code::{code_name, is_server_error};
 pub use depth::Depth;
+pub use rpc::Rpc;
 
 #[allow(missing_docs, unreachable_pub, clippy::all, rustdoc::all)]
-mod generated {
-    include!(concat!(env!("OUT_DIR"), "/services.rs"));
-    include!(concat!(env!("OUT_DIR"), "/impls.rs"));
-}
+mod generated;
 
 pub(crate) use generated::rpcs;
 pub use generated::{METHODS, stytch};
@@ -37,12 +38,6 @@ pub struct Method {
     pub command: &'static str,
     /// The first paragraph of the method's comment.
     pub comment: &'static str,
-}
-
-/// Returns the contract's own copy of the full name of an RPC, or `None` for an unknown name, which
-/// may be anything that a client made up.
-pub fn method(name: &str) -> Option<&'static str> {
-    METHODS.iter().map(|method| method.name).find(|known| *known == name)
 }
 
 /// The full name of every RPC.

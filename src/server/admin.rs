@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderMap, StatusCode,
+        header::{ACCEPT, CONTENT_TYPE},
+    },
     routing::get,
 };
 use hyper::server::conn::http1;
@@ -16,8 +19,8 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    connection::{self, Acceptor, Workers},
-    telemetry::metrics::{self, Metrics},
+    connection::{self, Acceptor, Slots, Workers},
+    telemetry::metrics::{Format, Metrics},
 };
 
 /// Enough for the probes of a node and a few scrapers. At the limit, the oldest connections are
@@ -36,7 +39,11 @@ pub(super) fn start(
         true => (StatusCode::OK, "ready\n"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
     };
-    let metrics = async move || ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics.page());
+    let metrics = async move |headers: HeaderMap| {
+        let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+        let format = Format::accepted(accept.unwrap_or_default());
+        ([(CONTENT_TYPE, format.content_type())], metrics.page(format))
+    };
     let router = Router::new()
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(readiness))
@@ -44,7 +51,8 @@ pub(super) fn start(
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new());
     let workers = Arc::new(Workers::here());
-    let acceptor = Acceptor { limit: MAX_CONNECTIONS, tls: None, workers, closing };
+    let slots = Slots::new(MAX_CONNECTIONS, closing.clone());
+    let acceptor = Acceptor { slots, tls: None, workers, closing };
     acceptor.spawn(listener, move |stream, _, activity| {
         let service = TowerToHyperService::new(router.clone());
         let connection = Box::pin(http.serve_connection(TokioIo::new(stream), service));

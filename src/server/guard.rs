@@ -16,18 +16,29 @@ use tonic::{Code, Status, body::Body, service::Routes};
 use tower::ServiceExt as _;
 
 use super::{
+    answer::Answer,
     arrival, deadline,
-    method::{Method, OTHER},
-    protocol, streams,
+    measure::{Counts, Measure},
+    method::Method,
+    protocol, refusals, streams,
+    traced::Traced,
 };
 use crate::{
     access::{Access, Caller, REFLECTION},
     call::InFlight,
     connection::{Activity, Peer},
-    proto::metadata::IDEMPOTENT_REPLAYED,
+    proto::{
+        Rpc,
+        metadata::{IDEMPOTENT_REPLAYED, STYTCH_REQUEST_ID},
+    },
     service::WholeBody,
-    status::{Case, Failure, Repetition, Violation},
-    telemetry::calls::Record,
+    status::{Case, Failure, Repetition, Violation, code_name},
+    telemetry::{
+        self, Owed,
+        access_log::{Facts, Record},
+        calls::{InScope, Scope},
+        trace::Tracer,
+    },
 };
 
 /// The state that all connections share.
@@ -36,6 +47,8 @@ pub(super) struct Shared {
     pub(super) routes: Routes,
     pub(super) access: Access,
     pub(super) in_flight: InFlight,
+    pub(super) tracer: Tracer,
+    pub(super) counts: Arc<Counts>,
 }
 
 /// Serves the calls of one connection.
@@ -62,27 +75,47 @@ impl Guard {
 impl Service<Request<Incoming>> for Guard {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+    // The call is boxed and not its scope, so that it is moved once.
+    type Future = InScope<Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let guard = self.clone();
         // Counts from here on, not from the first poll of the future.
         let pending = self.activity.begin_request();
-        Box::pin(async move {
+        let method = Method::of(&request);
+        let traced = Traced::begin(&self.shared.tracer, method, request.headers(), &self.peer);
+        let scope = Scope::new(method.name(), traced.trace().ids());
+        scope.run(Box::pin(async move {
+            // Dropped in this order from the end: the span has ended when the request no longer
+            // counts.
             let _pending = pending;
-            let method = Method::of(&request);
-            let mut record = Record::start(method.name());
+            let mut traced = traced;
+            let mut record = Record::start(method.name(), guard.peer.addr);
             if let Some(response) = protocol::refusal(&request) {
-                record.finish(Code::Unknown);
+                refusals::log_foreign(response.status().as_u16(), guard.peer.addr);
+                record.finish(code_name(Answer::FOREIGN.code), Facts::default);
+                traced.answer(&Answer::FOREIGN);
                 return Ok(response);
             }
+            let mut measure = Measure::start(
+                &guard.shared.counts,
+                method.rpc(),
+                record.started(),
+                traced.sampled(),
+            );
             let repetition = Repetition::of(request.headers());
-            let response = guard.respond(method, request.map(Body::new)).await;
+            let response =
+                guard.respond(method, request.map(Body::new), &traced, &mut measure).await;
             let response = response.unwrap_or_else(|failure| Status::from(failure).into_http());
-            let response = with_details(response, repetition);
-            record.finish(code_of(&response));
-            Ok(response)
-        })
+            let (response, failure) = with_details(response, repetition);
+            if let Some(failure) = &failure {
+                refusals::log(failure, guard.peer.addr);
+            }
+            let answer = Answer::of(&response, failure.as_ref());
+            record.finish(code_name(answer.code), || facts(method, &response, &answer));
+            traced.answer(&answer);
+            Ok(measure.finish(response, &answer))
+        }))
     }
 }
 
@@ -91,33 +124,45 @@ impl Guard {
         &self,
         method: Method,
         request: Request<Body>,
+        traced: &Traced,
+        measure: &mut Measure<'_>,
     ) -> Result<Response<Body>, Failure> {
         if protocol::is_too_large(&request) {
             return Err(Failure::from(Case::TooLarge).saying("the metadata is larger than 16 KiB"));
         }
         match method {
-            Method::Contract(name) => self.serve_call(name, request).await,
+            Method::Contract(rpc) => self.serve_call(rpc.name(), request, traced, measure).await,
             Method::HealthCheck => {
                 let request = request.map(arrival::single_message);
                 catch_panic(self.shared.routes.clone().oneshot(request)).await
             }
             Method::HealthWatch => self.serve_stream(request.map(arrival::single_message)).await,
             Method::Reflection(_) => {
-                self.authorize(REFLECTION, &request)?;
+                self.authorize(REFLECTION, &request, traced, measure)?;
                 self.serve_stream(request.map(arrival::messages)).await
             }
             Method::Unknown { of_health: true } => Err(no_such_method()),
             Method::Unknown { of_health: false } => {
-                self.authorize(OTHER, &request)?;
+                self.authorize(Rpc::OTHER.name(), &request, traced, measure)?;
                 Err(no_such_method())
             }
         }
     }
 
     /// Authenticates the caller, and authorizes it to call `method`.
-    fn authorize(&self, method: &str, request: &Request<Body>) -> Result<Arc<Caller>, Failure> {
-        let caller = self.shared.access.caller(method, request.headers(), &self.peer);
-        caller.map_err(|refusal| Failure::from(&refusal))
+    fn authorize(
+        &self,
+        method: &str,
+        request: &Request<Body>,
+        traced: &Traced,
+        measure: &mut Measure<'_>,
+    ) -> Result<Arc<Caller>, Failure> {
+        let refused = |refusal| Failure::from(&refusal);
+        let caller = self.shared.access.identify(request.headers(), &self.peer).map_err(refused)?;
+        traced.identify(&caller);
+        measure.set_caller(&caller);
+        caller.authorize(method).map_err(refused)?;
+        Ok(caller)
     }
 
     /// Serves a health watch or reflection stream, whose response ends only with the connection.
@@ -132,6 +177,8 @@ impl Guard {
         &self,
         method: &'static str,
         mut request: Request<Body>,
+        traced: &Traced,
+        measure: &mut Measure<'_>,
     ) -> Result<Response<Body>, Failure> {
         let time_left = deadline::time_left(request.headers()).map_err(|deadline::Malformed| {
             let what = "must be one to eight digits and one of H, M, S, m, u, n";
@@ -140,21 +187,50 @@ impl Guard {
         if time_left.is_some_and(|time_left| time_left.is_zero()) {
             return Err(Failure::deadline_exceeded(false));
         }
-        let caller = self.authorize(method, &request)?;
+        let caller = self.authorize(method, &request, traced, measure)?;
         let deadline = time_left.and_then(|time_left| Instant::now().checked_add(time_left));
         let in_flight = &self.shared.in_flight;
         let call = in_flight
-            .admit(method, caller, deadline, Some(self.activity.begin_call()))
+            .admit(
+                method,
+                caller,
+                deadline,
+                Some(self.activity.begin_call()),
+                traced.trace().clone(),
+            )
             .ok_or(Case::Overloaded)?;
         let gate = call.gate.clone();
+        measure.set_gate(&gate);
         request.extensions_mut().insert(call);
         let request = request.map(arrival::single_message);
         let response = catch_panic(self.shared.routes.clone().oneshot(request));
-        match deadline {
+        let response = match deadline {
             None => response.await,
-            Some(deadline) => timeout_at(deadline, response)
-                .await
-                .unwrap_or_else(|_| Err(Failure::deadline_exceeded(gate.close()))),
+            Some(deadline) => timeout_at(deadline, response).await.unwrap_or_else(|_| {
+                traced.deadline_passed();
+                Err(Failure::deadline_exceeded(gate.close()))
+            }),
+        };
+        self.record(deadline).await;
+        response.map(WholeBody::replace_body)
+    }
+
+    /// Has the audit event of the current call written, if it owes one, before its response leaves
+    /// the process. While standard error takes nothing, waits until the caller's deadline: then the
+    /// response says what is known, and the event is written later.
+    async fn record(&self, deadline: Option<Instant>) {
+        match telemetry::owed() {
+            Owed::Nothing => {}
+            Owed::ByConnection(event) => self.activity.owe(event),
+            Owed::ByCall(event) => {
+                // The call holds no permit any more, but its connection must not be dropped.
+                let _open = self.activity.begin_call();
+                let written = telemetry::written(event);
+                match deadline {
+                    None => written.await,
+                    Some(deadline) => drop(timeout_at(deadline, written).await),
+                }
+            }
         }
     }
 }
@@ -165,7 +241,7 @@ async fn catch_panic(
     response: impl Future<Output = Result<Response<Body>, Infallible>>,
 ) -> Result<Response<Body>, Failure> {
     match AssertUnwindSafe(response).catch_unwind().await {
-        Ok(Ok(response)) => Ok(WholeBody::replace_body(response)),
+        Ok(Ok(response)) => Ok(response),
         Err(_) => Err(Case::Panicked.into()),
     }
 }
@@ -175,32 +251,42 @@ fn no_such_method() -> Failure {
 }
 
 /// Completes an error response: adds details to an error that tonic made, and qualifies a failure
-/// of a retried call, so that it claims no more than is known about all attempts.
-fn with_details(mut response: Response<Body>, repetition: Option<Repetition>) -> Response<Body> {
-    let Some(status) = response.extensions_mut().remove::<Status>() else { return response };
+/// of a retried call, so that it claims no more than is known about all attempts. Returns what is
+/// known about this attempt, too.
+fn with_details(
+    mut response: Response<Body>,
+    repetition: Option<Repetition>,
+) -> (Response<Body>, Option<Failure>) {
+    let Some(status) = response.extensions_mut().remove::<Status>() else {
+        return (response, None);
+    };
     let is_replayed = response.headers().contains_key(IDEMPOTENT_REPLAYED);
     let repetition = repetition.filter(|_| !is_replayed);
-    let qualified = |failure: &Failure| repetition.and_then(|it| it.qualify(failure));
-    let written = match Failure::of(&status) {
-        Some(failure) => qualified(failure),
+    let (failure, is_written) = match Failure::of(&status) {
+        Some(failure) => (failure.clone(), true),
         None if status.code() != Code::Ok && status.details().is_empty() => {
-            let failure = Failure::of_transport(&status);
-            Some(qualified(&failure).unwrap_or(failure))
+            (Failure::of_transport(&status), false)
         }
-        None => None,
+        None => return (response, None),
     };
-    let Some(failure) = written else { return response };
-    let mut complete: Response<Body> = Status::from(failure).into_http();
+    let qualified = repetition.and_then(|it| it.qualify(&failure));
+    let unwritten = qualified.or_else(|| (!is_written).then(|| failure.clone()));
+    let Some(unwritten) = unwritten else { return (response, Some(failure)) };
+    let mut complete: Response<Body> = Status::from(unwritten).into_http();
     // Keeps other headers, such as the compressions that tonic supports.
     for (name, value) in response.headers() {
         complete.headers_mut().entry(name).or_insert_with(|| value.clone());
     }
-    complete
+    (complete, Some(failure))
 }
 
-/// Returns the code of a response. Without one in the headers, the code is in the trailers, where
-/// it is `OK` for unary calls.
-fn code_of(response: &Response<Body>) -> Code {
-    let status = response.headers().get(Status::GRPC_STATUS);
-    status.map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes()))
+/// Returns what the access log shows of a response.
+fn facts(method: Method, response: &Response<Body>, answer: &Answer<'_>) -> Facts {
+    let request_id = response.headers().get(STYTCH_REQUEST_ID);
+    let is_of_contract = matches!(method, Method::Contract(_));
+    Facts {
+        reason: answer.reason(),
+        upstream: is_of_contract.then(|| answer.outcome.as_str()),
+        request_id: request_id.and_then(|id| id.to_str().ok()).map(ToOwned::to_owned),
+    }
 }

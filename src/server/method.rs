@@ -2,30 +2,19 @@
 
 use http::Request;
 
-use crate::proto;
+use crate::proto::Rpc;
 
-const HEALTH_CHECK: &str = "grpc.health.v1.Health/Check";
-const HEALTH_WATCH: &str = "grpc.health.v1.Health/Watch";
 const HEALTH_PREFIX: &str = "grpc.health.v1.Health/";
 
-const REFLECTION: [&str; 2] = [
-    "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-    "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-];
-
-/// The name of every unknown method, in logs and for authorization.
-pub(super) const OTHER: &str = "_OTHER";
-
-/// A method, by how its calls are handled. Names come from the contract, never from the request,
-/// which may contain anything.
+/// A method, by how its calls are handled.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Method {
     HealthCheck,
     HealthWatch,
     /// Server reflection, a stream in either of its versions.
-    Reflection(&'static str),
-    /// A method of the contract, by its full name.
-    Contract(&'static str),
+    Reflection(Rpc),
+    /// A method of the contract.
+    Contract(Rpc),
     /// A method that does not exist. The health service answers that without authentication.
     Unknown {
         of_health: bool,
@@ -35,24 +24,27 @@ pub(super) enum Method {
 impl Method {
     pub(super) fn of<B>(request: &Request<B>) -> Self {
         let name = request.uri().path().strip_prefix('/').unwrap_or_default();
-        let reflection = || REFLECTION.into_iter().find(|known| *known == name);
-        match name {
-            HEALTH_CHECK => Self::HealthCheck,
-            HEALTH_WATCH => Self::HealthWatch,
-            _ => proto::method(name)
-                .map(Self::Contract)
-                .or_else(|| reflection().map(Self::Reflection))
-                .unwrap_or(Self::Unknown { of_health: name.starts_with(HEALTH_PREFIX) }),
+        match Rpc::named(name) {
+            Rpc::HEALTH_CHECK => Self::HealthCheck,
+            Rpc::HEALTH_WATCH => Self::HealthWatch,
+            Rpc::OTHER => Self::Unknown { of_health: name.starts_with(HEALTH_PREFIX) },
+            rpc if rpc.is_of_contract() => Self::Contract(rpc),
+            rpc => Self::Reflection(rpc),
         }
     }
 
-    /// Returns the full name, or [`OTHER`] for an unknown method.
-    pub(super) fn name(self) -> &'static str {
+    /// Returns the RPC.
+    pub(super) fn rpc(self) -> Rpc {
         match self {
-            Self::HealthCheck => HEALTH_CHECK,
-            Self::HealthWatch => HEALTH_WATCH,
-            Self::Reflection(name) | Self::Contract(name) => name,
-            Self::Unknown { .. } => OTHER,
+            Self::HealthCheck => Rpc::HEALTH_CHECK,
+            Self::HealthWatch => Rpc::HEALTH_WATCH,
+            Self::Reflection(rpc) | Self::Contract(rpc) => rpc,
+            Self::Unknown { .. } => Rpc::OTHER,
         }
+    }
+
+    /// Returns the full name, or that of [`Rpc::OTHER`] for an unknown method.
+    pub(super) fn name(self) -> &'static str {
+        self.rpc().name()
     }
 }

@@ -9,13 +9,17 @@
 //! every test run the same code.
 
 mod admin;
+mod answer;
 mod arrival;
 mod deadline;
 mod guard;
 mod health;
+mod measure;
 mod method;
 mod protocol;
+mod refusals;
 mod streams;
+mod traced;
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -24,20 +28,28 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     net::TcpListener,
     sync::watch,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::Access,
     call::InFlight,
-    connection::{self, Acceptor, CountResets, MAX_PENDING_RESETS, RecordFirst, Workers, tls::Tls},
+    connection::{
+        self, Acceptor, CountResets, EventsFirst, MAX_PENDING_RESETS, Slots, Workers, tls::Tls,
+    },
     files::Reloaded,
+    otlp::Exporter,
     proto,
     service::{MAX_REQUEST, Services},
-    telemetry::metrics::Metrics,
+    telemetry::{
+        self,
+        metrics::{Metrics, ShedLimit},
+        trace::Tracer,
+    },
 };
 use guard::{Guard, Shared};
+use measure::Counts;
 
 /// The limits and timeouts of a server.
 #[derive(Clone, Debug)]
@@ -71,6 +83,10 @@ pub struct Server {
     pub services: Services,
     /// The metrics that the admin port shows.
     pub metrics: Metrics,
+    /// Begins the traces of calls.
+    pub tracer: Tracer,
+    /// Sends what the tracer records.
+    pub exporter: Option<Exporter>,
 }
 
 /// The sockets of a server.
@@ -114,8 +130,11 @@ impl Server {
         listeners: Listeners,
         stop: impl Future<Output = ()>,
     ) -> Result<(), Error> {
-        let Self { settings, tls, access, services, metrics } = self;
+        let Self { settings, tls, access, services, metrics, tracer, exporter } = self;
         let in_flight = InFlight::new(settings.max_in_flight);
+        // On the page for as long as the server runs.
+        let _shown = show(&in_flight, &metrics);
+        telemetry::let_wait(in_flight.share() / 2);
         let (serving, is_serving) = watch::channel(true);
         let Services { routes, names } = services;
         let mut routes = routes.add_service(health::service(names, is_serving.clone()));
@@ -126,25 +145,27 @@ impl Server {
                 .add_service(v1alpha.max_decoding_message_size(MAX_REQUEST));
         }
         let routes = routes.prepare();
-        let shared = Arc::new(Shared { routes, access, in_flight: in_flight.clone() });
+        let counts = Arc::new(Counts::new(metrics.clone()));
+        let shared =
+            Arc::new(Shared { routes, access, in_flight: in_flight.clone(), tracer, counts });
 
         let closing = CancellationToken::new();
         let done = CancellationToken::new();
         let _done = done.clone().drop_guard();
         // They outlive the acceptor, until the drain is over.
         let workers = Arc::new(Workers::start(settings.worker_threads)?);
-        admin::start(listeners.admin, is_serving, metrics, done);
-        let acceptor = Acceptor {
-            limit: settings.max_connections,
-            tls,
-            workers: Arc::clone(&workers),
-            closing: closing.clone(),
-        };
+        workers.report(&metrics);
+        admin::start(listeners.admin, is_serving, metrics.clone(), done);
+        let slots = Slots::new(settings.max_connections, closing.clone());
+        slots.show(&metrics);
+        let acceptor =
+            Acceptor { slots, tls, workers: Arc::clone(&workers), closing: closing.clone() };
         let http = transport(in_flight.share());
         let max_age = Some(settings.max_connection_age).filter(|age| !age.is_zero());
         let connections = acceptor.spawn(listeners.grpc, move |stream, peer, activity| {
             let is_proxy = shared.access.is_proxy(&peer);
-            let stream = CountResets::new(RecordFirst(stream), Arc::clone(&activity), is_proxy);
+            let stream = EventsFirst::new(stream, Arc::clone(&activity));
+            let stream = CountResets::new(stream, Arc::clone(&activity), is_proxy);
             let guard = Guard::new(Arc::clone(&shared), peer, Arc::clone(&activity), is_proxy);
             let connection = Box::pin(http.serve_connection(TokioIo::new(stream), guard));
             async move { connection::serve(connection, &activity, max_age).await }
@@ -160,15 +181,32 @@ impl Server {
             connections.wait().await;
             in_flight.idle().await;
         };
-        match (timeout(settings.drain_timeout, drained).await, in_flight.count()) {
+        let until = Instant::now() + settings.drain_timeout;
+        let result = match (timeout_at(until, drained).await, in_flight.count()) {
             (Ok(()), _) => Ok(()),
             (Err(_), 0) => {
                 tracing::warn!("drained; some clients did not close their idle connections");
                 Ok(())
             }
             (Err(_), in_flight) => Err(Error::DrainTimeout { in_flight }),
+        };
+        if let Some(exporter) = exporter {
+            exporter.flush(until).await;
         }
+        result
     }
+}
+
+/// Shows the calls in flight on the page of metrics until the result is dropped.
+fn show(in_flight: &InFlight, metrics: &Metrics) -> Arc<InFlight> {
+    let shown = Arc::new(in_flight.clone());
+    metrics.calls_in_flight.watch(&shown, |it| it.count() as f64);
+    metrics.calls_limit.watch(&shown, |it| it.limit() as f64);
+    let [of_process, of_connection] =
+        [ShedLimit::Process, ShedLimit::Connection].map(|limit| metrics.calls_shed.get(limit));
+    of_process.watch(&shown, |it| it.shed_by_process() as f64);
+    of_connection.watch(&shown, |it| it.shed_by_connection() as f64);
+    shown
 }
 
 /// Configures HTTP/2. The defaults are meant for larger messages and trusted peers.

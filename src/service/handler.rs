@@ -20,8 +20,11 @@ use crate::{
         StytchRequest,
         metadata::{IDEMPOTENT_REPLAYED, STYTCH_REQUEST_ID},
     },
-    status::{self, Failure, Repetition},
-    stytch::{Client, Effect, Endpoint, Error},
+    status::{self, Case, Failure, Repetition},
+    stytch::{Client, Effect, Endpoint, Error, Upstream},
+    telemetry::trace::attributes::{
+        IDEMPOTENCY, MEMBER_ID, ORGANIZATION_ID, TOTP_REGISTRATION_ID, UPSTREAM,
+    },
     translate::{Encoded, FromJson},
 };
 
@@ -65,10 +68,18 @@ impl Handler {
         if !call.caller().may_act_for(request.organization_id()) {
             return Err(Failure::from(&Refusal::NotAllowed).into());
         }
+        call.trace().record_ids(|span| {
+            span.set(ORGANIZATION_ID, request.organization_id().to_owned());
+            span.set(MEMBER_ID, request.member_id().to_owned());
+        });
+        if endpoint.effect == Effect::Mutates && audit::is_backed_up() {
+            return Err(Failure::from(Case::AuditTrailBlocked).into());
+        }
         call.mark_forwarded();
 
         match key {
             None => {
+                call.trace().record(|span| span.set(IDEMPOTENCY, "none"));
                 let qualified = |failure: Failure| {
                     repetition.and_then(|it| it.qualify(&failure)).unwrap_or(failure)
                 };
@@ -122,8 +133,11 @@ impl Handler {
         };
         let (result, origin) = self.idempotency.run(key, fingerprint, &call, work).await;
         let result = result.map(|message| Encoded::new(&message));
-        if origin == Origin::Replayed {
-            audit::Entry::new(&call, &*request, audit::Idempotency::Replayed).finish(&result);
+        match origin {
+            Origin::Fresh => audit::owe_event_of(&result),
+            Origin::Replayed => {
+                audit::Entry::new(&call, &*request, audit::Idempotency::Replayed).finish(&result);
+            }
         }
         respond(result, origin)
     }
@@ -145,7 +159,7 @@ where
         Effect::Mutates => Some(audit::Entry::new(call, request, idempotency)),
         Effect::Reads => None,
     };
-    let result = client.call(endpoint, request, &call.gate, call.deadline).await;
+    let result = client.call(endpoint, request, &call.gate, call.deadline, call.trace()).await;
     let result = result.map_err(|error| {
         let failure = Failure::upstream(&error, endpoint.effect, request);
         report(endpoint.path, &error, failure.code());
@@ -154,7 +168,25 @@ where
     if let Some(entry) = entry {
         entry.finish(&result);
     }
+    trace(call, &result);
     result
+}
+
+/// Records in the span of a call what is known about it, even if its caller has gone by then.
+fn trace<Res: FromJson>(call: &Call, result: &Result<Encoded<Res>, Failure>) {
+    call.trace().record(|span| {
+        let upstream = match result {
+            Ok(_) => "done",
+            Err(failure) => failure.facts().upstream.unwrap_or(Upstream::Unknown).as_str(),
+        };
+        span.set(UPSTREAM, upstream);
+    });
+    call.trace().record_ids(|span| {
+        let id = result.as_ref().ok().and_then(|it| it.text("totp_registration_id"));
+        if let Some(id) = id.filter(|id| !id.is_empty()) {
+            span.set(TOTP_REGISTRATION_ID, id.to_owned());
+        }
+    });
 }
 
 /// Builds the gRPC response, with metadata that says whether it is a replay.

@@ -27,7 +27,7 @@ const DOMAIN: &str = "totp-facade";
 impl From<Failure> for Status {
     fn from(failure: Failure) -> Self {
         let mut status = match failure.form() {
-            Form::Recorded(status) => return status.clone(),
+            Form::Recorded { status, .. } => status.clone(),
             Form::Made { parts, written } => written.get_or_init(|| parts.finish()).clone(),
         };
         status.set_source(Arc::new(failure));
@@ -37,7 +37,7 @@ impl From<Failure> for Status {
 
 impl Failure {
     /// Returns the failure that a status was encoded from. Returns `None` for a status made
-    /// elsewhere or read from a record.
+    /// elsewhere.
     ///
     /// Trap: the status of a request body has passed through axum, which wraps its source.
     pub fn of(status: &Status) -> Option<&Self> {

@@ -15,7 +15,7 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 use super::{
     bounds::{MAX_DESCRIPTION, MAX_FIELD, MAX_ID, MAX_MESSAGE, MAX_REASON, MAX_VIOLATIONS, cut},
     rules::{About, rule},
-    table::{Case, Detail, Pushback, Row},
+    table::{Case, Detail, Pushback, Reason, Row},
 };
 use crate::{
     access::Refusal,
@@ -39,7 +39,7 @@ pub(super) enum Form {
         written: OnceLock<Status>,
     },
     /// The failure of an earlier call with the same idempotency key, from its record.
-    Recorded(Status),
+    Recorded { status: Status, facts: Facts },
 }
 
 /// The content of a failure, with its row of the table.
@@ -152,7 +152,8 @@ impl Failure {
 
     /// Creates the failure from the record of an earlier call.
     pub fn recorded(status: Status) -> Self {
-        Self(Arc::new(Form::Recorded(status)))
+        let facts = Facts::read(&status);
+        Self(Arc::new(Form::Recorded { status, facts }))
     }
 
     fn made(parts: Parts) -> Self {
@@ -181,7 +182,20 @@ impl Failure {
     pub fn code(&self) -> Code {
         match &*self.0 {
             Form::Made { parts, .. } => parts.code,
-            Form::Recorded(status) => status.code(),
+            Form::Recorded { status, .. } => status.code(),
+        }
+    }
+
+    /// Returns the reason in `ErrorInfo`.
+    pub fn reason(&self) -> String {
+        match &*self.0 {
+            Form::Made { parts, .. } => match parts.row.reason {
+                Reason::Ours(reason) => reason.to_owned(),
+                Reason::ErrorType => parts.reason_or_unnamed().to_owned(),
+            },
+            Form::Recorded { status, .. } => {
+                status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
+            }
         }
     }
 
@@ -193,7 +207,24 @@ impl Failure {
                 error_type: parts.error_type.clone(),
                 request_id: parts.request_id.clone(),
             },
-            Form::Recorded(status) => Facts::read(status),
+            Form::Recorded { facts, .. } => facts.clone(),
+        }
+    }
+
+    /// Returns what is known of this attempt, whatever earlier attempts of the call may have done.
+    /// Of a recorded failure, that is what was known of the call that it was recorded for.
+    pub fn known(&self) -> Upstream {
+        match &*self.0 {
+            Form::Made { parts, .. } => parts.row.upstream,
+            Form::Recorded { facts, .. } => facts.upstream.unwrap_or(Upstream::Unknown),
+        }
+    }
+
+    /// Returns the row of the table. A recorded failure has none.
+    pub fn case(&self) -> Option<Case> {
+        match &*self.0 {
+            Form::Made { parts, .. } => Some(parts.case),
+            Form::Recorded { .. } => None,
         }
     }
 
@@ -203,7 +234,7 @@ impl Failure {
         match &*self.0 {
             Form::Made { parts, .. } => parts.row.is_remembered(),
             // It was recorded, so it is.
-            Form::Recorded(_) => true,
+            Form::Recorded { .. } => true,
         }
     }
 
@@ -218,7 +249,7 @@ impl Failure {
                 change(&mut parts);
                 Self::made(*parts)
             }
-            recorded @ Form::Recorded(_) => Self(Arc::new(recorded)),
+            recorded @ Form::Recorded { .. } => Self(Arc::new(recorded)),
         }
     }
 }
@@ -339,7 +370,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
             Form::Made { parts, .. } => f.write_str(&parts.message()),
-            Form::Recorded(status) => f.write_str(status.message()),
+            Form::Recorded { status, .. } => f.write_str(status.message()),
         }
     }
 }

@@ -13,11 +13,13 @@ mod repetition;
 mod rules;
 mod table;
 
+pub use crate::proto::code_name;
 pub use bounds::{MAX_TRAILERS, MAX_VIOLATIONS};
-pub use code::{code_name, is_failure};
+pub use code::is_failure;
 pub use encode::request_id;
 pub use failure::{Facts, Failure};
 pub use page::{page, retries_page};
 pub use repetition::Repetition;
+pub use rules::error_types;
 pub use table::{Case, Detail, Pushback, Reason, Row};
 pub use tonic_types::FieldViolation as Violation;

@@ -5,11 +5,10 @@ use std::fmt::Write as _;
 use tonic::Code;
 
 use super::{
-    code::code_name,
     rules::{AFFIXES, About, Affix, TYPES},
     table::{Case, Detail, Pushback, Reason, Row},
 };
-use crate::stytch::Upstream;
+use crate::{proto::code_name, stytch::Upstream};
 
 /// Returns the tables of `docs/errors.md`, in Markdown. A test compares them with the document.
 pub fn page() -> String {
@@ -79,7 +78,10 @@ const NEVER: &str = "";
 
 fn of_get(case: Case, row: &Row) -> &'static str {
     match case {
-        Case::OutcomeUnknown | Case::KeyReused | Case::NoIdempotencyStore => NEVER,
+        Case::OutcomeUnknown
+        | Case::KeyReused
+        | Case::NoIdempotencyStore
+        | Case::AuditTrailBlocked => NEVER,
         _ if row.upstream == Upstream::Unknown => "yes: the call only reads",
         _ => retry(row),
     }

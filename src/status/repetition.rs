@@ -24,8 +24,7 @@ pub struct Repetition {
 impl Repetition {
     /// Returns `None` if the headers are those of a first attempt.
     pub fn of(headers: &HeaderMap) -> Option<Self> {
-        let has_key = headers.contains_key(IDEMPOTENCY_KEY);
-        Self::without_key(headers).map(|_| Self { has_key })
+        Self::without_key(headers).map(|_| Self { has_key: headers.contains_key(IDEMPOTENCY_KEY) })
     }
 
     /// Does the same for a call that ignores an idempotency key.
@@ -42,7 +41,7 @@ impl Repetition {
                 Some(failure.clone().of_unknown_outcome())
             }
             // A record covers all attempts with its key.
-            Form::Made { .. } | Form::Recorded(_) => None,
+            Form::Made { .. } | Form::Recorded { .. } => None,
         }
     }
 

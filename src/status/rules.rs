@@ -130,6 +130,31 @@ pub(super) const TYPES: [(&str, Case, About<'_>); 41] = [
     ("user_lock_limit_reached", Case::LockedOut, About::Nothing),
 ];
 
+/// Further types that Stytch documents for these calls. An affix or the HTTP status decides their
+/// cases.
+const DOCUMENTED: [&str; 15] = [
+    "bad_request",
+    "client_closed_request",
+    "intermediate_session_not_found",
+    "internal_server_error",
+    "invalid_organization_id",
+    "invalid_totp_id",
+    "member_not_found",
+    "organization_not_found",
+    "recovery_codes_not_found",
+    "server_unavailable",
+    "session_authorization_error",
+    "session_authorization_tenancy_error",
+    "session_not_found",
+    "totp_not_found",
+    "user_not_found",
+];
+
+/// Returns all known error types of Stytch.
+pub fn error_types() -> impl Iterator<Item = &'static str> {
+    TYPES.iter().map(|(name, ..)| *name).chain(DOCUMENTED)
+}
+
 /// Finds the case of an error type and what it is about, by the whole name or by an affix.
 pub(super) fn rule(error_type: &str) -> Option<(Case, About<'_>)> {
     let known = TYPES.iter().find(|(known, ..)| *known == error_type);

@@ -197,6 +197,10 @@ rows! {
     /// The call carries an idempotency key, and Redis is unavailable; nothing was sent
     NoIdempotencyStore: Unavailable, Ours("IDEMPOTENCY_STORE_UNAVAILABLE"), NotSent, After(UNREACHABLE_WAIT), Nothing,
         "the idempotency store is unavailable; nothing was sent";
+    /// Nobody reads the audit trail, and as many calls as may wait for it already do; nothing was
+    /// sent
+    AuditTrailBlocked: Unavailable, Ours("AUDIT_TRAIL_BLOCKED"), NotSent, After(UNREACHABLE_WAIT), Nothing,
+        "the audit trail is blocked; nothing was sent";
     /// Time ran out before the request was sent (the caller's deadline, or the ten seconds in which
     /// a message must arrive)
     DeadlineNotSent: DeadlineExceeded, DEADLINE, NotSent, Unset, Nothing,

@@ -11,11 +11,13 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     circuit_breaker::CircuitBreaker,
+    connections::{Connections, observe},
     credentials::{Credentials, read_secret},
     endpoint::Endpoint,
     error::{Error, Unreadable, was_not_processed},
     failure::request_id,
     pool::pool,
+    record::{self, Record, Recorder, Requests},
     retry::{RetryBudget, backoff, is_retryable},
     secret_mask::Mask,
     send_gate::{Attempt, Closed, GatedBody, SendGate},
@@ -25,7 +27,7 @@ use crate::{
     files::Reloaded,
     http_client::HttpClient,
     proto::StytchRequest,
-    telemetry::metrics::Metrics,
+    telemetry::{metrics::Metrics, trace::Trace},
     translate::{Encoded, FromJson, NotJson, translate},
 };
 
@@ -43,6 +45,7 @@ struct Inner {
     credentials: Reloaded<Credentials>,
     budget: RetryBudget,
     breaker: CircuitBreaker,
+    requests: Requests,
     metrics: Metrics,
 }
 
@@ -53,14 +56,18 @@ impl Client {
     ///
     /// If the system's certificate store, the CA file or the secret file cannot be read.
     pub fn new(settings: &Settings, metrics: &Metrics) -> Result<Self, SetupError> {
-        Ok(Self(Arc::new(Inner {
-            http: pool(settings, metrics)?,
+        let connections = Connections::default();
+        let inner = Arc::new(Inner {
+            http: pool(settings, &connections, metrics)?,
             credentials: credentials(settings, metrics)?,
             settings: settings.clone(),
             budget: RetryBudget::default(),
             breaker: CircuitBreaker::new(metrics.clone()),
+            requests: Requests::new(&settings.base_url, &connections, metrics),
             metrics: metrics.clone(),
-        })))
+        });
+        metrics.upstream_retry_budget_left.watch(&inner, |it| it.budget.left().into());
+        Ok(Self(inner))
     }
 
     /// Returns the settings that the client was created with.
@@ -75,7 +82,8 @@ impl Client {
 
     /// Sends `request` and reads the response, within the timeout. Each attempt passes `gate`; once
     /// the gate is closed, nothing is sent any more. A failed attempt is retried as `retry.rs`
-    /// says, unless the retry would start after `deadline`, the caller's.
+    /// says, unless the retry would start after `deadline`, the caller's. Attempts are recorded in
+    /// `trace`.
     ///
     /// # Errors
     ///
@@ -91,6 +99,7 @@ impl Client {
         request: &Req,
         gate: &SendGate,
         deadline: Option<Instant>,
+        trace: &Trace,
     ) -> Result<Encoded<Res>, Error>
     where
         Req: Serialize + StytchRequest,
@@ -100,16 +109,22 @@ impl Client {
         let limit = Instant::now() + self.0.settings.timeout;
         let until = deadline.map_or(limit, |deadline| deadline.min(limit));
         budget.deposit();
-        (|| self.attempt(endpoint, request, gate, limit))
-            .retry(backoff())
-            .when(|error| is_retryable(error, endpoint.effect))
-            .adjust(|error, delay| budget.wait(error, delay, until))
-            .notify(|error, wait| {
-                metrics.upstream_retries.inc();
-                let (path, cause) = (endpoint.path, error as &dyn std::error::Error);
-                tracing::info!(path, ?wait, error = cause, "retrying the call to Stytch");
-            })
-            .await
+        let mut recorder = self.0.requests.recorder(endpoint.path, gate, limit, trace);
+        (|| {
+            let this = recorder;
+            recorder = recorder.again();
+            self.attempt(endpoint, request, gate, limit, this)
+        })
+        .retry(backoff())
+        .when(|error| is_retryable(error, endpoint.effect))
+        .adjust(|error, delay| budget.wait(error, delay, until))
+        .notify(|error, wait| {
+            metrics.upstream_retries.inc();
+            let (path, cause) = (endpoint.path, error as &dyn std::error::Error);
+            tracing::info!(path, ?wait, error = cause, "retrying the call to Stytch");
+            record::retry(trace, error, wait);
+        })
+        .await
     }
 
     /// Makes one attempt, if the circuit breaker permits it, and reports the outcome to the
@@ -120,17 +135,21 @@ impl Client {
         request: &Req,
         gate: &SendGate,
         limit: Instant,
+        recorder: Recorder<'_>,
     ) -> Result<Encoded<Res>, Error>
     where
         Req: Serialize + StytchRequest,
         Res: FromJson,
     {
-        let circuit_open = |wait| Error::CircuitOpen { wait, sent: gate.cancel_attempt() };
+        let circuit_open = |wait| {
+            recorder.not_attempted();
+            Error::CircuitOpen { wait, sent: gate.cancel_attempt() }
+        };
         let permit = self.0.breaker.admit().map_err(circuit_open)?;
         let attempt = gate.begin_attempt(endpoint.has_body()).map_err(gate_closed)?;
         let exchange = async {
             let credentials = self.0.credentials.get();
-            let result = self.exchange(endpoint, request, &attempt, &credentials).await;
+            let result = self.exchange(endpoint, request, &attempt, &credentials, recorder).await;
             match result {
                 Err(Error::Rejected(api)) if api.is_about_our_credentials() => {
                     // Stytch did nothing, so if the secret has been rotated, send the call with the
@@ -140,7 +159,10 @@ impl Client {
                     };
                     attempt.mark_unprocessed();
                     match gate.begin_attempt(endpoint.has_body()) {
-                        Ok(resend) => self.exchange(endpoint, request, &resend, &rotated).await,
+                        Ok(resend) => {
+                            let recorder = recorder.again();
+                            self.exchange(endpoint, request, &resend, &rotated, recorder).await
+                        }
                         Err(Closed) => Err(Error::Rejected(api)),
                     }
                 }
@@ -170,13 +192,33 @@ impl Client {
         differs(&current).then_some(current)
     }
 
-    /// Sends the HTTP request and reads the HTTP response.
+    /// Makes one HTTP request, and records it.
     async fn exchange<Req, Res>(
         &self,
         endpoint: &Endpoint<Req, Res>,
         request: &Req,
         attempt: &Attempt,
         credentials: &Credentials,
+        recorder: Recorder<'_>,
+    ) -> Result<Encoded<Res>, Error>
+    where
+        Req: Serialize + StytchRequest,
+        Res: FromJson,
+    {
+        let mut record = recorder.begin(&endpoint.method);
+        let result = self.send(endpoint, request, attempt, credentials, &mut record).await;
+        record.finish(&result);
+        result
+    }
+
+    /// Sends the HTTP request and reads the HTTP response.
+    async fn send<Req, Res>(
+        &self,
+        endpoint: &Endpoint<Req, Res>,
+        request: &Req,
+        attempt: &Attempt,
+        credentials: &Credentials,
+        record: &mut Record<'_>,
     ) -> Result<Encoded<Res>, Error>
     where
         Req: Serialize + StytchRequest,
@@ -192,10 +234,12 @@ impl Client {
         *sent.headers_mut() = endpoint.headers_for(request);
         sent.headers_mut().insert(AUTHORIZATION, credentials.authorization().clone());
         *sent.body_mut() = Some(Body::wrap(GatedBody::new(body, attempt.clone())));
+        record.sends(&mut sent, || self.url(&endpoint.path_without_ids()));
         let http = self.0.http.get();
-        let response = http.client().execute(sent).await;
+        let response = observe(http.client().execute(sent), record.opening()).await;
         let mut response = response.map_err(|error| transport_error(error, attempt))?;
         let http_status = response.status();
+        record.responded(&response);
         let headers = std::mem::take(response.headers_mut());
         let body = read_body(response).await;
         tracing::debug!(path, http_status = http_status.as_u16(), "Stytch responded");
@@ -208,10 +252,12 @@ impl Client {
         let unreadable = |why, request_id| Error::Unreadable { http_status, request_id, why };
         let response = body.and_then(|body| self.translate(path, &body));
         let response: Encoded<Res> = response.map_err(|why| unreadable(why, None))?;
+        let request_id = || response.request_id().and_then(|id| request_id(id.to_owned(), &mask()));
         if endpoint.essential.iter().any(|field| response.is_set(field)) {
+            record.succeeded(request_id);
             return Ok(response);
         }
-        let request_id = response.request_id().and_then(|id| request_id(id.to_owned(), &mask()));
+        let request_id = request_id();
         Err(unreadable(Unreadable::Incomplete, request_id))
     }
 

@@ -20,6 +20,9 @@ use crate::proto::{
 pub(super) const PATH_SEGMENT: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// What stands for an id in a URL, as OpenTelemetry's conventions say.
+const REDACTED: &str = "REDACTED";
+
 /// One operation of Stytch's API: a request of type `Req` in, a response of type `Res` out.
 #[derive(Debug)]
 pub struct Endpoint<Req: 'static, Res> {
@@ -83,6 +86,11 @@ impl<Req, Res> Endpoint<Req, Res> {
             .replace("{organization_id}", &segment(request.organization_id()))
             .replace("{member_id}", &segment(request.member_id()))
             .into()
+    }
+
+    /// Returns the path without ids, for what must not show them.
+    pub(super) fn path_without_ids(&self) -> String {
+        self.path.replace("{organization_id}", REDACTED).replace("{member_id}", REDACTED)
     }
 
     /// Returns the headers of `request`, marked as sensitive: they hold session tokens.
@@ -182,6 +190,19 @@ pub const RECOVERY_CODES_RECOVER: Endpoint<
     essential: &["session_token", "session_jwt"],
     types: PhantomData,
 };
+
+/// Returns the method and the path of every endpoint.
+pub(super) fn all() -> [(Method, &'static str); 7] {
+    [
+        (TOTP_CREATE.method, TOTP_CREATE.path),
+        (TOTP_AUTHENTICATE.method, TOTP_AUTHENTICATE.path),
+        (TOTP_MIGRATE.method, TOTP_MIGRATE.path),
+        (TOTP_DELETE.method, TOTP_DELETE.path),
+        (RECOVERY_CODES_GET.method, RECOVERY_CODES_GET.path),
+        (RECOVERY_CODES_ROTATE.method, RECOVERY_CODES_ROTATE.path),
+        (RECOVERY_CODES_RECOVER.method, RECOVERY_CODES_RECOVER.path),
+    ]
+}
 
 #[cfg(test)]
 mod tests {

@@ -6,15 +6,18 @@
 
 mod circuit_breaker;
 mod client;
+mod connections;
 mod credentials;
 pub mod endpoint;
 mod error;
 mod failure;
 mod pool;
+mod record;
 mod retry;
 mod secret_mask;
 mod send_gate;
 mod settings;
+mod sockets;
 
 pub use circuit_breaker::OPEN_FOR;
 pub use client::Client;

@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use super::settings::{Settings, SetupError};
+use super::{
+    connections::Connections,
+    settings::{Settings, SetupError},
+};
 use crate::{
     files::{Content, Reloaded},
     http_client::HttpClient,
@@ -21,38 +24,40 @@ use http::{
     header::{ACCEPT, CONTENT_TYPE},
 };
 
-/// Creates the pool. It is replaced when the CA file changes, and whenever it reaches
-/// `max_connection_age`, for as long as it is in use.
+/// Creates the pool, whose connections count in `connections`. It is replaced when the CA file
+/// changes, and whenever it reaches `max_connection_age`, for as long as it is in use.
 ///
 /// # Errors
 ///
 /// If the system's certificate store or the CA file cannot be read.
 pub(super) fn pool(
     settings: &Settings,
+    connections: &Connections,
     metrics: &Metrics,
 ) -> Result<Arc<Reloaded<HttpClient>>, SetupError> {
     let pool = match settings.ca_file.clone() {
-        None => client(settings).map(Reloaded::fixed),
+        None => client(settings, connections).map(Reloaded::fixed),
         Some(path) => {
-            let settings = settings.clone();
-            Reloaded::from_files(metrics, "stytch_ca", vec![path], move || client(&settings))
+            let (settings, connections) = (settings.clone(), connections.clone());
+            let load = move || client(&settings, &connections);
+            Reloaded::from_files(metrics, "stytch_ca", vec![path], load)
         }
     };
     let pool = Arc::new(pool.map_err(SetupError::Http)?);
     if !settings.max_connection_age.is_zero() {
-        tokio::spawn(renew(Arc::downgrade(&pool), settings.clone()));
+        tokio::spawn(renew(Arc::downgrade(&pool), settings.clone(), connections.clone()));
     }
     Ok(pool)
 }
 
 /// Replaces the pool whenever it reaches its maximum age.
-async fn renew(pool: Weak<Reloaded<HttpClient>>, settings: Settings) {
+async fn renew(pool: Weak<Reloaded<HttpClient>>, settings: Settings, connections: Connections) {
     loop {
         // Jitter keeps replicas that started together from reconnecting together.
         tokio::time::sleep(jittered(settings.max_connection_age)).await;
-        let settings = settings.clone();
+        let (settings, connections) = (settings.clone(), connections.clone());
         // Building a client reads files.
-        let fresh = tokio::task::spawn_blocking(move || client(&settings)).await;
+        let fresh = tokio::task::spawn_blocking(move || client(&settings, &connections)).await;
         let Some(pool) = pool.upgrade() else { return };
         match fresh {
             // The reload decides when an empty file counts: once it has been empty for a while.
@@ -77,12 +82,13 @@ fn is_newly_empty<T: Content>(fresh: &T, current: &T) -> bool {
     fresh.missing().is_some() && current.missing().is_none()
 }
 
-fn client(settings: &Settings) -> Result<HttpClient, String> {
-    let connect_timeout = settings.connect_timeout;
+fn client(settings: &Settings, connections: &Connections) -> Result<HttpClient, String> {
+    let (connect_timeout, connections) = (settings.connect_timeout, connections.clone());
     HttpClient::new(&settings.base_url, settings.ca_file.as_deref(), move |builder| {
         builder
             .default_headers(headers())
             .connect_timeout(connect_timeout)
+            .connector_layer(connections.clone())
             // hyper looks for idle connections once in this time. So our side closes them after 25
             // to 50 s, before a load balancer does, usually after 60 s.
             .pool_idle_timeout(Duration::from_secs(25))
@@ -122,11 +128,11 @@ mod tests {
             max_connection_age: age,
         };
         std::fs::write(&file, &authority).unwrap();
-        let pool = Arc::new(Reloaded::fixed(client(&settings).unwrap()));
+        let pool = Arc::new(Reloaded::fixed(client(&settings, &Connections::default()).unwrap()));
         let first = pool.get();
         std::fs::write(&file, "").unwrap();
 
-        tokio::spawn(renew(Arc::downgrade(&pool), settings));
+        tokio::spawn(renew(Arc::downgrade(&pool), settings, Connections::default()));
 
         tokio::time::sleep(3 * age).await;
         assert!(Arc::ptr_eq(&pool.get(), &first), "kept");

@@ -83,6 +83,11 @@ impl RetryBudget {
         (fits && self.withdraw()).then_some(wait)
     }
 
+    /// Returns how many retries the budget permits now.
+    pub(super) fn left(&self) -> u32 {
+        self.0.load(Ordering::Relaxed) / COST
+    }
+
     fn withdraw(&self) -> bool {
         let less = |tokens: u32| tokens.checked_sub(COST);
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()

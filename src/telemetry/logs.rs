@@ -2,12 +2,16 @@
 
 use std::io::{self, IsTerminal as _, Write, stderr};
 
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{
+    Event, Metadata, Subscriber,
+    field::{Field, Visit},
+};
 use tracing_subscriber::{
     EnvFilter,
+    field::RecordFields,
     fmt::{
         self, FmtContext, FormatEvent, FormatFields, MakeWriter,
-        format::{self, JsonFields, Writer},
+        format::{self, DefaultFields, JsonFields, Writer},
         time::SystemTime,
     },
     layer::SubscriberExt as _,
@@ -16,8 +20,8 @@ use tracing_subscriber::{
 };
 
 use super::{
-    audit_json,
-    output::STDERR,
+    access_log::{self, ACCESS},
+    calls, json,
     trail::{self, AuditWrite},
 };
 
@@ -33,8 +37,12 @@ pub enum Format {
     Json,
 }
 
-/// Which events are logged.
-pub struct Filter(EnvFilter);
+/// Which lines are logged.
+pub struct Filter {
+    filter: EnvFilter,
+    /// Whether the filter names the access log.
+    names_access: bool,
+}
 
 /// Parses a filter in the syntax of `RUST_LOG`. It includes audit events unless it names their
 /// target.
@@ -43,18 +51,22 @@ pub struct Filter(EnvFilter);
 ///
 /// Returns a message that says what is wrong with the filter.
 pub fn filter(text: &str) -> Result<Filter, String> {
-    filter_of(text).map(Filter)
+    Ok(Filter { filter: filter_of(text)?, names_access: names(text, ACCESS) })
 }
 
 /// Sends logs to standard error. Without a format, that is text on a terminal and JSON elsewhere.
-pub fn init(format: Option<Format>, Filter(filter): Filter, write: AuditWrite) {
+pub fn init(format: Option<Format>, filter: Filter, write: AuditWrite) {
+    let Filter { filter, names_access } = filter;
     trail::set_write(write);
+    if names_access {
+        access_log::turn_on();
+    }
     let is_terminal = stderr().is_terminal();
     let registry = tracing_subscriber::registry().with(filter);
     match format.unwrap_or(if is_terminal { Format::Text } else { Format::Json }) {
         Format::Text => {
-            let layer = fmt::layer().with_writer(Lines).with_ansi(is_terminal);
-            registry.with(layer).init();
+            let layer = fmt::layer().fmt_fields(TextFields(DefaultFields::new()));
+            registry.with(layer.with_writer(Lines).with_ansi(is_terminal)).init();
         }
         Format::Json => {
             let format = Json(format::format().json().flatten_event(true));
@@ -65,7 +77,39 @@ pub fn init(format: Option<Format>, Filter(filter): Filter, write: AuditWrite) {
     log_panics();
 }
 
-/// Formats audit records by themselves, since there is one for each call.
+/// Adds the fields of the current call to those of a line of text.
+struct TextFields(DefaultFields);
+
+impl<'writer> FormatFields<'writer> for TextFields {
+    fn format_fields<R: RecordFields>(
+        &self,
+        mut writer: Writer<'writer>,
+        fields: R,
+    ) -> std::fmt::Result {
+        let mut names = Names::default();
+        fields.record(&mut names);
+        self.0.format_fields(writer.by_ref(), fields)?;
+        let call = calls::with_current(|call| {
+            call.fields(
+                |name| names.0.contains(&name),
+                |name, value| write!(writer, " {name}={value}"),
+            )
+        });
+        call.unwrap_or(Ok(()))
+    }
+}
+
+/// The names of the fields of a line.
+#[derive(Default)]
+struct Names(Vec<&'static str>);
+
+impl Visit for Names {
+    fn record_debug(&mut self, field: &Field, _: &dyn std::fmt::Debug) {
+        self.0.push(field.name());
+    }
+}
+
+/// Formats audit events and access lines by themselves, since there is one for each call.
 struct Json(format::Format<format::Json, SystemTime>);
 
 impl<S, N> FormatEvent<S, N> for Json
@@ -76,14 +120,21 @@ where
     fn format_event(
         &self,
         context: &FmtContext<'_, S, N>,
-        writer: Writer<'_>,
+        mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> std::fmt::Result {
-        match is_audit(event.metadata()) {
-            true => audit_json::write(writer, event),
-            false => self.0.format_event(context, writer, event),
+        if is_of_each_call(event.metadata()) {
+            return json::write(writer, event);
         }
+        let mut line = String::new();
+        self.0.format_event(context, Writer::new(&mut line), event)?;
+        json::add_call(&mut line, event.metadata());
+        writer.write_str(&line)
     }
+}
+
+fn is_of_each_call(metadata: &Metadata<'_>) -> bool {
+    is_audit(metadata) || metadata.target() == ACCESS
 }
 
 fn is_audit(metadata: &Metadata<'_>) -> bool {
@@ -115,7 +166,7 @@ impl Write for Line {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         match self {
             Self::Audit => trail::add(line),
-            Self::Log => STDERR.write(line),
+            Self::Log => trail::log(line),
         }
         Ok(line.len())
     }
@@ -131,12 +182,16 @@ fn filter_of(text: &str) -> Result<EnvFilter, String> {
     // An empty filter means errors only; adding a directive would change that.
     let text = if text.trim().is_empty() { "error" } else { text };
     let filter = EnvFilter::try_new(text).map_err(|error| error.to_string())?;
-    let target = |directive: &str| directive.trim().split(['=', '[']).next().map(str::to_owned);
-    if text.split(',').any(|directive| target(directive).as_deref() == Some(AUDIT)) {
+    if names(text, AUDIT) {
         return Ok(filter);
     }
     let directive = format!("{AUDIT}=info").parse().map_err(|error| format!("{error}"))?;
     Ok(filter.add_directive(directive))
+}
+
+/// Whether a filter names this target.
+fn names(filter: &str, target: &str) -> bool {
+    filter.split(',').any(|directive| directive.trim().split(['=', '[']).next() == Some(target))
 }
 
 /// Logs panics. Only a literal message is shown, because a formatted one may contain data of a

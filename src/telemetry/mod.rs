@@ -1,12 +1,20 @@
-//! What the process reports about itself: logs, metrics, and a record of each call.
+//! What the process reports about itself: logs, the audit trail and metrics.
 
-mod audit_json;
+pub(crate) mod access_log;
 pub(crate) mod calls;
+mod counts;
+mod json;
+pub(crate) mod limit;
 mod logs;
 pub mod metrics;
 mod output;
+mod stderr;
+pub mod trace;
 mod trail;
 
+pub use counts::{Counts, Loss};
 pub use logs::{AUDIT, Filter, Format, filter, init};
-pub(crate) use trail::write_before_response;
-pub use trail::{AuditWrite, flush};
+pub use trail::{AuditWrite, counts, flush};
+pub(crate) use trail::{
+    Owed, is_backed_up, let_wait, owe, owed, write_all, write_before_response, written,
+};

@@ -1,19 +1,25 @@
-//! The one writer of log lines and audit records, which keeps them whole and in order.
+//! The one writer of log lines and audit events, which keeps them whole and in order.
 //!
-//! A log line is written at once. An audit record waits for the next write of any kind: all records
-//! that are added until then share it. Whoever must not go on before the records are written calls
-//! [`Output::flush`].
+//! A log line is written at once. An audit event waits for the next write of any kind: all events
+//! that are added until then share it. Whoever must not go on before its event is written calls
+//! [`Output::flush`] or waits for [`Output::settled`].
+//!
+//! No write waits for the destination. While that takes nothing, lines stay here in their order,
+//! and somebody has to call [`Output::resume`] once it takes more.
 
 use std::{
-    io::{self, ErrorKind, Write},
+    io::{self, ErrorKind},
     mem,
+    pin::pin,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    thread,
-    time::Duration,
 };
+
+use tokio::sync::Notify;
+
+use super::counts::{Counts, Loss};
 
 /// Beyond this, whoever adds a line writes all of them.
 const MAX_PENDING: usize = 64 * 1024;
@@ -21,8 +27,18 @@ const MAX_PENDING: usize = 64 * 1024;
 /// What a buffer that once held more is shrunk to.
 const MAX_SPARE: usize = 2 * MAX_PENDING;
 
-/// How long to wait while a destination that does not block is full.
-const FULL: Duration = Duration::from_millis(1);
+/// While the destination takes nothing and this much is pending, log lines are left out. Audit
+/// events are not.
+const MAX_BLOCKED: usize = 1024 * 1024;
+
+/// Where lines are written to.
+pub(super) trait Destination {
+    /// Writes a part of `bytes` without waiting: `WouldBlock` means that none is taken now.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Returns how many bytes the next writes are sure to take.
+    fn room(&self) -> usize;
+}
 
 /// Lines that are written in the order in which they are added, each as a whole.
 ///
@@ -30,16 +46,43 @@ const FULL: Duration = Duration::from_millis(1);
 /// that lines can be added meanwhile.
 #[derive(Debug)]
 pub(super) struct Output<O> {
-    /// How many lines have been added, and how many of them have been written.
+    /// How many lines have been added, and how many of them are settled: written, or lost.
     added: AtomicU64,
-    written: AtomicU64,
+    settled: AtomicU64,
+    /// Whether the destination has not taken all that it was given.
+    is_blocked: AtomicBool,
+    /// How much the destination is sure to take in addition to what is being written, and whether
+    /// that is enough for what is pending.
+    room: AtomicUsize,
+    fits: AtomicBool,
     pending: Mutex<Pending>,
     writer: Mutex<Writer<O>>,
+    /// How many wait for [`Output::settled`], and what wakes them.
+    waiting: AtomicUsize,
+    progress: Notify,
+    counts: Counts,
+}
+
+/// What a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Log,
+    /// An audit event.
+    Event,
+}
+
+/// The end of a line in its buffer.
+#[derive(Debug)]
+struct End {
+    at: usize,
+    kind: Kind,
 }
 
 #[derive(Debug)]
 struct Pending {
     bytes: Vec<u8>,
+    ends: Vec<End>,
+    /// How many lines have been added, now and before.
     lines: u64,
     /// Whether nobody will flush the next line unless told.
     is_unattended: bool,
@@ -47,35 +90,19 @@ struct Pending {
 
 #[derive(Debug)]
 struct Writer<O> {
-    /// Opens the destination for one write of many lines, and keeps others from it meanwhile.
+    /// Opens the destination.
     open: O,
-    /// The buffer that takes turns with the pending one.
-    spare: Vec<u8>,
+    /// The lines being written, in buffers that take turns with the pending ones.
+    bytes: Vec<u8>,
+    ends: Vec<End>,
+    /// How many of the bytes and of the lines are written.
+    written: usize,
+    ended: usize,
     /// Whether the last write failed in the middle of a line.
     is_cut: bool,
 }
 
-impl<O> Output<O> {
-    pub(super) const fn new(open: O) -> Self {
-        let pending = Pending { bytes: Vec::new(), lines: 0, is_unattended: true };
-        let writer = Writer { open, spare: Vec::new(), is_cut: false };
-        Self {
-            added: AtomicU64::new(0),
-            written: AtomicU64::new(0),
-            pending: Mutex::new(pending),
-            writer: Mutex::new(writer),
-        }
-    }
-
-    /// Returns whether every line is written. Otherwise, asks for the next [`Added::Unattended`].
-    pub(super) fn is_written(&self) -> bool {
-        let mut pending = lock(&self.pending);
-        pending.is_unattended = pending.bytes.is_empty();
-        pending.is_unattended
-    }
-}
-
-/// What becomes of a line that was added.
+/// What becomes of an event that was added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) enum Added {
@@ -85,106 +112,296 @@ pub(super) enum Added {
     Unattended,
 }
 
-impl<O: Fn() -> W, W: Write> Output<O> {
-    /// Writes a line, which ends in a line break, after those that were added before.
-    pub(super) fn write(&self, line: &[u8]) {
-        drop(self.push(line));
-        self.flush();
-    }
+/// How far a flush has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Flushed {
+    /// Every line that was added before is settled.
+    All,
+    /// The destination takes nothing. Whoever was told so first attends to it.
+    Blocked,
+    /// The same, and the caller is the one who has to see to it that [`Output::resume`] is called.
+    JustBlocked,
+}
 
-    /// Adds a line, which ends in a line break. Writes it only when too much is pending.
-    pub(super) fn add(&self, line: &[u8]) -> Added {
-        let mut pending = self.push(line);
-        if pending.bytes.len() >= MAX_PENDING {
-            drop(pending);
-            self.flush();
-            Added::Attended
-        } else if mem::take(&mut pending.is_unattended) {
-            Added::Unattended
-        } else {
-            Added::Attended
+impl<O> Output<O> {
+    pub(super) const fn new(open: O) -> Self {
+        let pending =
+            Pending { bytes: Vec::new(), ends: Vec::new(), lines: 0, is_unattended: true };
+        let writer = Writer {
+            open,
+            bytes: Vec::new(),
+            ends: Vec::new(),
+            written: 0,
+            ended: 0,
+            is_cut: false,
+        };
+        Self {
+            added: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
+            is_blocked: AtomicBool::new(false),
+            // Unknown before the first write.
+            room: AtomicUsize::new(0),
+            fits: AtomicBool::new(true),
+            pending: Mutex::new(pending),
+            writer: Mutex::new(writer),
+            waiting: AtomicUsize::new(0),
+            progress: Notify::const_new(),
+            counts: Counts::new(),
         }
     }
 
-    fn push(&self, line: &[u8]) -> MutexGuard<'_, Pending> {
+    pub(super) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Returns the number of the line that was added last.
+    pub(super) fn last(&self) -> u64 {
+        self.added.load(Ordering::Acquire)
+    }
+
+    /// Whether the line with this number, and all before it, are written or lost.
+    pub(super) fn is_settled(&self, line: u64) -> bool {
+        self.settled.load(Ordering::SeqCst) >= line
+    }
+
+    /// Returns how many lines are neither written nor lost.
+    pub(super) fn unsettled(&self) -> u64 {
+        self.last().saturating_sub(self.settled.load(Ordering::SeqCst))
+    }
+
+    /// Whether the destination takes nothing at the moment.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.is_blocked.load(Ordering::Acquire)
+    }
+
+    /// Whether the next flush is sure to write what is pending.
+    pub(super) fn fits(&self) -> bool {
+        self.fits.load(Ordering::Acquire) && !self.is_blocked()
+    }
+
+    /// Returns whether every line is settled. Otherwise, asks for the next [`Added::Unattended`].
+    pub(super) fn is_written(&self) -> bool {
+        let mut pending = lock(&self.pending);
+        pending.is_unattended = self.is_settled(pending.lines);
+        pending.is_unattended
+    }
+
+    /// Returns how many wait for a line to be settled.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many bytes are pending, apart from those that are being written.
+    pub(super) fn pending(&self) -> usize {
+        lock(&self.pending).bytes.len()
+    }
+
+    /// Waits until the line with this number, and all before it, are settled.
+    pub(super) async fn settled(&self, line: u64) {
+        let _waiting = Waiting::start(&self.waiting);
+        loop {
+            let mut progress = pin!(self.progress.notified());
+            progress.as_mut().enable();
+            if self.is_settled(line) {
+                return;
+            }
+            progress.await;
+        }
+    }
+
+    fn push(&self, line: &[u8], kind: Kind) -> MutexGuard<'_, Pending> {
         let mut pending = lock(&self.pending);
         pending.bytes.extend_from_slice(line);
+        let at = pending.bytes.len();
+        pending.ends.push(End { at, kind });
         pending.lines += 1;
+        if at > self.room.load(Ordering::Relaxed) {
+            self.fits.store(false, Ordering::Release);
+        }
         // Under the lock, so that the count never goes back.
         self.added.store(pending.lines, Ordering::Release);
         pending
     }
 
-    /// Returns once every line that was added before is written. Lines that cannot be written are
-    /// lost: a full disk stops no call.
-    pub(super) fn flush(&self) {
-        let added = self.added.load(Ordering::Acquire);
-        if self.written.load(Ordering::Acquire) >= added {
-            return;
+    /// Counts more lines as settled, and wakes whoever waits for them.
+    fn settle(&self, lines: usize) {
+        // With `Waiting::start`, in one order for all: either this sees who waits, or who waits
+        // sees what is settled.
+        self.settled.fetch_add(lines as u64, Ordering::SeqCst);
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.progress.notify_waiters();
         }
+    }
+}
+
+/// One who waits, counted until drop.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn start(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl<O: Fn() -> D, D: Destination> Output<O> {
+    /// Writes a log line, which ends in a line break, after the lines that were added before.
+    pub(super) fn write(&self, line: &[u8]) -> Flushed {
+        if self.is_blocked() && self.pending() >= MAX_BLOCKED {
+            self.counts.suppress_lines(1);
+            return Flushed::Blocked;
+        }
+        drop(self.push(line, Kind::Log));
+        self.flush()
+    }
+
+    /// Adds an audit event, which ends in a line break. Writes it only when too much is pending.
+    /// Returns its number too.
+    pub(super) fn add(&self, event: &[u8]) -> (u64, Added) {
+        let mut pending = self.push(event, Kind::Event);
+        let number = pending.lines;
+        if pending.bytes.len() >= MAX_PENDING && !self.is_blocked() {
+            drop(pending);
+            let is_blocked = self.flush() == Flushed::JustBlocked;
+            return (number, if is_blocked { Added::Unattended } else { Added::Attended });
+        }
+        let is_unattended = mem::take(&mut pending.is_unattended);
+        (number, if is_unattended { Added::Unattended } else { Added::Attended })
+    }
+
+    /// Writes what is pending as far as the destination takes it at once. Lines that cannot be
+    /// written are lost: a full disk stops no call.
+    pub(super) fn flush(&self) -> Flushed {
+        let last = self.last();
+        if self.is_settled(last) {
+            return Flushed::All;
+        }
+        if self.is_blocked() {
+            return Flushed::Blocked;
+        }
+        self.write_to(last)
+    }
+
+    /// Goes on where a flush was blocked.
+    pub(super) fn resume(&self) -> Flushed {
+        self.write_to(self.last())
+    }
+
+    /// Writes the lines up to this number, and what is pending with them.
+    fn write_to(&self, line: u64) -> Flushed {
         let mut writer = lock(&self.writer);
         // Whoever held the lock may have written them.
-        if self.written.load(Ordering::Acquire) >= added {
-            return;
+        while !self.is_settled(line) {
+            if writer.bytes.is_empty() {
+                self.refill(&mut writer);
+            }
+            if !self.write_on(&mut writer) {
+                let was_blocked = self.is_blocked.swap(true, Ordering::AcqRel);
+                return if was_blocked { Flushed::Blocked } else { Flushed::JustBlocked };
+            }
         }
-        let mut bytes = mem::take(&mut writer.spare);
-        let lines = {
-            let mut pending = lock(&self.pending);
-            mem::swap(&mut pending.bytes, &mut bytes);
-            pending.lines
+        self.is_blocked.store(false, Ordering::Release);
+        Flushed::All
+    }
+
+    /// Takes what is pending.
+    fn refill(&self, writer: &mut Writer<O>) {
+        let mut pending = lock(&self.pending);
+        mem::swap(&mut pending.bytes, &mut writer.bytes);
+        mem::swap(&mut pending.ends, &mut writer.ends);
+        let room = self.room.load(Ordering::Relaxed);
+        self.room.store(room.saturating_sub(writer.bytes.len()), Ordering::Relaxed);
+        self.fits.store(true, Ordering::Release);
+    }
+
+    /// Writes what the writer has. Returns whether it is all settled.
+    fn write_on(&self, writer: &mut Writer<O>) -> bool {
+        let mut destination = (writer.open)();
+        let failure = loop {
+            match writer.write_some(&mut destination) {
+                Ok(ended) => self.settle_written(writer, ended),
+                Err(error) => match error.kind() {
+                    ErrorKind::Interrupted => continue,
+                    ErrorKind::WouldBlock => return false,
+                    _ => break Some(error),
+                },
+            }
+            if writer.written == writer.bytes.len() {
+                break None;
+            }
         };
-        writer.write(&bytes);
-        self.written.store(lines, Ordering::Release);
-        bytes.clear();
-        bytes.shrink_to(MAX_SPARE);
-        writer.spare = bytes;
+        if let Some(error) = failure {
+            self.settle_lost(writer, Loss::of(&error));
+        }
+        writer.clear();
+        self.room.store(destination.room(), Ordering::Relaxed);
+        true
+    }
+
+    fn settle_written(&self, writer: &mut Writer<O>, lines: usize) {
+        let ends = &writer.ends[writer.ended..writer.ended + lines];
+        self.counts.write_events(ends.iter().filter(|end| end.kind == Kind::Event).count());
+        writer.ended += lines;
+        self.settle(lines);
+    }
+
+    fn settle_lost(&self, writer: &mut Writer<O>, loss: Loss) {
+        let ends = &writer.ends[writer.ended..];
+        let events = ends.iter().filter(|end| end.kind == Kind::Event).count();
+        self.counts.lose_events(events, loss);
+        self.counts.suppress_lines(ends.len() - events);
+        let begun = writer.written;
+        writer.is_cut |= begun > 0 && writer.bytes[begun - 1] != b'\n';
+        self.settle(writer.ends.len() - writer.ended);
     }
 }
 
-impl<O: Fn() -> W, W: Write> Writer<O> {
-    fn write(&mut self, lines: &[u8]) {
-        let mut destination = (self.open)();
-        if mem::take(&mut self.is_cut) && write_all(&mut destination, b"\n") == 0 {
-            self.is_cut = true;
-            return;
+impl<O> Writer<O> {
+    /// Writes a part of what is left. Returns how many lines are complete with it.
+    fn write_some(&mut self, destination: &mut impl Destination) -> io::Result<usize> {
+        if self.is_cut {
+            not_zero(destination.write(b"\n")?)?;
+            self.is_cut = false;
         }
-        let written = write_all(&mut destination, lines);
-        self.is_cut = written > 0 && lines[written - 1] != b'\n';
+        self.written += not_zero(destination.write(&self.bytes[self.written..])?)?;
+        let ends = self.ends[self.ended..].iter();
+        Ok(ends.take_while(|end| end.at <= self.written).count())
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(MAX_SPARE);
+        self.ends.clear();
+        self.ends.shrink_to(MAX_SPARE / 64);
+        (self.written, self.ended) = (0, 0);
     }
 }
 
-/// Writes as much as possible, and returns how much that is.
-fn write_all(destination: &mut impl Write, bytes: &[u8]) -> usize {
-    let mut written = 0;
-    while written < bytes.len() {
-        match destination.write(&bytes[written..]) {
-            Ok(0) => break,
-            Ok(more) => written += more,
-            Err(error) => match error.kind() {
-                ErrorKind::Interrupted => {}
-                // Another process may have made the shared standard error non-blocking.
-                ErrorKind::WouldBlock => thread::sleep(FULL),
-                _ => break,
-            },
-        }
-    }
-    written
+fn not_zero(written: usize) -> io::Result<usize> {
+    if written == 0 { Err(ErrorKind::WriteZero.into()) } else { Ok(written) }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Standard error.
-pub(super) static STDERR: Output<fn() -> io::StderrLock<'static>> =
-    Output::new(|| io::stderr().lock());
-
 #[cfg(test)]
 mod tests {
     use std::{
         collections::VecDeque,
         sync::{Arc, mpsc},
+        thread,
+        time::Duration,
     };
+
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -199,6 +416,8 @@ mod tests {
         answers: VecDeque<Result<usize, ErrorKind>>,
         /// The most bytes that a write takes.
         limit: Option<usize>,
+        /// How many bytes it says that it will take.
+        room: usize,
         writes: usize,
         /// Told about each write, which goes on when answered.
         gate: Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>,
@@ -219,7 +438,7 @@ mod tests {
         }
     }
 
-    impl Write for Destination {
+    impl super::Destination for Destination {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let gate = lock(&self.0).gate.take();
             if let Some((begun, go_on)) = gate {
@@ -235,14 +454,24 @@ mod tests {
             Ok(taken)
         }
 
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
+        fn room(&self) -> usize {
+            lock(&self.0).room
         }
     }
 
     /// Adds a line that nobody but the test flushes.
     fn add(output: &Output<impl Fn() -> Destination>, line: &str) {
-        let (Added::Attended | Added::Unattended) = output.add(line.as_bytes());
+        let (_, Added::Attended | Added::Unattended) = output.add(line.as_bytes());
+    }
+
+    /// Flushes, and says whether all is written.
+    fn flush(output: &Output<impl Fn() -> Destination>) -> bool {
+        output.flush() == Flushed::All
+    }
+
+    /// Writes a log line to a destination that takes it, or fails.
+    fn write(output: &Output<impl Fn() -> Destination>, line: &str) {
+        assert_eq!(output.write(line.as_bytes()), Flushed::All);
     }
 
     #[test]
@@ -253,11 +482,11 @@ mod tests {
         add(&output, "a\n");
         add(&output, "b\n");
         assert_eq!(destination.writes(), 0);
-        output.flush();
-        output.flush();
+        assert!(flush(&output));
+        assert!(flush(&output));
         assert_eq!((destination.text().as_str(), destination.writes()), ("a\nb\n", 1));
         add(&output, "c\n");
-        output.write(b"log\n");
+        write(&output, "log\n");
 
         assert_eq!((destination.text().as_str(), destination.writes()), ("a\nb\nc\nlog\n", 2));
     }
@@ -266,16 +495,24 @@ mod tests {
     fn only_the_first_line_that_nobody_would_flush_asks_for_it() {
         let output = Destination::default().output();
 
-        assert_eq!(output.add(b"a\n"), Added::Unattended);
-        assert_eq!(output.add(b"b\n"), Added::Attended);
+        assert_eq!(output.add(b"a\n"), (1, Added::Unattended));
+        assert_eq!(output.add(b"b\n"), (2, Added::Attended));
         assert!(!output.is_written());
-        output.flush();
-        assert_eq!(output.add(b"c\n"), Added::Attended, "whoever attends has not looked since");
-        output.write(b"log\n");
+        assert!(flush(&output));
+        assert_eq!(
+            output.add(b"c\n"),
+            (3, Added::Attended),
+            "whoever attends has not looked since"
+        );
+        write(&output, "log\n");
         assert!(output.is_written());
 
-        output.write(b"log\n");
-        assert_eq!(output.add(b"d\n"), Added::Unattended, "a log line attends to itself alone");
+        write(&output, "log\n");
+        assert_eq!(
+            output.add(b"d\n"),
+            (6, Added::Unattended),
+            "a log line attends to itself alone"
+        );
     }
 
     #[test]
@@ -288,12 +525,12 @@ mod tests {
         add(&output, "a\n");
 
         thread::scope(|scope| {
-            scope.spawn(|| output.flush());
+            scope.spawn(|| assert!(flush(&output)));
             has_begun.recv().unwrap();
             add(&output, "b\n");
             let waiting = scope.spawn(|| {
                 // Its line is in the write that has begun, or in the next.
-                output.flush();
+                assert!(flush(&output));
                 destination.text()
             });
             assert_eq!(destination.text(), "", "the first write has not ended");
@@ -319,10 +556,10 @@ mod tests {
                     for number in 0..LINES {
                         let line = format!("thread {thread} line {number}\n");
                         if number % 3 == 0 {
-                            output.write(line.as_bytes());
+                            write(output, &line);
                         } else {
                             add(output, &line);
-                            output.flush();
+                            assert!(flush(output));
                         }
                         assert!(destination.text().contains(&line), "it was not waited for");
                     }
@@ -354,10 +591,10 @@ mod tests {
         assert_eq!((destination.text().len(), destination.writes()), (MAX_PENDING, 1));
 
         add(&output, &("x".repeat(10 * MAX_PENDING) + "\n"));
-        output.write(b"log\n");
-        output.write(b"log\n");
+        write(&output, "log\n");
+        write(&output, "log\n");
         let (spare, pending) =
-            (lock(&output.writer).spare.capacity(), lock(&output.pending).bytes.capacity());
+            (lock(&output.writer).bytes.capacity(), lock(&output.pending).bytes.capacity());
         assert!(spare.max(pending) <= MAX_SPARE, "{spare} and {pending}");
     }
 
@@ -368,9 +605,103 @@ mod tests {
             [Err(ErrorKind::Interrupted), Ok(2), Err(ErrorKind::WouldBlock), Ok(1)].into();
         let output = destination.output();
 
-        output.write(b"a line\n");
+        assert_eq!(output.write(b"a line\n"), Flushed::JustBlocked);
+        assert_eq!(output.resume(), Flushed::All);
 
         assert_eq!(destination.text(), "a line\n");
+    }
+
+    #[test]
+    fn while_the_destination_takes_nothing_events_are_kept_and_some_log_lines() {
+        let (destination, line) = (Destination::default(), "x".repeat(1023) + "\n");
+        let output = destination.output();
+        lock(&destination.0).answers = [Ok(3), Err(ErrorKind::WouldBlock)].into();
+
+        assert_eq!(output.write(b"cut\n"), Flushed::JustBlocked);
+        for _ in 0..2 * MAX_BLOCKED / 1024 {
+            assert_eq!(output.write(line.as_bytes()), Flushed::Blocked);
+        }
+        add(&output, "event\n");
+        assert!(!output.fits() && !output.is_written() && !flush(&output));
+        assert_eq!((destination.text().as_str(), output.counts().events()), ("cut", 0));
+        assert_eq!(output.resume(), Flushed::All);
+
+        let text = destination.text();
+        assert_eq!(text.lines().count(), 1 + MAX_BLOCKED / 1024 + 1);
+        assert!(text.starts_with("cut\nx") && text.ends_with("x\nevent\n"));
+        let counts = output.counts();
+        assert_eq!((counts.events(), counts.suppressed()), (1, MAX_BLOCKED as u64 / 1024));
+        assert!(output.is_written());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_an_event_goes_on_once_the_part_with_it_is_written() {
+        let destination = Destination::default();
+        let output = destination.output();
+        lock(&destination.0).answers =
+            [Err(ErrorKind::WouldBlock), Ok(4), Err(ErrorKind::WouldBlock)].into();
+        add(&output, "1\n");
+        add(&output, "2\n");
+        add(&output, "3\n");
+        let moment = Duration::from_millis(1);
+
+        assert_eq!(output.flush(), Flushed::JustBlocked);
+        assert!(timeout(moment, output.settled(1)).await.is_err());
+        let second = output.settled(2);
+        let mut second = pin!(second);
+        assert!(timeout(moment, &mut second).await.is_err());
+        assert_eq!((output.waiting(), output.resume()), (1, Flushed::Blocked));
+
+        timeout(moment, second).await.expect("it is written");
+        assert!(timeout(moment, output.settled(3)).await.is_err());
+        assert_eq!((output.waiting(), output.resume()), (0, Flushed::All));
+        output.settled(3).await;
+        assert_eq!(destination.text(), "1\n2\n3\n");
+    }
+
+    #[test]
+    fn a_flush_is_sure_to_succeed_only_as_far_as_the_destination_said() {
+        let destination = Destination::default();
+        let output = destination.output();
+        lock(&destination.0).room = 4;
+        add(&output, "1\n");
+        assert!(!output.fits(), "nothing is known yet");
+        assert!(flush(&output));
+
+        add(&output, "2\n");
+        add(&output, "3\n");
+        assert!(output.fits());
+        add(&output, "4\n");
+        assert!(!output.fits());
+        assert!(flush(&output));
+        add(&output, "5\n");
+        assert!(output.fits());
+    }
+
+    #[test]
+    fn what_a_destination_does_not_take_is_lost_and_counted_by_reason() {
+        for (error, loss) in [
+            (ErrorKind::BrokenPipe, Loss::Closed),
+            (ErrorKind::StorageFull, Loss::Full),
+            (ErrorKind::PermissionDenied, Loss::Failed),
+        ] {
+            let destination = Destination::default();
+            let output = destination.output();
+            add(&output, "whole\n");
+            add(&output, "cut\n");
+            add(&output, "lost\n");
+            lock(&destination.0).answers = [Ok(8), Err(error)].into();
+
+            write(&output, "log\n");
+
+            let counts = output.counts();
+            assert_eq!(
+                (counts.events(), counts.lost(loss), counts.suppressed()),
+                (1, 2, 1),
+                "{error}"
+            );
+            assert_eq!((destination.text().as_str(), output.unsettled()), ("whole\ncu", 0));
+        }
     }
 
     #[test]
@@ -381,11 +712,11 @@ mod tests {
             [Ok(3), Err(FULL), Err(FULL), Ok(1), Ok(usize::MAX), Err(FULL)].into();
         let output = destination.output();
 
-        output.write(b"cut off\n");
-        output.write(b"lost\n");
-        output.write(b"whole\n");
-        output.write(b"lost\n");
-        output.write(b"next\n");
+        write(&output, "cut off\n");
+        write(&output, "lost\n");
+        write(&output, "whole\n");
+        write(&output, "lost\n");
+        write(&output, "next\n");
 
         assert_eq!(destination.text(), "cut\nwhole\nnext\n");
     }

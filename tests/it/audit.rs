@@ -188,6 +188,7 @@ fn the_schema_rejects_unknown_fields_and_values() {
         "message": "call ended", "caller": "anonymous", "method": Rpc::CREATE.name,
         "organization_id": "o", "member_id": "m", "outcome": "done", "code": "OK",
         "duration_ms": 3, "idempotency": "none",
+        "trace_id": "0af7651916cd43dd8448eb211c80319c", "span_id": "b7ad6b7169203331",
     });
     assert!(schema.is_valid(&event));
 

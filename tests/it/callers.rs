@@ -569,7 +569,7 @@ async fn a_peer_is_its_ipv4_address_however_a_socket_of_both_families_shows_it()
         let peer = Peer { addr: Some(addr.parse().unwrap()), ..Default::default() };
 
         let headers = headers(Some(&format!("URI={LOGIN}")), None);
-        let caller = access.caller("TotpService/Create", &headers, &peer);
+        let caller = access.identify(&headers, &peer);
 
         assert_eq!(caller.map(|it| it.name().to_owned()).ok(), known.then(|| LOGIN.to_owned()));
     }

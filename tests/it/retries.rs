@@ -77,10 +77,7 @@ async fn dead() -> (Facade, Closed) {
 async fn metric(facade: &Facade, name: &str) -> u64 {
     let page = reqwest::get(format!("http://{}/metrics", facade.admin)).await.unwrap();
     assert!(
-        page.headers()["content-type"]
-            .to_str()
-            .unwrap()
-            .starts_with("application/openmetrics-text")
+        page.headers()["content-type"].to_str().unwrap().starts_with("text/plain; version=0.0.4")
     );
     let page = page.text().await.unwrap();
     let line = page.lines().find_map(|line| line.strip_prefix(&format!("totp_facade_{name} ")));

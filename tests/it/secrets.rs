@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use totp_facade::{
     access::token_line,
     connection::tls::Files,
+    otlp::Protocol,
     proto::stytch::b2b::{organization::v1::ActiveScimConnection, recovery_codes, totp},
     telemetry::metrics::Metrics,
 };
@@ -12,6 +13,7 @@ use crate::support::{
     credentials::{AUDIENCE, Authority, ISSUER, Issuing, jwks},
     fixture,
     folder::Folder,
+    otlp::Receiver,
     peer::{self, Peer, answer},
     process::{Server, serve, start},
     rpc::{Rpc, message},
@@ -109,6 +111,59 @@ pub fn secrets() -> Vec<String> {
     }
     assert!(secrets.len() > 40, "every kind was found");
     secrets
+}
+
+/// A credential for the receiver of traces.
+const OTLP_TOKEN: &str = "otlp-token-never-printed";
+
+/// Every span that is sent, as text.
+fn text_of(receiver: &Receiver) -> String {
+    receiver.spans().iter().map(|span| format!("{span:?}\n")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_of_success_and_every_failure_hold_no_secret() {
+    for (protocol, shows_ids) in [(Protocol::Grpc, "false"), (Protocol::Http, "true")] {
+        let receiver = Receiver::start(protocol).await;
+        let all: Vec<_> = Rpc::ALL.iter().flat_map(|rpc| answers(*rpc)).collect();
+        let script = all.clone();
+        let peer = Peer::start(move |mut connection| {
+            let answer = script[(connection.number - 1) % script.len()].clone();
+            async move {
+                connection.request().await;
+                connection.send(answer.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n")).await;
+            }
+        })
+        .await;
+        let mut command = serve(&format!("http://{}", peer.addr), STYTCH_SECRET);
+        let protocol = if protocol == Protocol::Grpc { "grpc" } else { "http/protobuf" };
+        command
+            .args(["--drain-delay", "0s", "--log", "trace"])
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{}", receiver.addr))
+            .env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+            .env("OTEL_EXPORTER_OTLP_HEADERS", format!("authorization=Bearer%20{OTLP_TOKEN}"))
+            .env("TOTP_FACADE_TRACE_IDS", shows_ids);
+        let (server, url) = start(command);
+        let channel = tonic::transport::Channel::from_shared(url).unwrap().connect().await.unwrap();
+
+        while peer.connections() < all.len() {
+            let rpc = Rpc::ALL[peer.connections() / (all.len() / Rpc::ALL.len())];
+            let _ = rpc.with(channel.clone(), request(rpc)).await;
+        }
+        drop(channel);
+        server.signal("TERM");
+        let (code, stdout, stderr) = server.end();
+
+        assert_eq!(code, Some(0), "{stderr}");
+        let spans = text_of(&receiver);
+        assert!(receiver.spans().len() > 2 * all.len() - 10, "attempts and their calls");
+        assert!(spans.contains("brand_new"), "the type of an error is shown");
+        assert_none_in(&[("spans", &spans), ("stdout", &stdout), ("stderr", &stderr)]);
+        assert!(!stderr.contains(OTLP_TOKEN) && !stdout.contains(OTLP_TOKEN));
+        receiver.each(|got| {
+            assert_eq!(got.headers["authorization"], format!("Bearer {OTLP_TOKEN}"));
+        });
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

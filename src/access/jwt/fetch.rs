@@ -203,6 +203,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::telemetry::metrics::Format;
 
     const ONE: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"one","alg":"ES256",
         "x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
@@ -260,7 +261,7 @@ mod tests {
             let shown = body.get(..60).unwrap_or(body);
             assert_eq!((count, found), (in_force, next), "{status} {shown}");
             failures += usize::from(next != REFRESH_INTERVAL);
-            let page = metrics.page();
+            let page = metrics.page(Format::Text);
             let lines = [
                 format!("reload_failures_total{{file=\"jwks\"}} {failures}"),
                 format!(

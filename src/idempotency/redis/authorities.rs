@@ -1,12 +1,12 @@
 //! The authorities to trust for Redis: the system's, and those in a file.
 
-use std::path::Path;
+use std::{path::Path, time::SystemTime};
 
 use data_encoding::BASE64;
 use redis::TlsCertificates;
 use rustls::{RootCertStore, pki_types::CertificateDer};
 
-use crate::files::{Content, pem, what_is_wrong};
+use crate::files::{Content, Expiration, pem, what_is_wrong};
 
 /// The authorities in a file together with the system's, in the form that the client of Redis
 /// takes.
@@ -14,11 +14,17 @@ pub(super) struct Authorities {
     certificates: TlsCertificates,
     /// What an empty file lacks. Only the system's authorities are trusted then.
     missing: Option<String>,
+    /// When the first authority of the file expires.
+    expires: Option<SystemTime>,
 }
 
 impl Content for Authorities {
     fn missing(&self) -> Option<String> {
         self.missing.clone()
+    }
+
+    fn expirations(&self) -> Vec<Expiration> {
+        vec![Expiration { suffix: "", at: self.expires }]
     }
 }
 
@@ -31,6 +37,7 @@ impl Authorities {
     pub(super) fn read(path: &Path) -> Result<Self, String> {
         let ours = pem::authorities(path)?;
         let missing = ours.is_empty().then(|| what_is_wrong(path, &pem::NO_CERTIFICATE));
+        let expires = pem::first_expiration(&ours);
         let systems = rustls_native_certs::load_native_certs().certs.into_iter();
         let is_authority =
             |it: &CertificateDer<'static>| RootCertStore::empty().add(it.clone()).is_ok();
@@ -38,7 +45,7 @@ impl Authorities {
         let pem: String =
             ours.into_iter().chain(systems.filter(is_authority)).map(|it| text(&it)).collect();
         let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem.into()) };
-        Ok(Self { certificates, missing })
+        Ok(Self { certificates, missing, expires })
     }
 
     pub(super) fn certificates(&self) -> &TlsCertificates {

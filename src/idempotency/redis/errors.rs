@@ -2,6 +2,8 @@
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
+use crate::telemetry::metrics::StoreErrorType;
+
 /// Whether a new connection may succeed where the one that failed did not.
 pub(super) fn needs_reconnect(error: &RedisError) -> bool {
     match error.kind() {
@@ -16,6 +18,20 @@ pub(super) fn needs_reconnect(error: &RedisError) -> bool {
 /// Whether to retry at once. Only for commands that may run twice.
 pub(super) fn is_retryable(error: &RedisError) -> bool {
     error.is_connection_dropped() || is_from_replica(error)
+}
+
+/// Returns what metrics call the error.
+pub(super) fn error_type(error: &RedisError) -> StoreErrorType {
+    match error.kind() {
+        // The only errors that this program makes itself: see `replicas.rs`.
+        ErrorKind::Client => StoreErrorType::Replicas,
+        ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::AuthenticationFailed => {
+            StoreErrorType::Refused
+        }
+        _ if error.is_timeout() => StoreErrorType::Timeout,
+        ErrorKind::Io | ErrorKind::ClusterConnectionNotFound => StoreErrorType::Connection,
+        _ => StoreErrorType::Other,
+    }
 }
 
 /// Whether the server rejected a write because it is, or has become, a replica.

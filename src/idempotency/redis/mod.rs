@@ -18,31 +18,43 @@ mod scripts;
 use std::{path::PathBuf, time::Duration};
 
 use backon::{ExponentialBuilder, Retryable as _};
-use futures_util::{FutureExt as _, TryFutureExt as _};
+use futures_util::{FutureExt as _, TryFutureExt as _, future::ready};
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisResult};
 use secrecy::SecretString;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 pub use address::{check_url, is_tls, without_credentials};
 
 use self::{
-    address::Address, authorities::Authorities, connection::Source, errors::is_retryable,
-    link::Link, replicas::Replicas, scripts::Held,
+    address::Address,
+    authorities::Authorities,
+    connection::Source,
+    errors::{error_type, is_retryable},
+    link::Link,
+    replicas::Replicas,
+    scripts::Held,
 };
 use super::{
     key::{Fingerprint, RecordId},
-    record::{self, Found, Outcome},
+    record::{self, Ended, Found},
     seal::Sealer,
     store::{Claim, Store, StoreError, StoreFuture, Token},
+    waiting::Waiting,
 };
 use crate::{
     files::Reloaded,
     stytch::{Client, Credentials},
-    telemetry::{self, metrics::Metrics},
+    telemetry::{
+        self,
+        calls::in_this_call,
+        metrics::{Metrics, StoreErrorType, StoreKind, StoreOperation},
+    },
 };
 
 /// How much longer than the upstream timeout a lease is: the time to record the outcome.
 const LEASE_MARGIN: Duration = Duration::from_secs(2);
+/// How much of that an outcome may wait for the audit event of its call.
+const EVENT_WAIT: Duration = Duration::from_secs(1);
 /// The first interval between two looks at a pending record. It doubles up to the longest.
 const FIRST_POLL: Duration = Duration::from_millis(5);
 const LONGEST_POLL: Duration = Duration::from_millis(200);
@@ -77,6 +89,10 @@ impl std::fmt::Debug for Redis {
 }
 
 impl Store for Redis {
+    fn kind(&self) -> StoreKind {
+        StoreKind::Redis
+    }
+
     fn probe(&self) -> StoreFuture<'_, ()> {
         self.log_probe().boxed().right_future()
     }
@@ -94,13 +110,20 @@ impl Store for Redis {
         id: RecordId,
         fingerprint: Fingerprint,
         token: Token,
-        outcome: &Outcome,
+        ended: &Ended,
     ) -> StoreFuture<'_, ()> {
-        // Another replica may answer a caller as soon as it finds the outcome.
-        telemetry::write_before_response();
-        let sealed = record::seal_outcome(outcome, &self.sealer(), id, fingerprint);
+        let sealed = record::seal_ended(ended, &self.sealer(), id, fingerprint);
         let record = scripts::record(id, token, &sealed, self.ttl);
-        self.record_or_retry(record).boxed().right_future()
+        // Another replica may answer a caller as soon as it finds the outcome.
+        match telemetry::write_all() {
+            Ok(()) => self.record_or_retry(record).boxed().right_future(),
+            Err(event) => {
+                self.record_later(record, async move {
+                    let _ = timeout(EVENT_WAIT, telemetry::written(event)).await;
+                });
+                ready(()).left_future()
+            }
+        }
     }
 
     fn release(&self, id: RecordId, token: Token) -> StoreFuture<'_, ()> {
@@ -140,7 +163,7 @@ impl Redis {
     }
 
     async fn log_probe(&self) {
-        match self.run_acknowledged(&scripts::probe()).await {
+        match self.run_acknowledged(StoreOperation::Probe, &scripts::probe()).await {
             Ok(()) => tracing::info!("idempotency keys are remembered in Redis"),
             Err(error) => tracing::warn!(
                 %error,
@@ -154,14 +177,17 @@ impl Redis {
     async fn claim_or_wait(&self, id: RecordId, fingerprint: Fingerprint) -> RedisResult<Claim> {
         let sealer = self.sealer();
         let pending = record::seal_pending(&sealer, id, fingerprint);
-        let mut poll = FIRST_POLL;
+        let (mut poll, mut waiting) = (FIRST_POLL, None);
         loop {
             let Held { sealed, lease } = match self.try_claim(id, &pending).await? {
                 Ok(token) => return Ok(Claim::Granted(token)),
                 Err(held) => held,
             };
             match (record::open(&sealed, &sealer, id, fingerprint), lease) {
-                (Found::Pending, Some(lease)) => sleep(poll.min(lease).mul_f64(spread())).await,
+                (Found::Pending, Some(lease)) => {
+                    waiting.get_or_insert_with(|| Waiting::begin(&self.metrics));
+                    sleep(poll.min(lease).mul_f64(spread())).await;
+                }
                 (found, _) => return Ok(Claim::Found(found)),
             }
             poll = (poll * 2).min(LONGEST_POLL);
@@ -176,12 +202,12 @@ impl Redis {
         let claim = scripts::claim(id, token, pending, self.lease, self.ttl);
         // A connection that is dead, or leads to a demoted primary, is noticed by using it. The
         // token makes the retry harmless.
-        let run = || self.run(&claim);
+        let run = || self.run(StoreOperation::Claim, &claim);
         let mut held = run.retry(once()).when(is_retryable).await;
         let mut may_be_granted = held.is_err();
         if let (Ok(None), Some(replicas)) = (&held, &self.replicas) {
             // Only a claim that is granted waits for replicas; a record is returned at once.
-            held = replicas.run(&claim).await;
+            held = self.timed(StoreOperation::Claim, replicas.run(&claim)).await;
             may_be_granted = !matches!(held, Ok(None));
         }
         if may_be_granted {
@@ -198,24 +224,26 @@ impl Redis {
     /// Records an outcome. Waits for one attempt; if it fails, others follow until the record
     /// would expire. Replicas acknowledge it later.
     async fn record_or_retry(&self, record: Cmd) {
-        match self.run(&record).await {
+        match self.run(StoreOperation::Record, &record).await {
             Ok(found) => {
                 self.check_claim(found);
                 if self.replicas.is_some() && found != scripts::ANOTHERS {
-                    self.record_later(record);
+                    self.record_later(record, ready(()));
                 }
             }
             Err(error) => {
                 tracing::warn!(%error, "an idempotency record is not stored yet");
-                self.record_later(record);
+                self.record_later(record, ready(()));
             }
         }
     }
 
-    fn record_later(&self, record: Cmd) {
+    /// Records an outcome in the background, once `first` is done.
+    fn record_later(&self, record: Cmd, first: impl Future<Output = ()> + Send + 'static) {
         let store = self.clone();
-        tokio::spawn(async move {
-            let run = || store.run_acknowledged(&record);
+        tokio::spawn(in_this_call(async move {
+            first.await;
+            let run = || store.run_acknowledged(StoreOperation::Record, &record);
             match timeout(store.ttl, run.retry(with_backoff())).await {
                 Ok(Ok(found)) => store.check_claim(found),
                 _ => tracing::error!(
@@ -223,7 +251,7 @@ impl Redis {
                      will after a failover"
                 ),
             }
-        });
+        }));
     }
 
     /// Reports a claim that Redis has not kept until the call ended.
@@ -241,31 +269,55 @@ impl Redis {
 
     /// Releases a claim. Waits for one attempt, as [`Redis::record_or_retry`] does.
     async fn release_or_retry(&self, id: RecordId, token: Token) {
-        if self.run::<()>(&scripts::release(id, token, self.lease)).await.is_err() {
+        let release = scripts::release(id, token, self.lease);
+        if self.run::<()>(StoreOperation::Release, &release).await.is_err() {
             self.release_later(id, token);
         }
     }
 
     fn release_later(&self, id: RecordId, token: Token) {
         let store = self.clone();
-        tokio::spawn(async move {
+        tokio::spawn(in_this_call(async move {
             let release = scripts::release(id, token, store.lease);
-            let run = || store.run::<()>(&release);
+            let run = || store.run::<()>(StoreOperation::Release, &release);
             // Once the lease is over, the claim counts as unknown and stays so.
             let _ = timeout(store.lease, run.retry(with_backoff())).await;
-        });
+        }));
     }
 
-    async fn run<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
-        self.link.run(async |connection| command.query_async(connection).await).await
+    async fn run<T: FromRedisValue>(
+        &self,
+        operation: StoreOperation,
+        command: &Cmd,
+    ) -> RedisResult<T> {
+        let run = self.link.run(async |connection| command.query_async(connection).await);
+        self.timed(operation, run).await
     }
 
     /// Runs a command and waits for as many replicas as the settings demand.
-    async fn run_acknowledged<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
+    async fn run_acknowledged<T: FromRedisValue>(
+        &self,
+        operation: StoreOperation,
+        command: &Cmd,
+    ) -> RedisResult<T> {
         match &self.replicas {
-            None => self.run(command).await,
-            Some(replicas) => replicas.run(command).await,
+            None => self.run(operation, command).await,
+            Some(replicas) => self.timed(operation, replicas.run(command)).await,
         }
+    }
+
+    /// Records how long a command takes, and how it fails.
+    async fn timed<T>(
+        &self,
+        operation: StoreOperation,
+        command: impl Future<Output = RedisResult<T>>,
+    ) -> RedisResult<T> {
+        let start = Instant::now();
+        let result = command.await;
+        let error = result.as_ref().err().map_or(StoreErrorType::None, error_type);
+        let labels = (StoreKind::Redis, operation, error);
+        self.metrics.idempotency_store.get(labels).record(start.elapsed());
+        result
     }
 }
 

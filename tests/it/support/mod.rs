@@ -7,12 +7,14 @@ pub mod folder;
 pub mod frames;
 pub mod http2;
 pub mod oracle;
+pub mod otlp;
 pub mod peer;
 pub mod process;
 pub mod proxy;
 pub mod redis;
 pub mod rfc6238;
 pub mod rpc;
+pub mod scrape;
 
 use std::{io::Write as _, net::SocketAddr, time::Duration};
 
@@ -34,7 +36,7 @@ use totp_facade::{
     sandbox::{Sandbox, Seed},
     server::{self, Listeners, Server},
     stytch::Settings,
-    telemetry::metrics::Metrics,
+    telemetry::metrics::{Format, Metrics},
 };
 
 /// How long a test waits for something: far longer than anything takes, and short enough to notice
@@ -58,6 +60,7 @@ pub struct Setup {
     pub tls: Option<tls::Files>,
     pub access: access::Settings,
     pub metrics: Metrics,
+    pub traces: Option<totp_facade::otlp::Settings>,
 }
 
 impl Setup {
@@ -91,6 +94,7 @@ impl Setup {
             tls: None,
             access: access::Settings::default(),
             metrics: Metrics::default(),
+            traces: None,
         }
     }
 
@@ -101,8 +105,8 @@ impl Setup {
 
     /// Builds the server.
     pub fn server(self) -> Server {
-        let Self { stytch, server, idempotency, tls, access, metrics } = self;
-        let settings = facade::Settings { stytch, idempotency, tls, access, server };
+        let Self { stytch, server, idempotency, tls, access, metrics, traces } = self;
+        let settings = facade::Settings { stytch, idempotency, tls, access, server, traces };
         facade::build(&settings, metrics).unwrap()
     }
 
@@ -126,8 +130,8 @@ impl Facade {
     /// Waits until the metrics page contains this line.
     pub async fn shows(&self, line: &str) {
         let start = std::time::Instant::now();
-        while !self.metrics.page().lines().any(|it| it == line) {
-            assert!(start.elapsed() < PATIENCE, "no {line} in {}", self.metrics.page());
+        while !self.metrics.page(Format::Text).lines().any(|it| it == line) {
+            assert!(start.elapsed() < PATIENCE, "no {line} in {}", self.metrics.page(Format::Text));
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

@@ -16,7 +16,8 @@ pub fn program(args: &[&str]) -> Command {
     command.args(args).stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();
-        if name.starts_with("STYTCH_") || name.starts_with("TOTP_FACADE_") || name == "RUST_LOG" {
+        let ours = ["STYTCH_", "TOTP_FACADE_", "OTEL_"];
+        if ours.iter().any(|prefix| name.starts_with(prefix)) || name == "RUST_LOG" {
             command.env_remove(name);
         }
     }

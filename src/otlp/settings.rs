@@ -1,0 +1,43 @@
+//! Where traces go, and what they say about this process.
+
+use std::{path::PathBuf, time::Duration};
+
+use http::HeaderMap;
+use reqwest::Url;
+
+use crate::{http_client::is_confidential, telemetry::trace::Options};
+
+/// How OTLP is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// gRPC.
+    Grpc,
+    /// Protobuf messages over HTTP.
+    Http,
+}
+
+/// The validated settings of traces.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where traces go: with HTTP, the whole URL to send them to.
+    pub endpoint: Url,
+    /// How OTLP is spoken there.
+    pub protocol: Protocol,
+    /// What to send with each request. Its values are marked as sensitive.
+    pub headers: HeaderMap,
+    /// How long a request may take.
+    pub timeout: Duration,
+    /// A PEM file of authorities to trust in addition to the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The attributes of this process, such as `service.name`.
+    pub resource: Vec<(String, String)>,
+    /// What is recorded, and who learns of it.
+    pub options: Options,
+}
+
+impl Settings {
+    /// Whether somebody on the network can read the headers.
+    pub fn exposes_headers(&self) -> bool {
+        !self.headers.is_empty() && !is_confidential(&self.endpoint)
+    }
+}

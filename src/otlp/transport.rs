@@ -1,0 +1,175 @@
+//! One request to the receiver, by gRPC or HTTP.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header::CONTENT_TYPE, header::RETRY_AFTER};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse, trace_service_client::TraceServiceClient,
+};
+use prost::Message as _;
+use reqwest::{Request, Response, Url};
+use tonic::{
+    Code, Extensions, Status,
+    metadata::MetadataMap,
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+};
+use tonic_types::StatusExt as _;
+
+use super::settings::{Protocol, Settings};
+use crate::{
+    error_chain::with_causes,
+    files,
+    http_client::{HttpClient, describe},
+};
+
+/// The longest answer of a receiver to read, in bytes. It says how many spans it refused, and why.
+const MAX_ANSWER: usize = 16 * 1024;
+
+/// A way to the receiver.
+pub(super) enum Transport {
+    Grpc { client: TraceServiceClient<Channel>, metadata: MetadataMap },
+    Http { client: Box<HttpClient>, url: Url, headers: HeaderMap },
+}
+
+/// Why spans did not arrive.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Undelivered {
+    /// The next attempt may succeed, after this time at the earliest.
+    #[error("{why}")]
+    ForNow { why: String, wait: Option<Duration> },
+    /// The receiver refuses them.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// What a receiver did not take of a request that it took.
+pub(super) struct Taken {
+    pub(super) refused: u64,
+}
+
+impl Transport {
+    /// Prepares the connection, which is made when it is first used. Must be called within the
+    /// runtime that will use it.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the file of authorities or the endpoint.
+    pub(super) fn new(settings: &Settings) -> Result<Self, String> {
+        match settings.protocol {
+            Protocol::Grpc => {
+                let client = TraceServiceClient::new(channel(settings)?);
+                let metadata = MetadataMap::from_headers(settings.headers.clone());
+                Ok(Self::Grpc { client, metadata })
+            }
+            Protocol::Http => {
+                let timeout = settings.timeout;
+                let ca_file = settings.ca_file.as_deref();
+                let client = HttpClient::new(&settings.endpoint, ca_file, move |builder| {
+                    builder.timeout(timeout).connect_timeout(timeout)
+                })?;
+                let mut headers = settings.headers.clone();
+                let protobuf = HeaderValue::from_static("application/x-protobuf");
+                headers.insert(CONTENT_TYPE, protobuf);
+                Ok(Self::Http { client: Box::new(client), url: settings.endpoint.clone(), headers })
+            }
+        }
+    }
+
+    /// Sends a request.
+    pub(super) async fn send(
+        &self,
+        message: &ExportTraceServiceRequest,
+    ) -> Result<Taken, Undelivered> {
+        let response = match self {
+            Self::Grpc { client, metadata } => {
+                let (metadata, extensions) = (metadata.clone(), Extensions::default());
+                let request = tonic::Request::from_parts(metadata, extensions, message.clone());
+                let response = client.clone().export(request).await;
+                response.map_err(|status| of_status(&status))?.into_inner()
+            }
+            Self::Http { client, url, headers } => {
+                let mut request = Request::new(Method::POST, url.clone());
+                *request.headers_mut() = headers.clone();
+                *request.body_mut() = Some(message.encode_to_vec().into());
+                let response = client.client().execute(request).await;
+                let response = response.map_err(|error| later(describe(error)))?;
+                of_response(response).await?
+            }
+        };
+        let refused = response.partial_success.map_or(0, |partial| partial.rejected_spans);
+        Ok(Taken { refused: u64::try_from(refused).unwrap_or(0) })
+    }
+}
+
+fn channel(settings: &Settings) -> Result<Channel, String> {
+    let endpoint = Endpoint::from_shared(settings.endpoint.as_str().to_owned())
+        .map_err(|error| with_causes(&error))?
+        .timeout(settings.timeout)
+        .connect_timeout(settings.timeout);
+    let endpoint = match settings.endpoint.scheme() {
+        "https" => {
+            let mut tls = ClientTlsConfig::new().with_enabled_roots();
+            if let Some(path) = &settings.ca_file {
+                let authorities = files::read_bytes(path)?;
+                tls = tls.ca_certificate(Certificate::from_pem(authorities));
+            }
+            endpoint.tls_config(tls).map_err(|error| with_causes(&error))?
+        }
+        _ => endpoint,
+    };
+    Ok(endpoint.connect_lazy())
+}
+
+/// Classifies a failed call as OTLP says. The receiver's text is left out: it may quote headers.
+fn of_status(status: &Status) -> Undelivered {
+    let why = match std::error::Error::source(status) {
+        Some(cause) => with_causes(cause),
+        None => format!("the receiver answers {:?}", status.code()),
+    };
+    let wait = status.get_details_retry_info().and_then(|info| info.retry_delay);
+    match status.code() {
+        Code::Cancelled
+        | Code::DeadlineExceeded
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unavailable
+        | Code::DataLoss => Undelivered::ForNow { why, wait },
+        Code::ResourceExhausted if wait.is_some() => Undelivered::ForNow { why, wait },
+        // A connection that breaks is a status of an unknown kind, with a cause.
+        Code::Unknown if std::error::Error::source(status).is_some() => {
+            Undelivered::ForNow { why, wait }
+        }
+        _ => Undelivered::Refused(why),
+    }
+}
+
+/// Reads a response, or classifies a refusal as OTLP says.
+async fn of_response(mut response: Response) -> Result<ExportTraceServiceResponse, Undelivered> {
+    let status = response.status();
+    if !status.is_success() {
+        let why = format!("the receiver answers {}", status.as_u16());
+        let wait = response.headers().get(RETRY_AFTER).and_then(|wait| wait.to_str().ok());
+        let wait = wait.and_then(|wait| wait.trim().parse().ok()).map(Duration::from_secs);
+        return Err(match status {
+            StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT => Undelivered::ForNow { why, wait },
+            _ => Undelivered::Refused(why),
+        });
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| later(describe(error)))? {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_ANSWER {
+            return Ok(ExportTraceServiceResponse::default());
+        }
+    }
+    // A receiver that took the spans and answers something else has still taken them.
+    Ok(ExportTraceServiceResponse::decode(Bytes::from(body)).unwrap_or_default())
+}
+
+fn later(why: String) -> Undelivered {
+    Undelivered::ForNow { why, wait: None }
+}

@@ -1,0 +1,88 @@
+//! The access log: a line for each call when it ends, on request.
+
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use tokio::time::Instant;
+
+/// The log target of access lines. They are logged only if the filter names it.
+pub(super) const ACCESS: &str = "access";
+
+static IS_ON: AtomicBool = AtomicBool::new(false);
+
+pub(super) fn turn_on() {
+    IS_ON.store(true, Ordering::Relaxed);
+}
+
+/// How a call ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// The name of the gRPC status code.
+    pub(crate) code: &'static str,
+    /// Further facts, if [`Record::finish`] asks for them.
+    pub(crate) facts: Facts,
+}
+
+/// What the access log shows of an outcome.
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    /// The reason of a failure.
+    pub(crate) reason: Option<String>,
+    /// What is known of the call at Stytch, unless it is none of the contract.
+    pub(crate) upstream: Option<&'static str>,
+    /// Stytch's id for the call.
+    pub(crate) request_id: Option<String>,
+}
+
+/// Logs a call when it ends. A call whose caller goes away first is logged as `CANCELLED`.
+#[derive(Debug)]
+pub(crate) struct Record {
+    method: &'static str,
+    peer: Option<SocketAddr>,
+    start: Instant,
+    outcome: Outcome,
+}
+
+impl Record {
+    /// Starts with a call from `peer`.
+    pub(crate) fn start(method: &'static str, peer: Option<SocketAddr>) -> Self {
+        let outcome = Outcome { code: "CANCELLED", facts: Facts::default() };
+        Self { method, peer, start: Instant::now(), outcome }
+    }
+
+    /// Returns when the call started.
+    pub(crate) fn started(&self) -> Instant {
+        self.start
+    }
+
+    /// Records the outcome. Asks for facts only if they are logged.
+    pub(crate) fn finish(&mut self, code: &'static str, facts: impl FnOnce() -> Facts) {
+        self.outcome.code = code;
+        if IS_ON.load(Ordering::Relaxed) {
+            self.outcome.facts = facts();
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let Self { method, peer, start, outcome: Outcome { code, facts } } = self;
+        let elapsed = start.elapsed();
+        tracing::debug!(method, code, ?elapsed, "call ended");
+        if IS_ON.load(Ordering::Relaxed) {
+            tracing::info!(
+                target: ACCESS,
+                message = "call ended",
+                method,
+                code,
+                reason = facts.reason,
+                peer = peer.map(tracing::field::display),
+                elapsed_seconds = elapsed.as_secs_f64(),
+                upstream = facts.upstream,
+                stytch_request_id = facts.request_id,
+            );
+        }
+    }
+}

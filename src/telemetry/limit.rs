@@ -1,0 +1,98 @@
+//! Limits how often lines of a kind are logged, so that nobody can flood the log. A line that is
+//! logged says how many were left out before it, in its field `suppressed`.
+
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use super::{calls, trail};
+
+/// The interval between two lines, in milliseconds.
+const INTERVAL: u64 = 1000;
+
+/// How many groups the callers are divided into.
+const GROUPS: usize = 16;
+
+/// Lets a line of a kind pass once a second.
+#[derive(Debug)]
+pub(crate) struct Limit {
+    /// When the next line may be logged, in milliseconds since the first look at the clock.
+    next: AtomicU64,
+    left_out: AtomicU64,
+}
+
+impl Limit {
+    pub(crate) const fn new() -> Self {
+        Self { next: AtomicU64::new(0), left_out: AtomicU64::new(0) }
+    }
+
+    /// Returns how many lines were left out since the last one, if a line may be logged now.
+    /// Otherwise leaves it out.
+    pub(crate) fn pass(&self) -> Option<u64> {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        let now = u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let passed = self.pass_at(now);
+        if passed.is_none() {
+            trail::counts().suppress_lines(1);
+        }
+        passed
+    }
+
+    fn pass_at(&self, now: u64) -> Option<u64> {
+        let next = self.next.load(Ordering::Relaxed);
+        let (success, failure) = (Ordering::Relaxed, Ordering::Relaxed);
+        let passes = now >= next
+            && self.next.compare_exchange(next, now + INTERVAL, success, failure).is_ok();
+        if passes {
+            return Some(self.left_out.swap(0, Ordering::Relaxed));
+        }
+        self.left_out.fetch_add(1, Ordering::Relaxed);
+        None
+    }
+}
+
+/// The same for each caller. Callers are divided into groups that share a limit, so that it takes
+/// no more memory however many there are.
+#[derive(Debug)]
+pub(crate) struct ByCaller([Limit; GROUPS]);
+
+impl ByCaller {
+    pub(crate) const fn new() -> Self {
+        Self([const { Limit::new() }; GROUPS])
+    }
+
+    /// Does what [`Limit::pass`] does, for who makes the current call.
+    pub(crate) fn pass(&self) -> Option<u64> {
+        let mut hasher = DefaultHasher::new();
+        calls::with_caller(|name| name.hash(&mut hasher));
+        let group = hasher.finish() % GROUPS as u64;
+        self.0[usize::try_from(group).unwrap_or_default()].pass()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_a_second_passes_and_says_how_many_did_not() {
+        let limit = Limit::new();
+
+        for (now, passes) in [
+            (0, Some(0)),
+            (1, None),
+            (INTERVAL - 1, None),
+            (INTERVAL, Some(2)),
+            (5 * INTERVAL, Some(0)),
+            (5 * INTERVAL, None),
+            (6 * INTERVAL, Some(1)),
+        ] {
+            assert_eq!(limit.pass_at(now), passes, "{now}");
+        }
+    }
+}

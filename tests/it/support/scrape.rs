@@ -1,0 +1,50 @@
+//! A page of metrics as a scraper reads it.
+
+use std::time::{Duration, Instant};
+
+use super::{Facade, PATIENCE};
+
+/// A page in Prometheus' text format.
+#[derive(Debug)]
+pub struct Page(String);
+
+impl Facade {
+    /// Reads the page of metrics over HTTP.
+    pub async fn scrape(&self) -> Page {
+        let page = reqwest::get(format!("http://{}/metrics", self.admin)).await.unwrap();
+        Page(page.text().await.unwrap())
+    }
+
+    /// Reads the page until a sample has this value: what a call causes may come after its
+    /// response.
+    pub async fn becomes(&self, sample: &str, value: f64) {
+        let start = Instant::now();
+        loop {
+            let page = self.scrape().await;
+            if page.value(sample) == Some(value) {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "{sample} is not {value} in {}", page.0);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Page {
+    /// Returns the value of a sample: its name, and its labels in braces if it has some.
+    pub fn value(&self, sample: &str) -> Option<f64> {
+        let line = self.0.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        line.map(|value| value.parse().unwrap())
+    }
+
+    /// Returns the number of samples.
+    pub fn len(&self) -> usize {
+        self.0.lines().filter(|line| !line.starts_with('#')).count()
+    }
+
+    /// Returns the samples of this name, with their labels.
+    pub fn samples(&self, name: &str) -> Vec<&str> {
+        let samples = self.0.lines().filter_map(|line| Some(line.rsplit_once(' ')?.0));
+        samples.filter(|it| it.split('{').next() == Some(name)).collect()
+    }
+}
