@@ -11,6 +11,7 @@ mod qr;
 mod request;
 mod rpc;
 mod serve;
+mod top;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -63,6 +64,8 @@ enum Command {
     },
     /// Asks a running façade whether it serves; exits with 0 if it does
     Healthcheck(healthcheck::HealthcheckArgs),
+    /// Shows what a running façade does, live in the terminal, from its admin port
+    Top(top::TopArgs),
 }
 
 /// Runs the program with these arguments, its name first.
@@ -112,7 +115,8 @@ impl Command {
             Self::Rpc(_)
             | Self::Code
             | Self::Token { .. }
-            | Self::Healthcheck(_) => Vec::new(),
+            | Self::Healthcheck(_)
+            | Self::Top(_) => Vec::new(),
         }
     }
 }
@@ -127,6 +131,7 @@ fn run(command: Command, log: &Unchecked<LogConfig>) -> Result<(), Failure> {
         Command::Code => code::code(),
         Command::Token { name } => token(&name),
         Command::Healthcheck(args) => healthcheck::healthcheck(args),
+        Command::Top(args) => top::top(&args),
     }
 }
 

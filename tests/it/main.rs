@@ -50,6 +50,7 @@ mod secrets;
 mod settings;
 mod status_codes;
 mod tls;
+mod top;
 mod traces;
 mod trail;
 mod translation;
