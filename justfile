@@ -59,6 +59,10 @@ mesh:
 callers:
     python3 .ci/callers.py
 
+# Dashboard, rules and alerts against a real Prometheus that scrapes real façades.
+observability:
+    python3 .ci/observability.py
+
 # Kills the façade under load a hundred times; no answered call may lack its audit record.
 kill:
     KILL_ROUNDS=100 cargo test --locked --release --test it -- trail::no_answered trail::a_kill_loses

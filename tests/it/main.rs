@@ -39,6 +39,7 @@ mod metrics_idempotency;
 mod metrics_limits;
 mod metrics_stytch;
 mod not_sent;
+mod observability;
 mod reflection;
 mod requests;
 mod retries;
