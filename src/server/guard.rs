@@ -6,7 +6,12 @@
 //! still answer its probes. Their streams end when the connection is asked to close, because an
 //! open `Health.Watch` would keep it open forever.
 
-use std::{convert::Infallible, panic::AssertUnwindSafe, pin::Pin, sync::Arc};
+use std::{
+    convert::Infallible,
+    panic::AssertUnwindSafe,
+    pin::{Pin, pin},
+    sync::Arc,
+};
 
 use futures_util::FutureExt as _;
 use http::{Request, Response};
@@ -203,13 +208,16 @@ impl Guard {
         measure.set_gate(&gate);
         request.extensions_mut().insert(call);
         let request = request.map(arrival::single_message);
-        let response = catch_panic(self.shared.routes.clone().oneshot(request));
-        let response = match deadline {
-            None => response.await,
-            Some(deadline) => timeout_at(deadline, response).await.unwrap_or_else(|_| {
-                traced.deadline_passed();
-                Err(Failure::deadline_exceeded(gate.close()))
-            }),
+        let response = {
+            // Pinned, because each move of the future would add its size to this one.
+            let response = pin!(catch_panic(self.shared.routes.clone().oneshot(request)));
+            match deadline {
+                None => response.await,
+                Some(deadline) => timeout_at(deadline, response).await.unwrap_or_else(|_| {
+                    traced.deadline_passed();
+                    Err(Failure::deadline_exceeded(gate.close()))
+                }),
+            }
         };
         self.record(deadline).await;
         response.map(WholeBody::replace_body)

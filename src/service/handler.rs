@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::Either;
 use tonic::{
     Code, Request, Response, Status,
     metadata::{MetadataMap, MetadataValue},
@@ -90,12 +91,14 @@ impl Handler {
         }
     }
 
-    async fn call<Req, Res>(
+    /// Makes the call. The work is boxed here rather than in an `async fn`, whose future would hold
+    /// it once more.
+    fn call<Req, Res>(
         &self,
         endpoint: &'static Endpoint<Req, Res>,
         request: Req,
         call: Call,
-    ) -> Result<Encoded<Res>, Failure>
+    ) -> impl Future<Output = Result<Encoded<Res>, Failure>> + Send + use<Req, Res>
     where
         Req: StytchRequest + serde::Serialize + Send + Sync + 'static,
         Res: FromJson + 'static,
@@ -105,8 +108,8 @@ impl Handler {
             call_stytch(&client, endpoint, &request, &handle, audit::Idempotency::None).await
         };
         match endpoint.effect {
-            Effect::Mutates => RunToCompletion::new(call, work).await,
-            Effect::Reads => work.await,
+            Effect::Mutates => Either::Left(RunToCompletion::new(call, work)),
+            Effect::Reads => Either::Right(Box::pin(work)),
         }
     }
 
