@@ -89,8 +89,8 @@ ROWS = [
         ("timeseries", "p99 by replica", [(quantile(0.99, HANDLING, "instance", STYTCH), "{{instance}}")], "s",
          "The slowest hundredth by replica. One alone: next, Workers, CPU and Calls in flight of that replica."),
         ("timeseries", "OpenTelemetry's view", [
-            (by("rpc_method, rpc_response_status_code", rate("rpc_server_call_duration_seconds_count")),
-             "{{rpc_method}} {{rpc_response_status_code}}")], "reqps",
+            (by("rpc_method, rpc_status_code", rate("rpc_server_call_duration_seconds_count")),
+             "{{rpc_method}} {{rpc_status_code}}")], "reqps",
          "The same calls under the names of OpenTelemetry's conventions, for those who compare services with them. "
          "Next: Errors by code."),
     ]),

@@ -1,4 +1,4 @@
-//! The names of gRPC status codes, and which of them are errors of the server.
+//! What gRPC and its ecosystem say about status codes: their names, and whose fault they are.
 
 use tonic::Code;
 

@@ -51,7 +51,8 @@ pub(super) struct Requests {
 impl Requests {
     pub(super) fn new(base_url: &Url, connections: &Connections, metrics: &Metrics) -> Self {
         connections.show(metrics);
-        let server = base_url.host_str().unwrap_or_default();
+        let port = base_url.port_or_known_default().unwrap_or_default();
+        let server = (base_url.host_str().unwrap_or_default(), port);
         let register = |(method, path): (http::Method, _)| {
             metrics.upstream_requests.register(method.as_str(), server, path)
         };

@@ -1,6 +1,6 @@
 //! The metrics about requests and connections to Stytch.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use tonic::Request;
 
@@ -16,8 +16,8 @@ const REUSED: &str = "totp_facade_upstream_connections_reused_total";
 #[cfg(target_os = "linux")]
 const OPEN: &str = "totp_facade_upstream_connections_open";
 
-/// The number of requests that ended so.
-fn ended(rpc: Rpc, status: &str, error_type: &str) -> String {
+/// The number of requests to `server` that ended so.
+fn ended(server: SocketAddr, rpc: Rpc, status: &str, error_type: &str) -> String {
     let (method, _) = rpc.line.split_once(' ').unwrap();
     let template = match rpc.name {
         name if name == Rpc::GET.name => {
@@ -30,8 +30,9 @@ fn ended(rpc: Rpc, status: &str, error_type: &str) -> String {
     };
     format!(
         "http_client_request_duration_seconds_count{{http_request_method=\"{method}\",\
-         server_address=\"127.0.0.1\",url_template=\"{template}\",\
-         http_response_status_code=\"{status}\",error_type=\"{error_type}\"}}"
+         server_address=\"127.0.0.1\",server_port=\"{port}\",url_template=\"{template}\",\
+         http_response_status_code=\"{status}\",error_type=\"{error_type}\"}}",
+        port = server.port()
     )
 }
 
@@ -63,7 +64,7 @@ async fn each_request_to_stytch_is_counted_by_its_endpoint_and_how_it_ended() {
             Some("internal_server_error")
         }),
         (Rpc::CREATE, failed(400, "made_up"), "400", "400", Some("other")),
-        (Rpc::CREATE, failed(418, "made_up"), "_OTHER", "", Some("other")),
+        (Rpc::CREATE, failed(418, "made_up"), "_OTHER", "_OTHER", Some("other")),
         (Rpc::CREATE, Then::Answer(answer(502, "", "<html>")), "502", "502", None),
         (Rpc::CREATE, Then::Answer(answer(302, "", "")), "302", "unexpected_status", None),
         (Rpc::CREATE, Then::Answer(json(200, "{")), "200", "unreadable", None),
@@ -88,7 +89,7 @@ async fn each_request_to_stytch_is_counted_by_its_endpoint_and_how_it_ended() {
 
         let _ = rpc.try_for(facade.channel().await, "fresh").await;
 
-        let sample = ended(rpc, status, error_type);
+        let sample = ended(peer.addr, rpc, status, error_type);
         facade.becomes(&sample, 1.0).await;
         let page = facade.scrape().await;
         let all = page.samples("http_client_request_duration_seconds_count");
@@ -113,7 +114,7 @@ async fn retries_are_counted_as_requests_and_take_from_the_budget() {
 
     Rpc::CREATE.try_for(facade.channel().await, "fresh").await.expect_err("nobody is there");
 
-    facade.becomes(&ended(Rpc::CREATE, "", "unreachable"), 3.0).await;
+    facade.becomes(&ended(closed.addr, Rpc::CREATE, "", "unreachable"), 3.0).await;
     facade.becomes(LEFT, 98.0).await;
     facade.becomes(OPENED, 0.0).await;
     facade.becomes(REUSED, 0.0).await;
@@ -129,7 +130,7 @@ async fn a_request_whose_caller_has_gone_is_counted_as_cancelled() {
     (Rpc::GET.call)(facade.channel().await, request).await.expect_err("the deadline");
 
     peer.request().await;
-    facade.becomes(&ended(Rpc::GET, "", "cancelled"), 1.0).await;
+    facade.becomes(&ended(peer.addr, Rpc::GET, "", "cancelled"), 1.0).await;
 }
 
 #[tokio::test]

@@ -159,7 +159,7 @@ fn selectors(query: &str) -> Vec<(String, Vec<String>)> {
         }
         // A label in `by (…)` is not followed by what follows a metric.
         let is_metric = PREFIXES.iter().any(|prefix| word.starts_with(prefix));
-        let in_list = ["grpc_method", "grpc_code", "rpc_method", "rpc_response_status_code"];
+        let in_list = ["grpc_method", "grpc_code", "rpc_method", "rpc_status_code"];
         if is_metric && !in_list.contains(&word) {
             found.push((word.to_owned(), labels));
         }

@@ -100,7 +100,7 @@ async fn a_call_with_two_attempts_and_its_replay_are_traced_span_by_span() {
     let in_call = [
         ("rpc.system.name", "grpc"),
         ("rpc.method", Rpc::CREATE.name),
-        ("rpc.response.status_code", "OK"),
+        ("rpc.status_code", "OK"),
         ("totp_facade.caller", "anonymous"),
         ("totp_facade.upstream", "done"),
     ];
@@ -282,7 +282,7 @@ async fn a_refused_call_has_a_span_with_the_reason_and_a_probe_has_none() {
         &[
             ("rpc.system.name", "grpc"),
             ("rpc.method", Rpc::CREATE.name),
-            ("rpc.response.status_code", "INVALID_ARGUMENT"),
+            ("rpc.status_code", "INVALID_ARGUMENT"),
             ("totp_facade.caller", "anonymous"),
             ("totp_facade.upstream", "not_sent"),
             ("totp_facade.reason", "INVALID_REQUEST"),
@@ -310,7 +310,7 @@ async fn the_span_of_a_call_whose_caller_has_gone_lasts_to_its_real_end() {
     let says = texts(&call.attributes);
     assert_eq!(texts(&attempt.attributes)["http.response.status_code"], "200");
     assert_eq!(says["totp_facade.upstream"], "done");
-    assert_eq!(says["rpc.response.status_code"], "CANCELLED");
+    assert_eq!(says["rpc.status_code"], "CANCELLED");
     assert_eq!(events(call), ["caller_gone"]);
     assert!(attempt.end_time_unix_nano <= call.end_time_unix_nano);
 }
@@ -334,7 +334,7 @@ async fn the_span_of_a_call_whose_deadline_passed_says_so_and_what_became_of_it(
     let spans = receiver.spans();
     let call = one(&spans, Rpc::CREATE.name);
     let says = texts(&call.attributes);
-    assert_eq!(says["rpc.response.status_code"], "DEADLINE_EXCEEDED");
+    assert_eq!(says["rpc.status_code"], "DEADLINE_EXCEEDED");
     assert_eq!(says["totp_facade.upstream"], "done");
     assert_eq!(says["totp_facade.reason"], "DEADLINE_EXCEEDED");
     assert_eq!(events(call), ["deadline_passed"]);

@@ -231,7 +231,7 @@ impl Metric for CallDuration<'_> {
     }
 
     fn labels(&self) -> Vec<&'static str> {
-        vec!["rpc_system_name", "rpc_method", "rpc_response_status_code", "error_type"]
+        vec!["rpc_system_name", "rpc_method", "rpc_status_code", "error_type"]
     }
 
     fn write(&self, samples: &mut Samples<'_>) {
@@ -244,7 +244,7 @@ impl Metric for CallDuration<'_> {
                 let mut labels = Labels::default();
                 labels.push("rpc_system_name", "grpc");
                 labels.push("rpc_method", rpc.name());
-                labels.push("rpc_response_status_code", code_name(code));
+                labels.push("rpc_status_code", code_name(code));
                 if is_server_error(code) {
                     labels.push("error_type", code_name(code));
                 }

@@ -12,7 +12,8 @@ use super::{
     value::{Counter, Value},
 };
 
-/// The HTTP statuses that have series of their own, in order. All others share one.
+/// The HTTP statuses that have series of their own, in order. All other errors share one, and so do
+/// all others.
 const STATUSES: [u16; 40] = [
     200, 201, 202, 204, 206, 300, 301, 302, 303, 304, 307, 308, 400, 401, 402, 403, 404, 405, 406,
     407, 408, 409, 410, 411, 413, 414, 415, 421, 422, 425, 426, 428, 429, 431, 499, 500, 501, 502,
@@ -73,12 +74,17 @@ pub struct HttpEnd {
 
 impl HttpEnd {
     const ERRORS: usize = HttpError::ALL.len() + 1;
-    const COUNT: usize = (STATUSES.len() + 2) * Self::ERRORS;
+    /// No status, and the two that others share.
+    const UNLISTED: usize = 3;
+    const COUNT: usize = (STATUSES.len() + Self::UNLISTED) * Self::ERRORS;
 
     fn index(self) -> usize {
         let status = match self.status {
             None => 0,
-            Some(status) => STATUSES.binary_search(&status).map_or(1, |place| place + 2),
+            Some(status) => match STATUSES.binary_search(&status) {
+                Ok(place) => place + Self::UNLISTED,
+                Err(_) => 1 + usize::from(status >= 400),
+            },
         };
         status * Self::ERRORS + self.error.map_or(0, |error| error as usize + 1)
     }
@@ -88,10 +94,14 @@ impl HttpEnd {
         let (status, error) = (index / Self::ERRORS, index % Self::ERRORS);
         let code = match status {
             0 => String::new(),
-            1 => OTHER.to_owned(),
-            listed => STATUSES[listed - 2].to_string(),
+            1 | 2 => OTHER.to_owned(),
+            listed => STATUSES[listed - Self::UNLISTED].to_string(),
         };
-        let is_error = status >= 2 && STATUSES[status - 2] >= 400;
+        let is_error = match status {
+            0 | 1 => false,
+            2 => true,
+            listed => STATUSES[listed - Self::UNLISTED] >= 400,
+        };
         let error_type = match error {
             0 if is_error => &code,
             0 => "",
@@ -111,6 +121,7 @@ pub struct HttpRequests(Mutex<Vec<Arc<HttpEndpoint>>>);
 pub struct HttpEndpoint {
     method: String,
     server: String,
+    port: String,
     template: &'static str,
     /// Created when they are first needed: most ends never happen.
     ends: Box<[OnceLock<Box<Histogram>>]>,
@@ -131,12 +142,13 @@ impl HttpRequests {
     pub fn register(
         &self,
         method: &str,
-        server: &str,
+        (server, port): (&str, u16),
         template: &'static str,
     ) -> Arc<HttpEndpoint> {
         let endpoint = Arc::new(HttpEndpoint {
             method: method.to_owned(),
             server: server.to_owned(),
+            port: port.to_string(),
             template,
             ends: (0..HttpEnd::COUNT).map(|_| OnceLock::new()).collect(),
         });
@@ -170,6 +182,7 @@ impl Metric for HttpRequests {
         vec![
             "http_request_method",
             "server_address",
+            "server_port",
             "url_template",
             "http_response_status_code",
             "error_type",
@@ -183,6 +196,7 @@ impl Metric for HttpRequests {
                 let mut labels = Labels::default();
                 labels.push("http_request_method", &endpoint.method);
                 labels.push("server_address", &endpoint.server);
+                labels.push("server_port", &endpoint.port);
                 labels.push("url_template", endpoint.template);
                 HttpEnd::write(index, &mut labels);
                 Value::write(&**histogram, &labels, samples);
@@ -252,7 +266,8 @@ mod tests {
             (Some(404), None, "404", "404"),
             (Some(504), None, "504", "504"),
             (Some(504), Some(HttpError::Timeout), "504", "timeout"),
-            (Some(418), None, OTHER, ""),
+            (Some(299), None, OTHER, ""),
+            (Some(418), None, OTHER, OTHER),
             (Some(999), Some(HttpError::Unexpected), OTHER, "unexpected_status"),
             (None, Some(HttpError::Unreachable), "", "unreachable"),
             (None, Some(HttpError::Cancelled), "", "cancelled"),
