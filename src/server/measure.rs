@@ -200,3 +200,46 @@ impl Drop for MeasuredBody {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use allocation_counter::measure;
+
+    use super::*;
+
+    #[test]
+    fn a_call_is_recorded_without_an_allocation() {
+        let metrics = Metrics::default();
+        let counts = Arc::new(Counts::new(metrics.clone()));
+        let of_caller = metrics.calls.of_caller("login");
+        let (gate, start) = (SendGate::default(), Instant::now());
+        let refused = Failure::from(Case::Overloaded);
+        let record = |ended: Option<(Code, Option<&Failure>)>, trace, response| {
+            let rpc = Rpc::named("stytch.b2b.totp.v1.TotpService/Create");
+            let mut measure = Measure::start(&counts, rpc, start, trace);
+            measure.call.as_mut().expect("a call").caller = Some(Arc::clone(&of_caller));
+            measure.set_gate(&gate);
+            if let Some((code, failure)) = ended {
+                drop(measure.finish(response, code, failure));
+            }
+        };
+        let traced = Some(([1; 16], [2; 8]));
+        for (ended, trace, what) in [
+            (Some((Code::Ok, None)), None, "a success"),
+            (Some((Code::Ok, None)), traced, "a success that becomes an exemplar"),
+            (Some((Code::ResourceExhausted, Some(&refused))), None, "a call that is refused"),
+            (None, None, "a call whose caller goes away"),
+        ] {
+            record(ended, trace, Response::default());
+            let response = Response::default();
+
+            let allocated = measure(|| record(ended, trace, response));
+
+            assert_eq!(allocated.count_total, 0, "{what}");
+        }
+        let page = metrics.page(crate::telemetry::metrics::Format::OpenMetrics);
+        for part in ["Canceled\",upstream=\"not_sent\"} 2", "ResourceExhausted\"} 2", " # {"] {
+            assert!(page.contains(part), "no {part} in {page}");
+        }
+    }
+}

@@ -267,3 +267,57 @@ fn why(error: &Error) -> Option<HttpError> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::*;
+    use crate::{stytch::error::Unreadable, telemetry::trace::Tracer};
+
+    #[test]
+    fn a_request_is_recorded_without_an_allocation_once_one_has_ended_so() {
+        let metrics = Metrics::default();
+        metrics.upstream_errors.declare(["known"]);
+        let url: Url = "http://localhost:1".parse().unwrap();
+        let requests = Requests::new(&url, &Connections::default(), &metrics);
+        let (gate, trace) = (SendGate::default(), Tracer::unrecorded(&HeaderMap::new()));
+        let limit = Instant::now() + Duration::from_secs(60);
+        let http_status = StatusCode::OK;
+        for (result, what) in [
+            (Some(Ok(())), "a success"),
+            (Some(Err(Error::TimedOut { sent: true })), "a timeout"),
+            (
+                Some(Err(Error::Unreadable {
+                    http_status,
+                    request_id: None,
+                    why: Unreadable::Incomplete,
+                })),
+                "an answer that cannot be read",
+            ),
+            (None, "a request that is dropped"),
+        ] {
+            let record = |mut request: Request, response: Response| {
+                let recorder = requests.recorder("/v1/b2b/totp", &gate, limit, &trace);
+                let mut record = recorder.begin(&Method::POST);
+                record.sends(&mut request, || unreachable!());
+                record.responded(&response);
+                record.succeeded(|| unreachable!());
+                if let Some(result) = &result {
+                    record.finish(result);
+                }
+            };
+            let exchange = || {
+                let response = http::Response::new(String::new());
+                (Request::new(Method::POST, url.clone()), Response::from(response))
+            };
+            let (request, response) = exchange();
+            record(request, response);
+            let (request, response) = exchange();
+
+            let allocated = allocation_counter::measure(|| record(request, response));
+
+            assert_eq!(allocated.count_total, 0, "{what}");
+        }
+    }
+}

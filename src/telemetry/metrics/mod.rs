@@ -104,6 +104,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn recording_allocates_nothing_whatever_is_recorded() {
+        let metrics = Metrics::default();
+        metrics.upstream_errors.declare(["known"]);
+        let refusals = metrics.refusals.register("OVERLOADED");
+        let store = (StoreKind::Redis, StoreOperation::Claim, StoreErrorType::None);
+        let record = || {
+            refusals.inc();
+            metrics.upstream_errors.inc("known");
+            metrics.upstream_errors.inc("made_up");
+            metrics.upstream_breaker_open.set(1);
+            metrics.idempotency_waiters.inc();
+            metrics.idempotency_calls.get(KeyedOutcome::Replayed).inc();
+            metrics.idempotency_store.get(store).record(Duration::from_millis(3));
+            metrics.trace_spans_dropped.get(Dropped::QueueFull).add(2);
+        };
+
+        assert_eq!(allocation_counter::measure(record).count_total, 0);
+    }
+
+    #[test]
     fn the_page_shows_each_metric_with_its_help_and_a_certificate_once_there_is_one() {
         let metrics = Metrics::default();
         metrics.upstream_retries.inc();

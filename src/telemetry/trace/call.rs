@@ -241,6 +241,40 @@ mod tests {
     }
 
     #[test]
+    fn a_call_that_is_not_sampled_costs_no_allocation() {
+        let parent = PARENT.replace("-01", "-00");
+        let ratio = Root::Ratio(f64::MIN_POSITIVE);
+        for (tracer, caller) in [
+            (Tracer::default(), &[][..]),
+            (Tracer::default(), &[("traceparent", PARENT), ("tracestate", "a=1")]),
+            (tracer(Root::None, false).0, &[]),
+            (tracer(ratio, false).0, &[]),
+            (tracer(Root::All, false).0, &[("traceparent", &*parent), ("tracestate", "a=1")]),
+        ] {
+            let headers = headers(caller);
+            let call = || {
+                let trace = tracer.call("Service/Method", &headers);
+                let clone = trace.clone();
+                clone.record(|_| unreachable!());
+                clone.link(trace.ids());
+                let mut span = trace.child(SpanKind::Client, || unreachable!());
+                span.set("name", 1);
+                span.event("event");
+                let mut sent = HeaderMap::new();
+                trace.pass_on(&span, &mut sent);
+                assert!(sent.is_empty() && span.recorded().is_none());
+            };
+            // Seeds the random numbers of this thread.
+            call();
+
+            assert_eq!(allocation_counter::measure(call).count_total, 0, "{tracer:?}");
+        }
+        let (tracer, _spans) = tracer(Root::All, false);
+        let sampled = || drop(tracer.call("Service/Method", &HeaderMap::new()));
+        assert!(allocation_counter::measure(sampled).count_total > 0, "they are counted");
+    }
+
+    #[test]
     fn a_trace_is_passed_on_only_if_that_is_set_and_then_with_its_state() {
         let caller = [("traceparent", PARENT), ("tracestate", "a=1"), ("tracestate", "b=2")];
         for root in [Root::All, Root::None] {
