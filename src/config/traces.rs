@@ -1,7 +1,8 @@
 //! Traces, by OpenTelemetry's own variables.
 //!
 //! They are the same for all services of a platform, which sets them once. So a variable that has
-//! no effect here is no problem, and one that has the wrong value is.
+//! no effect here is no problem, and one that has the wrong value is. OpenTelemetry would have that
+//! value ignored, and traces would be missed only when they are needed. Words count in any case.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -98,7 +99,7 @@ const URL: Kind<Url> = Kind::text("URL", url);
 
 const PROTOCOL_KIND: Kind<Protocol> = Kind::shown(
     "PROTOCOL",
-    |text| match text {
+    |text| match &*text.to_ascii_lowercase() {
         "grpc" => Ok(Protocol::Grpc),
         "http/protobuf" => Ok(Protocol::Http),
         _ => Err(format!("{text:?} is neither grpc nor http/protobuf")),
@@ -122,7 +123,7 @@ const MILLISECONDS: Kind<Duration> = Kind::shown(
 
 const EXPORTER_KIND: Kind<bool> = Kind::shown(
     "EXPORTER",
-    |text| match text {
+    |text| match &*text.to_ascii_lowercase() {
         "otlp" => Ok(true),
         "none" => Ok(false),
         _ => Err(format!("{text:?} is neither otlp nor none")),
@@ -153,7 +154,6 @@ const RATIO: Kind<f64> = Kind::text("SHARE", |text| {
 })
 .limits("0 to 1");
 
-/// The specification asks for `true` in any case.
 const ANY_SWITCH: Kind<bool> = Kind::text("BOOL", |text| {
     let lower = text.to_ascii_lowercase();
     lower.parse().map_err(|_| format!("{text:?} is neither true nor false"))
@@ -276,8 +276,9 @@ fn url(text: &str) -> Result<Url, String> {
 }
 
 fn sampler(text: &str) -> Result<Sampler, String> {
-    let name = text.strip_prefix(PARENT_BASED);
-    let root = match name.unwrap_or(text) {
+    let lower = text.to_ascii_lowercase();
+    let name = lower.strip_prefix(PARENT_BASED);
+    let root = match name.unwrap_or(&lower) {
         "always_on" => Root::All,
         "always_off" => Root::None,
         "traceidratio" => Root::Ratio(1.0),

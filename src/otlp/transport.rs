@@ -105,6 +105,8 @@ impl Transport {
 fn channel(settings: &Settings) -> Result<Channel, String> {
     let endpoint = Endpoint::from_shared(settings.endpoint.as_str().to_owned())
         .map_err(|error| with_causes(&error))?
+        .user_agent(concat!("totp-facade/", env!("CARGO_PKG_VERSION")))
+        .map_err(|error| with_causes(&error))?
         .timeout(settings.timeout)
         .connect_timeout(settings.timeout);
     let endpoint = match settings.endpoint.scheme() {

@@ -19,6 +19,7 @@ use h2::{
 };
 use http::Request;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -47,6 +48,7 @@ const CREATE: &str = Rpc::CREATE.name;
 struct Victim {
     server: Server,
     addr: SocketAddr,
+    admin: SocketAddr,
     endpoint: Endpoint,
     /// Its memory before the attack, in bytes.
     before: usize,
@@ -65,8 +67,12 @@ impl Victim {
     }
 
     async fn behind(authority: Option<&Authority>, flags: &[&str]) -> Self {
-        more_files();
         let stytch = Peer::answering(peer::json(200, Rpc::CREATE.answer)).await;
+        Self::in_front_of(&stytch, authority, flags).await
+    }
+
+    async fn in_front_of(stytch: &Peer, authority: Option<&Authority>, flags: &[&str]) -> Self {
+        more_files();
         let mut command = serve(&format!("http://{}", stytch.addr), "secret");
         command.args(["--drain-delay", "0s"]).args(flags);
         let folder = Folder::new();
@@ -76,13 +82,13 @@ impl Victim {
             command.arg("--tls-key-file").arg(folder.write("server.key", &key));
         }
         let mut server = Server::start(command);
-        let addr = server.addr("grpc");
+        let (addr, admin) = (server.addr("grpc"), server.addr("admin"));
         let endpoint = match authority {
             None => Endpoint::from_shared(format!("http://{addr}")).unwrap(),
             Some(authority) => authority.endpoint(addr, None),
         };
-        let mut victim =
-            Self { server, addr, endpoint, before: 0, cut: AtomicUsize::new(0), _files: folder };
+        let (before, cut) = (0, AtomicUsize::new(0));
+        let mut victim = Self { server, addr, admin, endpoint, before, cut, _files: folder };
         victim.honest_call(&victim.channel().await).await;
         victim.before = victim.memory("VmRSS");
         victim
@@ -94,6 +100,12 @@ impl Victim {
         let found = status.lines().find_map(|it| it.strip_prefix(line)?.strip_prefix(':'));
         let kib = found.unwrap().trim().strip_suffix(" kB").unwrap();
         kib.parse::<usize>().unwrap() * 1024
+    }
+
+    /// Returns how many series its page of metrics has.
+    async fn series(&self) -> usize {
+        let page = reqwest::get(format!("http://{}/metrics", self.admin)).await.unwrap();
+        page.text().await.unwrap().lines().filter(|line| !line.starts_with('#')).count()
     }
 
     async fn channel(&self) -> Channel {
@@ -217,12 +229,29 @@ impl Client {
     /// Sends a complete call.
     async fn call(&mut self, rpc: Rpc) -> Open {
         let (response, mut stream) = self.open(rpc.name).await.unwrap();
-        let message = (rpc.encoded)((rpc.request)("fresh"));
-        let mut data = vec![0];
-        data.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
-        data.extend(message);
-        stream.send_data(Bytes::from(data), true).unwrap();
+        stream.send_data(message(rpc, "fresh"), true).unwrap();
         (response, stream)
+    }
+
+    /// Makes a call with a made-up name wherever there can be one, and waits for its end.
+    async fn invent(&self, method: &str) {
+        let (trace, span) = (fastrand::u128(1..), fastrand::u64(1..));
+        let request = Request::post(format!("http://localhost/{method}"))
+            .header("content-type", "application/grpc")
+            .header("user-agent", made_up(400))
+            .header("authorization", format!("Bearer {}", made_up(400)))
+            .header("traceparent", format!("00-{trace:032x}-{span:016x}-01"))
+            .header("tracestate", format!("{}={}", made_up(100), made_up(200)))
+            .header("baggage", format!("{}={}", made_up(100), made_up(200)))
+            .header(made_up(100), made_up(400))
+            .body(())
+            .unwrap();
+        let mut requests = self.requests.clone().ready().await.unwrap();
+        let (response, mut stream) = requests.send_request(request, false).unwrap();
+        // A method that is not served is answered before its message arrives.
+        let _ = stream.send_data(message(Rpc::CREATE, &made_up(100)), true);
+        let mut body = response.await.unwrap().into_body();
+        while body.data().await.is_some() {}
     }
 
     /// Opens `count` streams, and resets them once the server has read them.
@@ -236,6 +265,53 @@ impl Client {
             stream.send_reset(Reason::CANCEL);
         }
         Ok(())
+    }
+}
+
+/// Returns a request of this RPC as gRPC frames it.
+fn message(rpc: Rpc, member_id: &str) -> Bytes {
+    let message = (rpc.encoded)((rpc.request)(member_id));
+    let mut data = vec![0];
+    data.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+    data.extend(message);
+    data.into()
+}
+
+/// Returns a name that nobody has used before.
+fn made_up(length: usize) -> String {
+    (0..length).map(|_| fastrand::lowercase()).collect()
+}
+
+/// Starts a Stytch that knows the member `fresh`, and otherwise makes up errors.
+async fn inventive_stytch() -> Peer {
+    Peer::start(|mut connection| async move {
+        while let Some(request) = connection.next().await {
+            let answer = match request.json()["member_id"] == "fresh" {
+                true => peer::json(200, Rpc::CREATE.answer),
+                false => {
+                    let status = fastrand::choice([400, 403, 404, 409, 418, 422, 428, 451]);
+                    let (error_type, id) = (made_up(100), made_up(100));
+                    let error = json!({"error_type": error_type, "request_id": id});
+                    peer::json(status.unwrap(), &error.to_string())
+                }
+            };
+            connection.send(answer).await;
+        }
+    })
+    .await
+}
+
+/// Makes this many calls with made-up names.
+async fn invent(victim: &Victim, calls: usize) {
+    const BATCH: usize = 40;
+    let client = victim.h2().await;
+    for _ in 0..calls / BATCH {
+        let batch = (0..BATCH).map(async |number| match number % 4 {
+            0 => client.invent(&format!("{}/{}", made_up(200), made_up(200))).await,
+            1 => client.invent(&format!("{CREATE}{}", made_up(400))).await,
+            _ => client.invent(CREATE).await,
+        });
+        join_all(batch).await;
     }
 }
 
@@ -613,6 +689,22 @@ async fn large_messages_to_grpcs_own_services_are_not_kept() {
     };
 
     victim.withstands("240 large messages to health and reflection", 32 * MIB, attack).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn made_up_names_methods_and_errors_add_no_series_and_leave_memory_bounded() {
+    const CALLS: usize = 20_000;
+    let stytch = inventive_stytch().await;
+    let mut victim = Victim::in_front_of(&stytch, None, &[]).await;
+    // Each way to end has a series once it has happened.
+    invent(&victim, CALLS / 10).await;
+    victim.before = victim.memory("VmRSS");
+    let series = victim.series().await;
+
+    let attack = invent(&victim, CALLS);
+    victim.withstands("20,000 calls with made-up names", 8 * MIB, attack).await;
+
+    assert_eq!(victim.series().await, series);
 }
 
 #[tokio::test]

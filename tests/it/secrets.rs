@@ -1,6 +1,9 @@
 //! Secrets appear in responses to the caller and nowhere else.
 
+use std::{net::SocketAddr, process::Command};
+
 use serde_json::{Value, json};
+use tonic::transport::Channel;
 use totp_facade::{
     access::token_line,
     connection::tls::Files,
@@ -10,12 +13,13 @@ use totp_facade::{
 };
 
 use crate::support::{
+    channel,
     credentials::{AUDIENCE, Authority, ISSUER, Issuing, jwks},
     fixture,
     folder::Folder,
     otlp::Receiver,
     peer::{self, Peer, answer},
-    process::{Server, serve, start},
+    process::{Server, run, serve, start},
     rpc::{Rpc, message},
 };
 
@@ -116,59 +120,39 @@ pub fn secrets() -> Vec<String> {
 /// A credential for the receiver of traces.
 const OTLP_TOKEN: &str = "otlp-token-never-printed";
 
-/// Every span that is sent, as text.
-fn text_of(receiver: &Receiver) -> String {
-    receiver.spans().iter().map(|span| format!("{span:?}\n")).collect()
-}
+/// What callers make up: in names, in headers, and in what they pass on about their traces.
+const MADE_UP: &str = "made-up-never-printed";
 
-#[tokio::test(flavor = "multi_thread")]
-async fn spans_of_success_and_every_failure_hold_no_secret() {
-    for (protocol, shows_ids) in [(Protocol::Grpc, "false"), (Protocol::Http, "true")] {
-        let receiver = Receiver::start(protocol).await;
-        let all: Vec<_> = Rpc::ALL.iter().flat_map(|rpc| answers(*rpc)).collect();
-        let script = all.clone();
-        let peer = Peer::start(move |mut connection| {
-            let answer = script[(connection.number - 1) % script.len()].clone();
-            async move {
-                connection.request().await;
-                connection.send(answer.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n")).await;
-            }
-        })
-        .await;
-        let mut command = serve(&format!("http://{}", peer.addr), STYTCH_SECRET);
-        let protocol = if protocol == Protocol::Grpc { "grpc" } else { "http/protobuf" };
-        command
-            .args(["--drain-delay", "0s", "--log", "trace"])
-            .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{}", receiver.addr))
-            .env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
-            .env("OTEL_EXPORTER_OTLP_HEADERS", format!("authorization=Bearer%20{OTLP_TOKEN}"))
-            .env("TOTP_FACADE_TRACE_IDS", shows_ids);
-        let (server, url) = start(command);
-        let channel = tonic::transport::Channel::from_shared(url).unwrap().connect().await.unwrap();
-
-        while peer.connections() < all.len() {
-            let rpc = Rpc::ALL[peer.connections() / (all.len() / Rpc::ALL.len())];
-            let _ = rpc.with(channel.clone(), request(rpc)).await;
-        }
-        drop(channel);
-        server.signal("TERM");
-        let (code, stdout, stderr) = server.end();
-
-        assert_eq!(code, Some(0), "{stderr}");
-        let spans = text_of(&receiver);
-        assert!(receiver.spans().len() > 2 * all.len() - 10, "attempts and their calls");
-        assert!(spans.contains("brand_new"), "the type of an error is shown");
-        assert_none_in(&[("spans", &spans), ("stdout", &stdout), ("stderr", &stderr)]);
-        assert!(!stderr.contains(OTLP_TOKEN) && !stdout.contains(OTLP_TOKEN));
-        receiver.each(|got| {
-            assert_eq!(got.headers["authorization"], format!("Bearer {OTLP_TOKEN}"));
-        });
+/// The ids of organizations, members and registrations in requests and responses.
+fn ids() -> Vec<String> {
+    let mut ids = vec!["example-works".to_owned(), "fresh".to_owned()];
+    for rpc in Rpc::ALL {
+        let answer: Value =
+            serde_json::from_str(&fixture(&format!("{}.response.json", rpc.example))).unwrap();
+        let keys = ["organization_id", "member_id", "totp_registration_id"];
+        ids.extend(keys.iter().filter_map(|key| answer[key].as_str().map(ToOwned::to_owned)));
     }
+    assert!(ids.len() > 10, "{ids:?}");
+    ids
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_run_at_trace_level_through_success_and_every_failure_prints_no_secret() {
-    for (format, rpcs) in [("text", &Rpc::ALL[..4]), ("json", &Rpc::ALL[3..])] {
+/// Everything that a façade tells others, apart from its callers.
+struct Told {
+    stdout: String,
+    stderr: String,
+    text: String,
+    open_metrics: String,
+    /// What `top` shows.
+    screen: String,
+    spans: String,
+    /// How many calls succeeded.
+    successes: usize,
+}
+
+impl Told {
+    /// Calls `rpcs` through success and every failure, and through refusals, of a façade with
+    /// `settings`.
+    async fn by(rpcs: &[Rpc], settings: impl FnOnce(&mut Command)) -> Self {
         let all: Vec<_> = rpcs.iter().flat_map(|rpc| answers(*rpc)).collect();
         let script = all.clone();
         let peer = Peer::start(move |mut connection| {
@@ -182,26 +166,179 @@ async fn a_run_at_trace_level_through_success_and_every_failure_prints_no_secret
         })
         .await;
         let mut command = serve(&format!("http://{}", peer.addr), STYTCH_SECRET);
-        command.args(["--drain-delay", "0s", "--log-format", format, "--log", "trace"]);
-        let (server, url) = start(command);
-        let channel = tonic::transport::Channel::from_shared(url).unwrap().connect().await.unwrap();
+        command.args(["--drain-delay", "0s", "--log", "trace,access=info"]);
+        settings(&mut command);
+        let (mut server, url) = start(command);
+        let channel = channel(&url).await;
 
-        let mut ok = 0;
+        let (mut successes, mut calls) = (0, 0);
         while peer.connections() < all.len() {
             let rpc = rpcs[peer.connections() / (all.len() / rpcs.len())];
-            ok += usize::from(rpc.with(channel.clone(), request(rpc)).await.is_ok());
+            successes += usize::from((rpc.call)(channel.clone(), call(rpc, calls)).await.is_ok());
+            calls += 1;
         }
-        let mut invalid = request(Rpc::CREATE);
-        invalid["session_token"] = json!(format!("{}\n", TOKENS[1]));
-        Rpc::CREATE.with(channel, invalid).await.expect_err("a control character");
+        be_refused(channel, &url).await;
 
+        let admin = server.addr("admin");
+        let (text, open_metrics) = (
+            page(admin, "text/plain").await,
+            page(admin, "application/openmetrics-text; version=1.0.0").await,
+        );
+        let top = move || run(&["top", "--once", "--admin-addr", &admin.to_string()]);
+        let screen = tokio::task::spawn_blocking(top).await.unwrap();
+        let screen = String::from_utf8(screen.stdout).unwrap();
         server.signal("TERM");
         let (code, stdout, stderr) = server.end();
         assert_eq!(code, Some(0), "{stderr}");
-        assert!(ok >= 2 * rpcs.len() - 1, "{ok} successes");
-        assert!(stderr.len() > 10_000, "tracing was on");
-        assert!(stderr.contains("member.created_at"), "the odd field is named");
-        assert_none_in(&[("stdout", &stdout), ("stderr", &stderr)]);
+        let spans = String::new();
+        let told = Self { stdout, stderr, text, open_metrics, screen, spans, successes };
+        told.assert_complete(calls);
+        told
+    }
+
+    /// Asserts that there is something to search.
+    fn assert_complete(&self, calls: usize) {
+        assert!(self.stderr.len() > 10_000, "tracing was on");
+        assert!(self.access().len() > calls, "the access log was on");
+        assert!(self.text.contains("error_type=\"other\"} "), "{}", self.text);
+        assert!(self.open_metrics.contains(" # {trace_id="), "{}", self.open_metrics);
+        assert!(self.screen.contains("TotpService/"), "{}", self.screen);
+    }
+
+    fn access(&self) -> Vec<&str> {
+        let is_access =
+            |line: &&str| line.contains("\"target\":\"access\"") || line.contains(" access: ");
+        self.stderr.lines().filter(is_access).collect()
+    }
+
+    /// Asserts that a secret is nowhere, and that what callers make up is nowhere but in the state
+    /// of a trace, which is theirs.
+    #[track_caller]
+    fn assert_without_secrets(&self) {
+        let Self { stdout, stderr, text, open_metrics, screen, spans, .. } = self;
+        let streams = [
+            ("standard output", stdout),
+            ("standard error", stderr),
+            ("the metrics", text),
+            ("the metrics with exemplars", open_metrics),
+            ("the screen of top", screen),
+            ("the spans", spans),
+        ]
+        .map(|(name, text)| (name, text.as_str()));
+        assert_none_in(&streams);
+        for secret in [OTLP_TOKEN, MADE_UP] {
+            for (name, text) in streams {
+                let line = text.lines().find(|line| line.contains(secret));
+                assert!(line.is_none(), "{secret} in {name}: {line:?}");
+            }
+        }
+        let control = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+        let line = stderr.lines().find(|line| line.contains(control));
+        assert!(line.is_none(), "a control character: {line:?}");
+    }
+
+    /// Asserts that ids are nowhere but in other log lines, and perhaps in the spans.
+    #[track_caller]
+    fn assert_without_ids(&self, are_in_spans: bool) {
+        let access = self.access().join("\n");
+        for id in ids() {
+            for (name, text) in [
+                ("the metrics", &self.text),
+                ("the metrics with exemplars", &self.open_metrics),
+                ("the screen of top", &self.screen),
+                ("the access log", &access),
+                ("the spans", if are_in_spans { &self.text } else { &self.spans }),
+            ] {
+                let line = text.lines().find(|line| line.contains(&id));
+                assert!(line.is_none(), "{id} in {name}: {line:?}");
+            }
+        }
+        assert_eq!(self.spans.contains("example-works"), are_in_spans);
+    }
+}
+
+/// A call with every secret that it can carry, in a trace of its caller's.
+fn call(rpc: Rpc, number: usize) -> tonic::Request<Value> {
+    let mut call = tonic::Request::new(request(rpc));
+    let metadata = call.metadata_mut();
+    let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    metadata.insert("traceparent", traceparent.parse().unwrap());
+    // Not valid, so it is not taken: its control character would be one to a terminal.
+    let state = [b"made=up\x9b31m", MADE_UP.as_bytes()].concat();
+    metadata.insert("tracestate", state.as_slice().try_into().unwrap());
+    metadata.insert("baggage", state.as_slice().try_into().unwrap());
+    metadata.insert("x-request-id", MADE_UP.parse().unwrap());
+    if number.is_multiple_of(2) {
+        metadata.insert("idempotency-key", format!("key-{number}").parse().unwrap());
+    }
+    call
+}
+
+/// Makes requests that are refused: an invalid one, one to a method that is not served, and one
+/// that is not gRPC.
+async fn be_refused(channel: Channel, url: &str) {
+    let mut invalid = request(Rpc::CREATE);
+    invalid["session_token"] = json!(format!("{}\n", TOKENS[1]));
+    Rpc::CREATE.with(channel.clone(), invalid).await.expect_err("a control character");
+    let mut grpc = tonic::client::Grpc::new(channel);
+    grpc.ready().await.unwrap();
+    let path = http::uri::PathAndQuery::try_from(format!("/{MADE_UP}/{MADE_UP}")).unwrap();
+    let codec =
+        tonic_prost::ProstCodec::<totp::v1::CreateRequest, totp::v1::CreateResponse>::default();
+    let request = tonic::Request::new(totp::v1::CreateRequest::default());
+    grpc.unary(request, path, codec).await.expect_err("no such method");
+    let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let request = client.post(format!("{url}/{MADE_UP}?token={MADE_UP}")).bearer_auth(MADE_UP);
+    assert!(!request.send().await.unwrap().status().is_success(), "it is not gRPC");
+}
+
+/// Reads the page of metrics.
+async fn page(admin: SocketAddr, accept: &str) -> String {
+    let request = reqwest::Client::new().get(format!("http://{admin}/metrics"));
+    request.header("accept", accept).send().await.unwrap().text().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_of_success_and_every_failure_hold_no_secret() {
+    for (protocol, shows_ids) in [(Protocol::Grpc, false), (Protocol::Http, true)] {
+        let receiver = Receiver::start(protocol).await;
+        let protocol = if protocol == Protocol::Grpc { "grpc" } else { "http/protobuf" };
+
+        let mut told = Told::by(&Rpc::ALL, |command| {
+            command
+                .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{}", receiver.addr))
+                .env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+                .env("OTEL_EXPORTER_OTLP_HEADERS", format!("authorization=Bearer%20{OTLP_TOKEN}"))
+                .env("TOTP_FACADE_TRACE_IDS", shows_ids.to_string());
+        })
+        .await;
+
+        told.spans = receiver.spans().iter().map(|span| format!("{span:?}\n")).collect();
+        let attempts = Rpc::ALL.iter().flat_map(|rpc| answers(*rpc)).count();
+        assert!(receiver.spans().len() > 2 * attempts - 10, "attempts and their calls");
+        for part in ["brand_new", "idempotency claim", "idempotency record", "_OTHER"] {
+            assert!(told.spans.contains(part), "no {part} in the spans");
+        }
+        told.assert_without_secrets();
+        told.assert_without_ids(shows_ids);
+        receiver.each(|got| {
+            assert_eq!(got.headers["authorization"], format!("Bearer {OTLP_TOKEN}"));
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_at_trace_level_through_success_and_every_failure_prints_no_secret() {
+    for (format, rpcs) in [("text", &Rpc::ALL[..4]), ("json", &Rpc::ALL[3..])] {
+        let told = Told::by(rpcs, |command| {
+            command.args(["--log-format", format]);
+        })
+        .await;
+
+        assert!(told.successes >= 2 * rpcs.len() - 1, "{} successes", told.successes);
+        assert!(told.stderr.contains("member.created_at"), "the odd field is named");
+        told.assert_without_secrets();
+        told.assert_without_ids(false);
     }
 }
 

@@ -2,10 +2,15 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
-use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind, status::StatusCode};
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse},
+    trace::v1::{Span, span::SpanKind, status::StatusCode},
+};
+use prost::Message as _;
 use tonic::{Request, transport::Channel};
 use totp_facade::{
     otlp::Protocol,
@@ -13,7 +18,7 @@ use totp_facade::{
 };
 
 use crate::support::{
-    Closed, Deaf, Facade, Setup, create,
+    Closed, Deaf, Facade, Setup, channel, create,
     credentials::Authority,
     folder::Folder,
     http2::{Http2Peer, Reason},
@@ -37,10 +42,11 @@ async fn traced(upstream: &Peer, receiver: &Receiver) -> Facade {
     setup.start().await
 }
 
-/// Makes a Create call with this `traceparent`.
+/// Makes a Create call with this `traceparent`, and a `tracestate`.
 async fn create_in(channel: Channel, traceparent: &str) -> Result<(), tonic::Status> {
     let mut request = Request::new((Rpc::CREATE.request)("fresh"));
     request.metadata_mut().insert("traceparent", traceparent.parse().unwrap());
+    request.metadata_mut().insert("tracestate", "vendor=value".parse().unwrap());
     (Rpc::CREATE.call)(channel, request).await.map(drop)
 }
 
@@ -194,10 +200,15 @@ async fn the_trace_and_the_decision_of_a_caller_are_taken_and_a_malformed_one_is
     let receiver = Receiver::start(Protocol::Http).await;
     let facade = traced(&Peer::answering(peer::json(200, ANSWER)).await, &receiver).await;
     let channel = facade.channel().await;
-    for (traceparent, _) in [
-        (format!("00-{TRACE}-{PARENT}-01"), true),
-        (format!("00-{TRACE}-{PARENT}-00"), false),
-        ("malformed".to_owned(), true),
+    let zeros = "0".repeat(32);
+    for traceparent in [
+        format!("00-{TRACE}-{PARENT}-01"),
+        format!("00-{TRACE}-{PARENT}-00"),
+        format!("cc-{TRACE}-{PARENT}-01-of-the-future"),
+        "malformed".to_owned(),
+        format!("ff-{TRACE}-{PARENT}-01"),
+        format!("00-{zeros}-{PARENT}-01"),
+        format!("00-{TRACE}-{}-01", &zeros[..16]),
     ] {
         create_in(channel.clone(), &traceparent).await.expect("an answer");
     }
@@ -205,13 +216,17 @@ async fn the_trace_and_the_decision_of_a_caller_are_taken_and_a_malformed_one_is
     drop(channel);
     let spans = spans(facade, &receiver).await;
     let calls: Vec<_> = spans.iter().filter(|it| it.kind() == SpanKind::Server).collect();
-    let [followed, own] = calls[..] else { panic!("{:?}", names(&spans)) };
-    assert_eq!(
-        (hex(&followed.trace_id), hex(&followed.parent_span_id)),
-        (TRACE.into(), PARENT.into())
-    );
-    assert_ne!(hex(&own.trace_id), TRACE);
-    assert!(own.parent_span_id.is_empty());
+    let [first, future, malformed @ ..] = &calls[..] else { panic!("{:?}", names(&spans)) };
+    for followed in [first, future] {
+        let parent = (hex(&followed.trace_id), hex(&followed.parent_span_id));
+        assert_eq!(parent, (TRACE.into(), PARENT.into()));
+        assert_eq!(followed.trace_state, "vendor=value");
+    }
+    assert_eq!(malformed.len(), 4);
+    for own in malformed {
+        assert_ne!(hex(&own.trace_id), TRACE);
+        assert!(own.parent_span_id.is_empty() && own.trace_state.is_empty());
+    }
 }
 
 #[tokio::test]
@@ -377,6 +392,112 @@ async fn a_receiver_that_is_slow_refuses_or_is_away_costs_no_call_anything() {
     }
 }
 
+/// Starts a receiver that gives every request this answer.
+async fn answering(status: u16, retry_after: &'static str, body: Vec<u8>) -> SocketAddr {
+    let listener = listener().await;
+    let addr = listener.local_addr().unwrap();
+    let status = http::StatusCode::from_u16(status).unwrap();
+    let answer = move || async move { (status, [("retry-after", retry_after)], body) };
+    let router = axum::Router::new().route("/v1/traces", axum::routing::post(answer));
+    tokio::spawn(async { axum::serve(listener, router).await });
+    addr
+}
+
+/// Starts a receiver that closes each connection once a request comes.
+async fn closing() -> SocketAddr {
+    let peer = Peer::start(|connection| async move {
+        connection.readable().await;
+        connection.reset();
+    });
+    peer.await.addr
+}
+
+#[tokio::test]
+async fn what_a_receiver_says_of_spans_is_counted() {
+    let rejected = ExportTracePartialSuccess { rejected_spans: 1, error_message: "no".into() };
+    let partial = ExportTraceServiceResponse { partial_success: Some(rejected) }.encode_to_vec();
+    for (receiver, exported, refused, not_sent, what) in [
+        (answering(200, "", Vec::new()).await, 2, 0, 0, "it takes them"),
+        (answering(200, "", b"<html>".to_vec()).await, 2, 0, 0, "it takes them, and answers oddly"),
+        (answering(200, "", partial).await, 1, 1, 0, "it takes one of them"),
+        (answering(400, "", Vec::new()).await, 0, 2, 0, "it refuses them"),
+        (answering(503, "1", Vec::new()).await, 0, 0, 2, "it refuses them for now"),
+        (closing().await, 0, 0, 2, "it closes the connection"),
+    ] {
+        let upstream = Peer::answering(peer::json(200, ANSWER)).await;
+        let mut setup = Setup::new(upstream.addr);
+        setup.traces = Some(otlp::settings(receiver, Protocol::Http));
+        let facade = setup.start().await;
+        let metrics = facade.metrics.clone();
+
+        Rpc::CREATE.try_for(facade.channel().await, "fresh").await.expect("an answer");
+        facade.stop().await.unwrap().expect("a clean drain");
+
+        let dropped = |reason| metrics.trace_spans_dropped.get(reason).get();
+        let counted = (
+            metrics.trace_spans_exported.get(),
+            dropped(Dropped::Refused),
+            dropped(Dropped::NotSent),
+        );
+        assert_eq!(counted, (exported, refused, not_sent), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_receiver_that_never_answers_delays_no_call_and_the_end_no_longer_than_the_drain() {
+    let silent = listener().await;
+    for protocol in [Protocol::Grpc, Protocol::Http] {
+        let upstream = Peer::answering(peer::json(200, ANSWER)).await;
+        let mut setup = Setup::new(upstream.addr);
+        let mut traces = otlp::settings(silent.local_addr().unwrap(), protocol);
+        traces.timeout = Duration::from_secs(600);
+        setup.traces = Some(traces);
+        setup.server.drain_timeout = Duration::from_secs(1);
+        let facade = setup.start().await;
+        let channel = facade.channel().await;
+
+        // The first spans are being sent while the last calls are made.
+        let mut slowest = Duration::ZERO;
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(1500) {
+            let start = Instant::now();
+            Rpc::CREATE.try_for(channel.clone(), "fresh").await.expect("an answer");
+            slowest = slowest.max(start.elapsed());
+        }
+        drop(channel);
+        let start = Instant::now();
+        facade.stop().await.unwrap().expect("a clean drain");
+
+        let took = start.elapsed();
+        assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+        assert!(took < Duration::from_secs(3), "{took:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn traces_are_off_where_the_sdk_is_disabled_or_the_exporter_is_none() {
+    for (name, value, expected) in [
+        ("OTEL_SDK_DISABLED", "false", 2),
+        ("OTEL_SDK_DISABLED", "TRUE", 0),
+        ("OTEL_TRACES_EXPORTER", "OTLP", 2),
+        ("OTEL_TRACES_EXPORTER", "none", 0),
+    ] {
+        let receiver = Receiver::start(Protocol::Http).await;
+        let upstream = Peer::answering(peer::json(200, ANSWER)).await;
+        let mut command = process::serve(&format!("http://{}", upstream.addr), "secret-test-1");
+        let endpoint = format!("http://{}", receiver.addr);
+        command.args(["--drain-delay", "0s"]).env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint);
+        command.env(name, value);
+        let (server, url) = process::start(command);
+
+        Rpc::CREATE.try_for(channel(&url).await, "fresh").await.expect("an answer");
+
+        server.signal("TERM");
+        assert_eq!(server.end().0, Some(0));
+        assert_eq!(receiver.spans().len(), expected, "{name}={value}");
+    }
+}
+
 #[tokio::test]
 async fn a_receiver_with_tls_is_trusted_by_its_authority_and_gets_the_headers() {
     let (folder, authority) = (Folder::new(), Authority::new());
@@ -418,13 +539,18 @@ fn a_bad_variable_of_opentelemetry_ends_the_start_with_a_clear_error() {
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:never-printed@b", "must not hold credentials"),
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "ftp://collector", "http://"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "neither grpc nor http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "thrift", "neither grpc nor http/protobuf"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "never-printed", "NAME=VALUE"),
+        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a=never%0Aprinted", "the value of a"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "1 to 600000"),
+        ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "0", "1 to 600000"),
         ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/such/file", "/no/such/file"),
+        ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "/no/such/file", "/no/such/file"),
         ("OTEL_RESOURCE_ATTRIBUTES", "name", "NAME=VALUE"),
         ("OTEL_TRACES_SAMPLER", "jaeger_remote", "traceidratio"),
         ("OTEL_SDK_DISABLED", "yes", "neither true nor false"),
         ("OTEL_TRACES_EXPORTER", "console", "neither otlp nor none"),
+        ("TOTP_FACADE_TRACE_PROPAGATION", "true", "needs OTEL_EXPORTER_OTLP_ENDPOINT"),
         ("TOTP_FACADE_TRACE_IDS", "true", "needs OTEL_EXPORTER_OTLP_ENDPOINT"),
     ] {
         let mut command = process::serve("http://127.0.0.1:1", "secret-test-1");
@@ -457,7 +583,8 @@ fn check_says_where_traces_go_and_shows_no_header() {
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20never-printed"),
         ("OTEL_RESOURCE_ATTRIBUTES", "service.name=named,deployment.environment.name=test"),
-        ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "HTTP/Protobuf"),
+        ("OTEL_TRACES_SAMPLER", "ParentBased_TraceIdRatio"),
         ("OTEL_TRACES_SAMPLER_ARG", "0.01"),
         ("OTEL_SDK_DISABLED", "False"),
     ]);
