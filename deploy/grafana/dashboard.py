@@ -46,8 +46,9 @@ def gauge(name, legend):
 
 ROWS = [
     ("Is something wrong?", [
-        ("stat", "Replicas", [(f"count(totp_facade_build_info{{{OURS}}})", "replicas")], "short",
-         "Replicas that Prometheus reaches. Fewer than you run: look at their logs and at the platform."),
+        ("stat", "Replicas ready", [(f"sum(totp_facade_ready{{{OURS}}})", "ready")], "short",
+         "Replicas that Prometheus reaches and that do not drain. Fewer than you run: next, Started and ended, their "
+         "logs, and the platform."),
         ("stat", "Calls that fail", [('max(job:totp_facade_calls_bad:ratio_rate5m{job=~"$job"})', "bad")],
          "percentunit", "Share of calls of the last five minutes that failed here or at Stytch; the objective is below "
          "0.1 %. If it is high: Errors by code, then Requests that fail, to tell us from Stytch."),

@@ -155,6 +155,7 @@ impl Server {
         // They outlive the acceptor, until the drain is over.
         let workers = Arc::new(Workers::start(settings.worker_threads)?);
         workers.report(&metrics);
+        metrics.ready.set(1);
         admin::start(listeners.admin, is_serving, metrics.clone(), done);
         let slots = Slots::new(settings.max_connections, closing.clone());
         slots.show(&metrics);
@@ -174,6 +175,7 @@ impl Server {
         stop.await;
         tracing::info!(in_flight = in_flight.count(), "draining");
         serving.send_replace(false);
+        metrics.ready.set(0);
         sleep(settings.drain_delay).await;
         closing.cancel();
         connections.close();

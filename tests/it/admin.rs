@@ -19,6 +19,7 @@ async fn livez_and_readyz_succeed_while_the_server_serves() {
 
         assert_eq!(answer.status(), status, "{path}");
     }
+    facade.shows("totp_facade_ready 1").await;
 }
 
 #[tokio::test]

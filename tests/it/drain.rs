@@ -114,7 +114,8 @@ async fn during_the_drain_delay_probes_fail_and_calls_are_served() {
     let mut setup = Setup::new(sandbox().await);
     setup.server.drain_delay = Duration::from_millis(1500);
     let facade = setup.start().await;
-    let (admin, mut client) = (facade.admin, facade.client().await);
+    let (admin, mut client, metrics) =
+        (facade.admin, facade.client().await, facade.metrics.clone());
     let mut health = HealthClient::new(facade.channel().await);
     let mut watch = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
     watch.message().await.unwrap();
@@ -127,6 +128,7 @@ async fn during_the_drain_delay_probes_fail_and_calls_are_served() {
     client.create(create("fresh")).await.expect("calls are still served");
     let ready = reqwest::get(format!("http://{admin}/readyz")).await.unwrap();
     assert_eq!(ready.status(), 503);
+    assert_eq!(metrics.ready.get(), 0);
     let alive = reqwest::get(format!("http://{admin}/livez")).await.unwrap();
     assert_eq!(alive.status(), 200, "a draining process must not be killed");
     timeout(PATIENCE, drained).await.unwrap().unwrap().expect("a clean drain");

@@ -151,6 +151,7 @@ fn warnings(window: &Window<'_>) -> Vec<String> {
     let is_full = |value: &str, limit: &str| {
         gauge(value).zip(gauge(limit)).is_some_and(|(value, limit)| value >= 0.9 * limit)
     };
+    warn(gauge("ready") == Some(0.0), "it drains: it ends once its open calls have");
     warn(is_full("calls_in_flight", "calls_limit"), "the limit of calls in flight is near");
     warn(is_full("connections_open", "connections_limit"), "the limit of connections is near");
     if !window.is_since_start() {

@@ -167,6 +167,8 @@ metrics! {
     pub worker_busy: Registered<Worker, WatchedCounter> = "totp_facade_worker_busy_seconds_total";
     /// Tasks that other threads have handed to a thread that serves connections, and that wait.
     pub worker_queue: Registered<Worker, Watched> = "totp_facade_worker_queue_depth";
+    /// 1 while the server serves, 0 once it drains: what `/readyz` says.
+    pub ready: Gauge = "totp_facade_ready";
     /// Always 1, with the version and the commit of the build.
     pub(super) build: BuildInfo = "totp_facade_build_info";
     /// CPU time that the process has used.
