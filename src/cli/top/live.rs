@@ -16,6 +16,7 @@ use tokio::{
 
 use super::{
     exposition::Page,
+    number::age,
     scrape::Scraper,
     summary::Summary,
     view::{self, Screen},
@@ -124,6 +125,13 @@ impl State {
         let seconds = (newest.at - oldest.at).as_secs_f64();
         Summary::of(&Window::between(&oldest.page, &newest.page, seconds, now))
     }
+
+    /// Why the numbers are old, and how old.
+    fn trouble(&self) -> Option<String> {
+        let why = self.trouble.as_ref()?;
+        let since = self.looks[self.looks.len() - 1].at.elapsed();
+        Some(format!("no answer for {}: {why}", age(since.as_secs_f64())))
+    }
 }
 
 /// The terminal, with the view in place of what was there. Dropping it restores the terminal, and
@@ -138,8 +146,9 @@ impl Terminal {
 
     fn draw(&mut self, state: &State) -> io::Result<()> {
         let summary = state.summary();
-        let (address, trouble) = (state.address.as_str(), state.trouble.as_deref());
-        let screen = Screen { address, summary: &summary, trouble };
+        let trouble = state.trouble();
+        let screen =
+            Screen { address: &state.address, summary: &summary, trouble: trouble.as_deref() };
         self.0.draw(|frame| view::draw(frame, &screen)).map(|_| ())
     }
 }

@@ -47,7 +47,7 @@ impl Scraper {
         let mut response = match request.send().await {
             Ok(response) => response,
             Err(error) if error.is_connect() => {
-                return Err(format!("cannot connect to {address}: {}", describe(error)));
+                return Err(format!("cannot connect to {address}: {}", root_cause(&error)));
             }
             Err(error) if error.is_timeout() => {
                 return Err(format!("{address} did not answer within {}s", TIMEOUT.as_secs()));
@@ -72,4 +72,13 @@ impl Scraper {
         }
         Ok(page)
     }
+}
+
+/// Returns what an error comes down to. What is above it only says that a connection failed.
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
 }

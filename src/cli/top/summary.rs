@@ -144,6 +144,8 @@ fn warnings(window: &Window<'_>) -> Vec<String> {
     let grew = |name: &str| window.total(&format!("totp_facade_{name}")) > 0.0;
     let mut warnings = Vec::new();
     let mut warn = |is: bool, text: &str| is.then(|| warnings.push(text.to_owned()));
+    let is_old = !window.page.has("totp_facade_build_info");
+    warn(is_old, "this façade is older than top: numbers are missing");
     warn(
         gauge("upstream_breaker_open").is_some_and(|it| it > 0.0),
         "Stytch does not answer: the circuit breaker is open",
@@ -195,22 +197,27 @@ fn stytch(window: &Window<'_>) -> Table {
 }
 
 fn codes(window: &Window<'_>) -> Table {
-    let name = |it: Sample<'_>| Some(it.label("grpc_code").to_owned());
+    let name = |it: Sample<'_>| label(it, "grpc_code");
     let rows = grouped(window, "totp_facade_calls_total", name, |_| true);
     Table { title: "Code", has_failed: false, has_latency: false, rows }
 }
 
 fn callers(window: &Window<'_>) -> Table {
-    let name = |it: Sample<'_>| Some(it.label("caller").to_owned());
+    let name = |it: Sample<'_>| label(it, "caller");
     let is_ok = |it: Sample<'_>| it.label("grpc_code") == "OK";
     let rows = grouped(window, "totp_facade_calls_total", name, is_ok);
     Table { title: "Caller", has_failed: true, has_latency: false, rows }
 }
 
 fn refusals(window: &Window<'_>) -> Table {
-    let name = |it: Sample<'_>| (it.value > 0.0).then(|| it.label("reason").to_owned());
+    let name = |it: Sample<'_>| label(it, "reason");
     let rows = grouped(window, "totp_facade_refusals_total", name, |_| true);
     Table { title: "Refused here", has_failed: false, has_latency: false, rows }
+}
+
+/// Returns a label, if there is one.
+fn label(sample: Sample<'_>, name: &str) -> Option<String> {
+    Some(sample.label(name).to_owned()).filter(|it| !it.is_empty())
 }
 
 /// Shortens a route of Stytch's to what tells it from others.
@@ -221,6 +228,7 @@ fn short_route(template: &str) -> String {
 }
 
 /// Sums a counter by the names that `name` gives to its samples, and says which share is not `ok`.
+/// What has never happened is left out.
 fn grouped(
     window: &Window<'_>,
     counter: &str,
@@ -230,7 +238,7 @@ fn grouped(
     // By name: the total, those within the window, and those of them that were not OK.
     let mut sums: BTreeMap<String, [f64; 3]> = BTreeMap::new();
     for sample in window.page.named(counter) {
-        let Some(name) = name(sample) else { continue };
+        let Some(name) = name(sample).filter(|_| sample.value > 0.0) else { continue };
         let sum = sums.entry(name).or_default();
         let increase = window.increase(counter, sample);
         sum[0] += sample.value;

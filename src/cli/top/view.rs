@@ -1,11 +1,12 @@
-//! Draws a summary on a terminal of any size; 80 by 24 is enough for all of it.
+//! Draws a summary on a terminal of any size; 80 by 24 is enough for all of it, and on one that is
+//! much smaller there are no tables.
 
 use ratatui::{
     Frame,
     layout::{Constraint, Layout, Rect},
     style::{Style, Stylize as _},
     text::{Line, Span},
-    widgets::{Cell, Row, Table as Grid},
+    widgets::{Cell, Paragraph, Row, Table as Grid, Wrap},
 };
 
 use super::{
@@ -19,6 +20,9 @@ const NUMBER: u16 = 6;
 /// The most lines of warnings.
 const WARNINGS: usize = 3;
 
+/// The least width and height for tables.
+const TABLES: (u16, u16) = (72, 18);
+
 /// What is on the screen.
 pub(super) struct Screen<'a> {
     pub(super) address: &'a str,
@@ -31,6 +35,9 @@ pub(super) struct Screen<'a> {
 pub(super) fn draw(frame: &mut Frame<'_>, screen: &Screen<'_>) {
     let Screen { address, summary, trouble } = screen;
     let warnings = warnings(summary, *trouble);
+    if frame.area().width < TABLES.0 || frame.area().height < TABLES.1 {
+        return draw_small(frame, summary, warnings);
+    }
     let height = |it: usize| u16::try_from(it).unwrap_or(u16::MAX);
     let (methods, stytch) = (height(summary.methods.rows.len()), height(summary.stytch.rows.len()));
     let [head, facts, said, first, second, rest] = Layout::vertical([
@@ -44,6 +51,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, screen: &Screen<'_>) {
     ])
     .areas(frame.area());
     let [left, right] = Layout::horizontal([Constraint::Min(0), Constraint::Length(9)]).areas(head);
+    let address = address.trim_start_matches("http://");
     let title = Line::from(vec![summary.title.as_str().bold(), format!("  {address}").dim()]);
     frame.render_widget(title, left);
     frame.render_widget(Line::from("q leaves").right_aligned().dim(), right);
@@ -61,6 +69,14 @@ pub(super) fn draw(frame: &mut Frame<'_>, screen: &Screen<'_>) {
     grid(frame, &summary.callers, 1, left);
     grid(frame, &summary.refusals, 1, middle);
     grid(frame, &summary.codes, 1, right);
+}
+
+/// Draws warnings and facts on a terminal that has no room for tables.
+fn draw_small(frame: &mut Frame<'_>, summary: &Summary, warnings: Vec<Line<'_>>) {
+    let hint = Line::from("80 by 24 shows more; q leaves").dim();
+    let facts = summary.facts.iter().map(|facts| facts_line(facts));
+    let lines: Vec<_> = warnings.into_iter().chain(facts).chain([hint]).collect();
+    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: true }), frame.area());
 }
 
 fn facts_line<'a>(facts: &'a [(&'static str, String)]) -> Line<'a> {
@@ -179,7 +195,7 @@ http_client_request_duration_seconds_count{http_request_method="POST",url_templa
         let lines = drawn(80, 24, &summary(PAGE), None);
 
         let expected = [
-            "totp-facade 0.1.0 abc1234, up 1m 0s, since it started  http://127.0.0.1 q leaves",
+            "totp-facade 0.1.0 abc1234, up 1m 0s, since it started  127.0.0.1:9464   q leaves",
             "calls/s 7.00  not OK 29%  in flight 950/1024  connections 7/512  shed/s 1.00",
             "breaker OPEN  retries/s 2.00  retries left 12  to Stytch 2  waiting for a key 3",
             "CPU 50%  memory 45MiB  ever: unknown 100  store failed 4  audit lost 0",
@@ -224,6 +240,10 @@ http_client_request_duration_seconds_count{http_request_method="POST",url_templa
 
         let lines = drawn(80, 24, &summary, Some("cannot connect to http://127.0.0.1:9464"));
         assert_eq!(lines[4], "! cannot connect to http://127.0.0.1:9464");
+        let lines = drawn(40, 16, &summary, None);
+        for part in ["! Stytch does not answer: the circuit", "in flight 950/1024", "80 by 24"] {
+            assert!(lines.iter().any(|it| it.contains(part)), "no {part} in {lines:#?}");
+        }
         for (width, height) in [(1, 1), (20, 3), (40, 10), (79, 23), (200, 80)] {
             drawn(width, height, &summary, None);
         }
@@ -231,12 +251,30 @@ http_client_request_duration_seconds_count{http_request_method="POST",url_templa
 
     #[test]
     fn a_page_without_any_call_is_drawn_with_dashes() {
-        let lines = drawn(80, 24, &summary("totp_facade_upstream_breaker_open 0\n"), None);
+        let page = "totp_facade_upstream_breaker_open 0\ntotp_facade_build_info 1\n\
+                    totp_facade_refusals_total{reason=\"OVERLOADED\"} 0\n";
+
+        let lines = drawn(80, 24, &summary(page), None);
 
         assert!(lines[0].starts_with("totp-facade, since it started"), "{lines:#?}");
+        assert!(
+            !lines.iter().any(|it| it.contains("OVERLOADED")),
+            "what never happened: {lines:#?}"
+        );
         assert_eq!(
             lines[1], "calls/s 0  not OK -  in flight -/-  connections -/-  shed/s 0",
             "{lines:#?}"
         );
+    }
+
+    #[test]
+    fn a_facade_of_an_older_version_is_said_to_be_one() {
+        let page = "totp_facade_calls_total{method=\"Create\",code=\"OK\"} 5\n";
+
+        let lines = drawn(80, 24, &summary(page), None);
+
+        assert_eq!(lines[4], "! this façade is older than top: numbers are missing");
+        let callers = lines.iter().position(|it| it.starts_with("Caller")).expect("callers");
+        assert!(lines[callers + 1..].iter().all(String::is_empty), "nameless rows: {lines:#?}");
     }
 }
