@@ -1,206 +1,117 @@
 #!/usr/bin/env python3
-"""Checks deploy/ against the real thing: two façades in front of the sandbox, one with TLS and Redis, one with neither;
-calls of several callers and of every fault; and a Prometheus that scrapes both with the rules. Every query of the
-dashboard and every recording rule must return a series, every metric of an alert must exist, and each fault must show
-where docs/operations.md says.
+"""Checks deploy/ against the real thing: two façades in front of sandboxes, with TLS and one Redis, called by several
+callers, and a Prometheus that scrapes both with the rules. Faults are made one after another. Each must show where
+docs/operations.md walks through it, and in no panel that tells another one. Every query of the dashboard and every
+recording rule must return a series, and every metric of an alert must exist.
 
 Takes promtool, prometheus, redis-server and openssl from PATH, and a Python with examples/python/requirements.txt.
 """
 
 import hashlib
-import json
-import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.parse
-import urllib.request
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
-# It reports a refused certificate as corruption.
-os.environ["GRPC_VERBOSITY"] = "NONE"
-
-import grpc
-
-from expect import PATIENCE, check, wait_until
+from expect import check, wait_until
 from facade import ROOT, facade
+from load import LIMIT, POLICY, Replica, load
+from prometheus import PANELS, RULES, SCRAPE, WINDOW, expressions, free_port, get, process, prometheus, run
 
-sys.path.append(str(ROOT / "proto"))
-totp, totp_grpc = grpc.protos_and_services("stytch/b2b/totp/v1/totp.proto")
-codes, codes_grpc = grpc.protos_and_services("stytch/b2b/recovery_codes/v1/recovery_codes.proto")
+LASTS = WINDOW + 4  # seconds: a window that is over before anything is looked at, and a look
 
-RULES, GRAFANA = ROOT / "deploy/prometheus", ROOT / "deploy/grafana"
-POLICY = """
-[[caller]]
-name = "login"
-identities = ["token:login"]
-methods = ["*"]
 
-[[caller]]
-name = "batch"
-identities = ["token:batch"]
-methods = ["TotpService/Create"]
-rate = { per_second = 1, burst = 2 }
-"""
-# In place of Grafana's variables.
-VARIABLES = {"$job": ".+", "$instance": ".+", "$__rate_interval": "15s", "$__range": "2m"}
-# What was done, and the query that tells it from the others, as the panels do.
+class Line(NamedTuple):
+    """A line of a panel, by its legend, and what it stays below unless something is wrong."""
+
+    panel: str
+    legend: str
+    least: float = 0
+
+
+class Fault(NamedTuple):
+    """What a fault shows, in the panels that docs/operations.md names for it."""
+
+    alert: str
+    # Shown by this fault, and perhaps by others.
+    shows: list[Line]
+    # Shown by this fault alone.
+    tells: list[Line]
+    # Not shown by this fault, which makes the difference.
+    spares: list[Line]
+
+
 FAULTS = {
-    "Stytch refuses": 'sum(increase(http_client_request_duration_seconds_count{error_type="500"}[1m])) > 0',
-    "Stytch is slow": 'sum(increase(grpc_server_handled_total{grpc_code="DeadlineExceeded"}[1m])) > 0',
-    "Redis is away, for one replica": "count(sum by (instance) (increase("
-    "totp_facade_idempotency_store_failures_total[1m])) > 0) == 1",
-    "a caller is at its limit": "sum(increase(totp_facade_calls_total{"
-    'caller="batch",grpc_code="ResourceExhausted",upstream="not_sent"}[1m])) > 0',
-    "a replica is overloaded": "count(sum by (instance) (increase(totp_facade_calls_shed_total[1m])) > 0) == 1",
+    "Stytch is slow": Fault(
+        "TotpFacadeLatencyBudgetBurns",
+        [Line("Calls over a second", "slow", 0.01), Line("Latency", "p50", 1),
+         Line("Stytch's p99 by route", "/v1/b2b/.*", 1)],
+        [Line("Stytch's latency", "p50", 1)],
+        [Line("Calls that fail", "bad"), Line("Requests that fail", "5..|timeout|disconnected|unreachable"),
+         Line("Store latency", "p99 redis .*", 1)],
+    ),
+    "One caller is at its limit": Fault(
+        "TotpFacadeCallerAtItsRate",
+        [Line("Errors by code", "ResourceExhausted"), Line("Errors by caller", "batch ResourceExhausted"),
+         Line("Calls by caller", "batch", 5)],
+        [Line("Refused here", "CALLER_RATE_LIMITED")],
+        [Line("Errors by caller", "login ResourceExhausted"), Line("Calls that fail", "bad")],
+    ),
+    "Stytch refuses": Fault(
+        "TotpFacadeCredentialsRefused",
+        [Line("Calls that fail", "bad", 0.001), Line("Errors by code", "Internal")],
+        [Line("Requests that fail", "401"), Line("Errors that Stytch returns", "unauthorized_credentials")],
+        [Line("Breaker and retries", "open .+"), Line("Latency", "p50", 1)],
+    ),
+    "Stytch fails": Fault(
+        "TotpFacadeBreakerOpen",
+        [Line("Calls that fail", "bad", 0.001), Line("Errors by code", "Unknown|Unavailable"),
+         Line("Errors that Stytch returns", "internal_server_error"), Line("Failures by replica", "{one}"),
+         Line("Failures by replica", "{two}")],
+        [Line("Requests that fail", "5.."), Line("Breaker and retries", "open {one}"),
+         Line("Breaker and retries", "open {two}"), Line("Refused here", "CIRCUIT_OPEN")],
+        [Line("Latency", "p50", 1)],
+    ),
+    "One replica is overloaded": Fault(
+        "TotpFacadeCallsShed",
+        [Line("Calls that fail", "bad", 0.001), Line("Errors by code", "ResourceExhausted"),
+         Line("Failures by replica", "{two}"), Line("Rate by replica", "{two}", 40)],
+        [Line("Refused here", "OVERLOADED"), Line("Calls in flight", "{two}", 0.9 * LIMIT),
+         Line("Shed, evicted, refused", "shed: process")],
+        [Line("Failures by replica", "{one}"), Line("Calls in flight", "{one}", 0.5 * LIMIT),
+         Line("Stytch's latency", "p50", 1)],
+    ),
+    "Redis is away": Fault(
+        "TotpFacadeStoreFailing",
+        [Line("Calls that fail", "bad", 0.001), Line("Errors by code", "Unavailable"),
+         Line("Failures by replica", "{one}"), Line("Failures by replica", "{two}")],
+        [Line("Refused here", "IDEMPOTENCY_STORE_UNAVAILABLE"), Line("Keyed calls", "store_failed"),
+         Line("Store errors", "redis .+"), Line("Store errors", "calls refused")],
+        [],
+    ),
 }
-
-
-def run(*command, **options):
-    done = subprocess.run(list(map(str, command)), text=True, capture_output=True, timeout=PATIENCE, **options)
-    if done.returncode != 0:
-        sys.exit(f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-    print(f"ok: {' '.join(map(str, command[:3]))}", flush=True)
-    return done.stdout
 
 
 def static():
     run("promtool", "check", "rules", RULES / "rules.yml", RULES / "alerts.yml")
     run("promtool", "test", "rules", RULES / "tests.yml")
-    printed = run("python3", GRAFANA / "dashboard.py")
-    check("dashboard.py prints totp-facade.json", printed == (GRAFANA / "totp-facade.json").read_text(), True)
+    printed = run("python3", ROOT / "deploy/grafana/dashboard.py")
+    check("dashboard.py prints totp-facade.json", printed == (ROOT / "deploy/grafana/totp-facade.json").read_text(), True)
 
 
-def free_port():
-    with socket.socket() as it:
-        it.bind(("127.0.0.1", 0))
-        return it.getsockname()[1]
-
-
-@contextmanager
-def process(*command, **options):
-    it = subprocess.Popen(
-        list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options
-    )
-    try:
-        yield it
-    finally:
-        it.terminate()
-        it.wait(timeout=PATIENCE)
-
-
-def connects(port):
-    with socket.socket() as it:
-        return it.connect_ex(("127.0.0.1", port)) == 0
-
-
-def get(url):
-    with urllib.request.urlopen(url, timeout=PATIENCE) as response:
-        return response.read().decode()
-
-
-class Prometheus:
-    def __init__(self, port):
-        self.url = f"http://127.0.0.1:{port}/api/v1/query?"
-
-    def series(self, query):
-        answer = json.loads(get(self.url + urllib.parse.urlencode({"query": query})))
-        return answer["data"]["result"]
-
-
-@contextmanager
-def prometheus(folder, admins):
-    """A Prometheus that scrapes these addresses every second and evaluates the rules as often."""
-    config = folder / "prometheus.yml"
-    config.write_text(json.dumps({
-        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-        "rule_files": [str(RULES / "rules.yml"), str(RULES / "alerts.yml")],
-        "scrape_configs": [{"job_name": "totp-facade", "static_configs": [{"targets": admins}]}],
-    }))
-    run("promtool", "check", "config", config)
-    port = free_port()
-    flags = [f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}", "--log.level=error"]
-    flags.append(f"--web.listen-address=127.0.0.1:{port}")
-    with process("prometheus", *flags):
-        wait_until(lambda: connects(port), "Prometheus listens")
-        yield Prometheus(port)
-
-
-class Caller:
-    """Calls one façade; no failure of a call is one of the script."""
-
-    def __init__(self, addr, certificate=None):
-        credentials = certificate and grpc.ssl_channel_credentials(certificate.read_bytes())
-        channel = grpc.secure_channel(addr, credentials) if credentials else grpc.insecure_channel(addr)
-        self.totp, self.codes = totp_grpc.TotpServiceStub(channel), codes_grpc.RecoveryCodesServiceStub(channel)
-        self.pending = []
-
-    def call(self, method, request, token=None, key=None, timeout=5):
-        metadata = [("authorization", f"Bearer {token}")] if token else []
-        metadata += [("idempotency-key", key)] if key else []
-        self.pending.append(method.future(request, timeout=timeout, metadata=metadata))
-
-    def round(self, number):
-        """Calls of everybody: some succeed, and each fault has some."""
-        ids = {"organization_id": "example-works"}
-        fresh = totp.CreateRequest(member_id="fresh", **ids)
-        for index in range(10):
-            self.call(self.totp.Create, fresh, "login", f"key-{number}-{index // 2}")
-        for member in ["enrolled", "locked", "rate-limited", "internal-error", "bad-gateway", "nobody"]:
-            self.call(self.totp.Create, totp.CreateRequest(member_id=member, **ids), "login")
-        self.call(self.totp.Create, totp.CreateRequest(member_id="slow", **ids), "login", timeout=0.3)
-        self.call(self.totp.Create, totp.CreateRequest(**ids), "login")
-        self.call(self.codes.Get, codes.GetRequest(member_id="enrolled", **ids), "login")
-        self.call(self.codes.Get, codes.GetRequest(member_id="enrolled", **ids), "batch")
-        self.call(self.totp.Create, fresh, "nobody")
-        for _ in range(5):
-            self.call(self.totp.Create, fresh, "batch")
-        for call in self.pending:
-            call.exception()
-        self.pending.clear()
-
-
-def load(callers, seconds):
-    start, number = time.monotonic(), 0
-    while time.monotonic() - start < seconds:
-        number += 1
-        for caller in callers:
-            caller.round(number)
-
-
-def queries():
-    """Yields each query of the dashboard and each recording rule's name, with where it is from."""
-    for panel in json.loads((GRAFANA / "totp-facade.json").read_text())["panels"]:
-        for target in panel.get("targets", []):
-            query = target["expr"]
-            for name, value in VARIABLES.items():
-                query = query.replace(name, value)
-            yield f"panel {panel['title']}", query
-    for record in re.findall(r"record: (\S+)", (RULES / "rules.yml").read_text()):
-        yield "rule", record
-    expressions = re.sub(r"#.*|\{\{.*?\}\}", "", (RULES / "alerts.yml").read_text())
-    names = re.findall(r"\b(?:totp_facade|grpc|job)[_:][a-z0-9_:]+\b(?=[\[{ )])", expressions)
-    for name in sorted(set(names) - {"grpc_method"}):
-        yield "alerts", f"count({name})"
-
-
-def all_return_series(prometheus):
-    empty = []
-    for where, query in queries():
-        if not prometheus.series(query):
-            empty.append(f"{where}: {query}")
-    if empty:
-        sys.exit("these return no series:\n" + "\n".join(empty))
-    print(f"ok: {sum(1 for _ in queries())} queries return a series", flush=True)
-
-
-def faults_show(prometheus):
-    for fault, query in FAULTS.items():
-        check(f"the metrics say that {fault}", bool(prometheus.series(query)), True)
+def pages_walk():
+    """Holds docs/operations.md to the faults: each has its section, which names the panels and the alert."""
+    page = (ROOT / "docs/operations.md").read_text()
+    for title, fault in FAULTS.items():
+        section = page.partition(f"\n### {title}\n")[2].partition("\n#")[0]
+        named = {" ".join(name.split()) for name in re.findall(r"\*\*(.+?)\*\*", section, re.DOTALL)}
+        lines = [*fault.shows, *fault.tells, *fault.spares]
+        check(f"panels of the walk, {title}", sorted(named), sorted({line.panel for line in lines}))
+        check(f"alert of the walk, {title}", fault.alert in section, True)
 
 
 def certificate(folder):
@@ -218,33 +129,114 @@ def tokens(folder):
     return path
 
 
+def settings(folder, pem, key):
+    policy = folder / "callers.toml"
+    policy.write_text(POLICY)
+    known = ["--tokens-file", tokens(folder), "--callers-file", policy]
+    tls = ["--tls-cert-file", pem, "--tls-key-file", key]
+    return map(str, [*known, *tls, "--max-in-flight", LIMIT, "--sandbox-control", "--log", "warn"])
+
+
+def make(replicas, store):
+    """Makes each fault in turn, with ordinary calls around it, and returns when each was to be seen."""
+    one, two = replicas
+    seen = {}
+
+    def during(title, *more):
+        start = time.time()
+        load(replicas, LASTS, *more)
+        seen[title] = (start + WINDOW + SCRAPE, time.time())
+        for replica in replicas:
+            replica.settle()
+
+    during("nothing")
+    for replica in replicas:
+        replica.stytch(latency="3s")
+    during("Stytch is slow")
+    during("One caller is at its limit", one.hurry, two.hurry)
+    for replica in replicas:
+        replica.stytch(error_type="unauthorized_credentials")
+    during("Stytch refuses")
+    for replica in replicas:
+        replica.stytch(error_type="internal_server_error")
+    during("Stytch fails")
+    during("One replica is overloaded", two.overload)
+    store.terminate()
+    during("Redis is away")
+    return seen
+
+
+def each_shows_alone(server, seen, replicas):
+    names = dict(zip(["one", "two"], (re.escape(replica.admin) for replica in replicas)))
+
+    def look(title, line, expected):
+        highest = server.highest(line.panel, line.legend.format(**names), *seen[title])
+        what = f"during {title}: {line.panel}, {line.legend}: {highest:.3g} is above {line.least}"
+        check(what, highest > line.least, expected)
+
+    for title in seen:
+        for other, fault in FAULTS.items():
+            for line in fault.tells:
+                look(title, line, other == title)
+    for title, fault in FAULTS.items():
+        for line in fault.shows:
+            look(title, line, True)
+        for line in fault.spares:
+            look(title, line, False)
+
+
+def alerts_follow(server, seen):
+    """Each fault's alert is first seen during its fault; for most, what is seen is that they are pending."""
+    titles = list(seen)
+    for title, fault in FAULTS.items():
+        query = f'ALERTS{{alertname="{fault.alert}"}}'
+        known = [it for it in titles if list(server.within(query, *seen[it]))]
+        check(f"{fault.alert} is first seen", known[:1], [title])
+
+
+def queries():
+    """Yields each query of the dashboard and each recording rule's name, with where it is from."""
+    for title, panel in PANELS.items():
+        for query, _ in expressions(panel):
+            yield f"panel {title}", query.replace(" or vector(0)", "")
+    for record in re.findall(r"record: (\S+)", (RULES / "rules.yml").read_text()):
+        yield "rule", record
+    alerts = re.sub(r"#.*|\{\{.*?\}\}", "", (RULES / "alerts.yml").read_text())
+    names = re.findall(r"\b(?:totp_facade|grpc|job)[_:][a-z0-9_:]+\b(?=[\[{ )])", alerts)
+    for name in sorted(set(names) - {"grpc_method"}):
+        yield "alerts", f"count({name})"
+
+
+def all_return_series(server):
+    empty = [f"{where}: {query}" for where, query in queries() if not server.series(query)]
+    if empty:
+        sys.exit("these return no series:\n" + "\n".join(empty))
+    print(f"ok: {sum(1 for _ in queries())} queries return a series", flush=True)
+
+
 def main():
     static()
+    pages_walk()
     subprocess.run(["cargo", "build", "--quiet"], cwd=ROOT, check=True)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        policy, (pem, key), redis = folder / "callers.toml", certificate(folder), free_port()
-        policy.write_text(POLICY)
-        known = ["--tokens-file", str(tokens(folder)), "--callers-file", str(policy), "--log", "warn"]
-        tls = ["--tls-cert-file", str(pem), "--tls-key-file", str(key)]
-        # Calls to a slow Stytch go on after their caller has gone, and soon fill it.
-        small = ["--max-in-flight", "12"]
-        shared = {"TOTP_FACADE_IDEMPOTENCY_URL": f"redis://127.0.0.1:{redis}"}
-        options = ["--port", redis, "--save", "", "--appendonly", "no"]
-        with (
-            process("redis-server", *options, cwd=folder) as store,
-            facade("dev", *known, *tls, lines=3, stderr=subprocess.DEVNULL, **shared) as one,
-            facade("dev", *known, *small, lines=3, stderr=subprocess.DEVNULL) as two,
-            prometheus(folder, [one["admin"], two["admin"]]) as server,
-        ):
-            callers = [Caller(one["grpc"], pem), Caller(two["grpc"])]
-            load(callers, 15)
-            run("promtool", "check", "metrics", input=get(f"http://{one['admin']}/metrics"))
-            # Redis goes away: its operations fail.
-            store.terminate()
-            load(callers, 10)
-            all_return_series(server)
-            faults_show(server)
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder, port = Path(name), free_port()
+        pem, key = certificate(folder)
+        redis = ["redis-server", "--port", port, "--save", "", "--appendonly", "no"]
+        store = stack.enter_context(process(port, *redis, cwd=folder))
+        flags, shared = list(settings(folder, pem, key)), {"TOTP_FACADE_IDEMPOTENCY_URL": f"redis://127.0.0.1:{port}"}
+        start = lambda: facade("dev", *flags, lines=3, stderr=subprocess.DEVNULL, **shared)
+        replicas = [Replica(stack.enter_context(start()), pem) for _ in range(2)]
+        server = stack.enter_context(prometheus(folder, [replica.admin for replica in replicas]))
+        wait_until(lambda: len(server.series("totp_facade_ready == 1")) == 2, "Prometheus has scraped both")
+
+        seen = make(replicas, store)
+
+        for replica in replicas:
+            page = get(f"http://{replica.admin}/metrics")
+            check("what promtool says of the metrics", run("promtool", "check", "metrics", input=page), "")
+        each_shows_alone(server, seen, replicas)
+        alerts_follow(server, seen)
+        all_return_series(server)
 
 
 main()

@@ -84,9 +84,11 @@ ROWS = [
         ("timeseries", "Rate by replica", [(by("instance", rate(HANDLED, STYTCH)), "{{instance}}")], "reqps",
          "Calls a second by replica. They should be alike; one that gets more has connections that others lack: next, "
          "Connections."),
-        ("timeseries", "Failures by replica", [(by("instance", rate(HANDLED, f"{STYTCH},{BAD}")), "{{instance}}")],
-         "reqps", "Calls a second that failed, by replica. One alone: take it out of service and look at its logs. "
-         "All: next, Requests that fail."),
+        ("timeseries", "Failures by replica", [
+            (by("instance", rate(HANDLED, f"{STYTCH},{BAD}") + " or " + rate("totp_facade_calls_shed_total")),
+             "{{instance}}")], "reqps",
+         "Calls a second that failed or were shed, by replica. One alone: next, Calls in flight; then take it out of "
+         "service and look at its logs. All: next, Requests that fail, then Refused here."),
         ("timeseries", "p99 by replica", [(quantile(0.99, HANDLING, "instance", STYTCH), "{{instance}}")], "s",
          "The slowest hundredth by replica. One alone: next, Workers, CPU and Calls in flight of that replica."),
         ("timeseries", "OpenTelemetry's view", [

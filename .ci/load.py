@@ -1,0 +1,118 @@
+"""Ordinary calls of several callers to one façade, and the faults that observability.py makes with them."""
+
+import json
+import os
+import sys
+import time
+import urllib.request
+
+# It reports a refused certificate as corruption.
+os.environ["GRPC_VERBOSITY"] = "NONE"
+
+import grpc
+
+from expect import PATIENCE, wait_until
+from facade import ROOT
+from prometheus import get
+
+sys.path.append(str(ROOT / "proto"))
+totp, totp_grpc = grpc.protos_and_services("stytch/b2b/totp/v1/totp.proto")
+codes, codes_grpc = grpc.protos_and_services("stytch/b2b/recovery_codes/v1/recovery_codes.proto")
+
+POLICY = """
+[[caller]]
+name = "login"
+identities = ["token:login"]
+methods = ["*"]
+
+[[caller]]
+name = "batch"
+identities = ["token:batch"]
+methods = ["TotpService/Create"]
+rate = { per_second = 2, burst = 4 }
+"""
+# What Stytch takes at most times.
+USUAL = {"member_id": "fresh", "fault": {"latency": "150ms"}}
+IDS = {"organization_id": "example-works"}
+FRESH = totp.CreateRequest(member_id="fresh", **IDS)
+ROUND = 0.5  # seconds
+# A connection gets 32 streams, and a replica takes LIMIT calls at once.
+CROWD, OF_CROWD, LIMIT = 6, 12, 40
+
+
+class Replica:
+    """One façade, the sandbox behind it, and those who call it. No failure of a call is one of the script."""
+
+    def __init__(self, addrs, certificate):
+        self.admin, self.sandbox = addrs["admin"], f"http://{addrs['sandbox']}/sandbox/faults"
+        self.calls, self.rounds = [], 0
+        credentials = grpc.ssl_channel_credentials(certificate.read_bytes())
+        # Otherwise channels to one address share a connection.
+        own = [("grpc.use_local_subchannel_pool", 1)]
+        channels = [grpc.secure_channel(addrs["grpc"], credentials, own) for _ in range(1 + CROWD)]
+        self.totp, *self.crowd = map(totp_grpc.TotpServiceStub, channels)
+        self.codes = codes_grpc.RecoveryCodesServiceStub(channels[0])
+        self.stytch()
+
+    def stytch(self, **fault):
+        """Makes Stytch behave as usual, or have a fault."""
+        urllib.request.urlopen(urllib.request.Request(self.sandbox, method="DELETE"), timeout=PATIENCE).close()
+        rule = json.dumps({"fault": fault} if fault else USUAL).encode()
+        urllib.request.urlopen(self.sandbox, rule, timeout=PATIENCE).close()
+
+    def call(self, method, request, token, key=None):
+        metadata = [("authorization", f"Bearer {token}")] + ([("idempotency-key", key)] if key else [])
+        call = method.future(request, timeout=10, metadata=metadata)
+        self.calls.append(call)
+        return call
+
+    def round(self):
+        """What happens at all times: calls that succeed, repeated ones, and some that are refused."""
+        self.rounds += 1
+        for key in ["one", "two", "two"]:
+            self.call(self.totp.Create, FRESH, "login", f"{self.admin}-{self.rounds}-{key}")
+        self.call(self.codes.Get, codes.GetRequest(member_id="enrolled", **IDS), "login")
+        self.call(self.totp.Create, totp.CreateRequest(member_id="nobody", **IDS), "login")
+        if self.rounds % 4 == 0:
+            self.call(self.totp.Create, FRESH, "batch")
+            self.call(self.totp.Create, FRESH, "nobody")
+            self.call(self.totp.Create, totp.CreateRequest(**IDS), "login")
+            self.call(self.codes.Get, codes.GetRequest(member_id="enrolled", **IDS), "batch")
+
+    def hurry(self):
+        """The caller with a rate sends more than that."""
+        for _ in range(5):
+            self.call(self.totp.Create, FRESH, "batch")
+
+    def overload(self):
+        """Many connections send more calls than the replica takes at once, each time before it is done with the last."""
+        for _ in range(4):
+            for stub in self.crowd:
+                for _ in range(OF_CROWD):
+                    self.call(stub.Create, FRESH, "login")
+            time.sleep(0.1)
+
+    def settle(self):
+        """Waits until no call is left and the breaker is closed."""
+        self.stytch()
+        wait_until(self.is_calm, f"{self.admin} is calm")
+
+    def is_calm(self):
+        for call in self.calls:
+            call.exception()
+        self.calls.clear()
+        page = get(f"http://{self.admin}/metrics").splitlines()
+        if "totp_facade_upstream_breaker_open 0" in page and "totp_facade_calls_in_flight 0" in page:
+            return True
+        # An open breaker closes at a call that is answered.
+        self.call(self.codes.Get, codes.GetRequest(member_id="enrolled", **IDS), "login")
+        return False
+
+
+def load(replicas, seconds, *more):
+    """Calls all replicas for some seconds, and does the rest in every round."""
+    until = time.monotonic() + seconds
+    while (start := time.monotonic()) < until:
+        for each in [*(replica.round for replica in replicas), *more]:
+            each()
+        time.sleep(max(0, start + ROUND - time.monotonic()))

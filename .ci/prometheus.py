@@ -1,0 +1,125 @@
+"""A Prometheus that scrapes façades with our rules, and what the panels of our dashboard show on it."""
+
+import json
+import math
+import re
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from contextlib import contextmanager
+
+from expect import PATIENCE, wait_until
+from facade import ROOT
+
+RULES = ROOT / "deploy/prometheus"
+DASHBOARD = json.loads((ROOT / "deploy/grafana/totp-facade.json").read_text())
+PANELS = {panel["title"]: panel for panel in DASHBOARD["panels"] if panel["type"] != "row"}
+SCRAPE = 0.5  # seconds
+WINDOW = 3  # seconds, in place of Grafana's $__rate_interval
+VARIABLES = {"$job": ".+", "$instance": ".+", "$__rate_interval": f"{WINDOW}s", "$__range": "2m"}
+
+
+def run(*command, **options):
+    """Returns what the command prints; it has to succeed."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    done = subprocess.run(list(map(str, command)), text=True, timeout=PATIENCE, **pipes, **options)
+    if done.returncode != 0:
+        sys.exit(f"{command} ended with {done.returncode}:\n{done.stdout}")
+    print(f"ok: {' '.join(map(str, command[:3]))}", flush=True)
+    return done.stdout
+
+
+def free_port():
+    with socket.socket() as it:
+        it.bind(("127.0.0.1", 0))
+        return it.getsockname()[1]
+
+
+@contextmanager
+def process(port, *command, **options):
+    """Runs a server while the block runs, which begins once the server listens."""
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    it = subprocess.Popen(list(map(str, command)), **silent, **options)
+    try:
+        wait_until(lambda: connects(port), f"{command[0]} listens")
+        yield it
+    finally:
+        it.terminate()
+        it.wait(timeout=PATIENCE)
+
+
+def connects(port):
+    with socket.socket() as it:
+        return it.connect_ex(("127.0.0.1", port)) == 0
+
+
+def get(url):
+    with urllib.request.urlopen(url, timeout=PATIENCE) as response:
+        return response.read().decode()
+
+
+def answers(url):
+    try:
+        return bool(get(url))
+    except urllib.error.HTTPError:
+        return False
+
+
+def expressions(panel):
+    """Yields the queries of a panel as Grafana sends them, with their legends."""
+    for target in panel["targets"]:
+        query = target["expr"]
+        for name, value in VARIABLES.items():
+            query = query.replace(name, value)
+        yield query, target["legendFormat"]
+
+
+class Prometheus:
+    def __init__(self, port):
+        self.url = f"http://127.0.0.1:{port}/api/v1/"
+
+    def ask(self, kind, **parameters):
+        return json.loads(get(f"{self.url}{kind}?{urllib.parse.urlencode(parameters)}"))["data"]["result"]
+
+    def series(self, query):
+        return self.ask("query", query=query)
+
+    def within(self, query, start, end):
+        """Yields the labels of each series within a time, and its values."""
+        for series in self.ask("query_range", query=query, start=start, end=end, step=SCRAPE):
+            values = [float(value) for _, value in series["values"]]
+            yield series["metric"], [value for value in values if not math.isnan(value)]
+
+    def highest(self, panel, line, start, end):
+        """The highest that a panel shows within a time, of its lines whose legend matches; 0 without any."""
+        highest = 0.0
+        for query, legend in expressions(PANELS[panel]):
+            for labels, values in self.within(query, start, end):
+                name = re.sub(r"\{\{(\w+)\}\}", lambda it: labels.get(it[1], ""), legend)
+                if re.fullmatch(line, name):
+                    highest = max([highest, *values])
+        return highest
+
+
+@contextmanager
+def prometheus(folder, admins):
+    """A Prometheus that scrapes these addresses twice a second and evaluates the rules as often."""
+    config = folder / "prometheus.yml"
+    config.write_text(json.dumps({
+        "global": {
+            "scrape_interval": f"{SCRAPE * 1000:.0f}ms", "scrape_timeout": f"{SCRAPE * 1000:.0f}ms",
+            "evaluation_interval": f"{SCRAPE * 1000:.0f}ms",
+        },
+        "rule_files": [str(RULES / "rules.yml"), str(RULES / "alerts.yml")],
+        "scrape_configs": [{"job_name": "totp-facade", "static_configs": [{"targets": admins}]}],
+    }))
+    run("promtool", "check", "config", config)
+    port = free_port()
+    flags = [f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}", "--log.level=error"]
+    flags.append(f"--web.listen-address=127.0.0.1:{port}")
+    with process(port, "prometheus", *flags):
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}/-/ready"), "Prometheus is ready")
+        yield Prometheus(port)
