@@ -18,7 +18,7 @@ RULES = ROOT / "deploy/prometheus"
 DASHBOARD = json.loads((ROOT / "deploy/grafana/totp-facade.json").read_text())
 PANELS = {panel["title"]: panel for panel in DASHBOARD["panels"] if panel["type"] != "row"}
 SCRAPE = 0.5  # seconds
-WINDOW = 3  # seconds, in place of Grafana's $__rate_interval
+WINDOW = 2  # seconds, in place of Grafana's $__rate_interval
 VARIABLES = {"$job": ".+", "$instance": ".+", "$__rate_interval": f"{WINDOW}s", "$__range": "2m"}
 
 

@@ -117,7 +117,8 @@ ROWS = [
          "How long requests to Stytch take. If it has risen as Latency has, it is Stytch; look at its status page. "
          "Next: Stytch's p99 by route."),
         ("timeseries", "Stytch's p99 by route", [(quantile(0.99, REQUESTS, "url_template"), "{{url_template}}")],
-         "s", "The slowest hundredth by route. All of them: Stytch or the network. One: that endpoint."),
+         "s", "The slowest hundredth by route. One alone: that endpoint. All: Stytch, or the network to it; next, Requests "
+         "that fail, for those that take too long."),
         ("timeseries", "Requests that fail", [
             (by("error_type", rate(f"{REQUESTS}_count", OURS + ',error_type!=""')), "{{error_type}}")], "reqps",
          "Requests to Stytch a second without a success, by status or kind. 5xx, timeout, disconnected: Stytch. "

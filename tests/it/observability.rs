@@ -101,20 +101,57 @@ fn the_dashboard_is_valid_for_grafana_and_every_panel_says_what_to_look_at_next(
             assert_valid(&query, target, title);
         }
         assert!(titles.insert(title), "two panels are called {title}");
-        assert!(panel["description"].as_str().unwrap().len() > 60, "{title} says what is next");
+        let description = panel["description"].as_str().unwrap();
+        assert!(description.len() > 60, "{title} says what it shows");
+        assert!(names_what_is_next(description, &panels, title), "{title}: what is next?");
     }
-    // Where the operations page sends people.
-    let page = read("docs/operations.md");
-    let (from, to) = (page.find("## Dashboard").unwrap(), page.find("## Logs").unwrap());
-    let rows: Vec<_> = dashboard()["panels"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|panel| panel["title"].as_str().unwrap().to_owned())
-        .collect();
-    for name in page[from..to].split("**").skip(1).step_by(2) {
-        let name = name.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(rows.contains(&name), "no panel is called {name}");
+}
+
+/// Whether a panel's description names another panel, or what people look at that is not one.
+fn names_what_is_next(description: &str, panels: &[Value], own: &str) -> bool {
+    let others = panels.iter().map(|panel| panel["title"].as_str().unwrap());
+    let elsewhere = ["audit trail", "the log", "logs", "log collector"];
+    others.filter(|title| *title != own).chain(elsewhere).any(|it| description.contains(it))
+}
+
+#[test]
+fn the_operations_page_walks_through_each_fault_by_panels_and_alerts_that_exist() {
+    let (page, alerts) = (read("docs/operations.md"), alerts());
+    let part = |from: &str, to: &str| {
+        let from = page.find(&format!("\n{from}\n")).expect(from);
+        &page[from..from + page[from..].find(&format!("\n{to}\n")).expect(to)]
+    };
+    let titles = dashboard()["panels"].as_array().unwrap().clone();
+    let titles: Vec<_> = titles.iter().map(|it| it["title"].as_str().unwrap()).collect();
+    let named = |text: &str| -> Vec<String> {
+        let names = text.split("**").skip(1).step_by(2);
+        names.map(|name| name.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    };
+
+    for name in named(part("## Dashboard", "## Logs")) {
+        assert!(titles.contains(&name.as_str()), "no panel is called {name}");
+    }
+    let walk = part("## Dashboard", "## Alerts");
+    for fault in [
+        "Stytch is slow",
+        "Stytch refuses",
+        "Stytch fails",
+        "Redis is away",
+        "One caller is at its limit",
+        "One replica is overloaded",
+    ] {
+        let anchor = fault.to_lowercase().replace(' ', "-");
+        assert!(walk.contains(&format!("[{fault}](#{anchor})")), "nothing leads to {fault}");
+        let section = walk.split(&format!("\n### {fault}\n")).nth(1).expect(fault);
+        let section = section.split("\n### ").next().unwrap();
+        assert!(section.contains("\nDo: "), "{fault}");
+        assert!(named(section).len() >= 3, "{fault}");
+        let linked = alerts.iter().filter(|it| section.contains(&format!("[{it}](#")));
+        assert!(linked.count() > 0, "{fault} has no alert");
+    }
+    for name in walk.split("[TotpFacade").skip(1) {
+        let name = format!("TotpFacade{}", name.split(']').next().unwrap());
+        assert!(alerts.contains(&name), "no alert is called {name}");
     }
 }
 
