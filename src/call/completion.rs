@@ -8,7 +8,10 @@ use std::{
 use tonic::Code;
 
 use super::admission::Call;
-use crate::{status::Failure, telemetry::calls::in_this_call};
+use crate::{
+    status::Failure,
+    telemetry::{calls::in_this_call, limit::ByCaller},
+};
 
 /// A future that runs a call in place, and completes it in a task if dropped after the request was
 /// sent.
@@ -57,8 +60,16 @@ impl<T: Send + 'static> Drop for RunToCompletion<T> {
         let (true, Ok(runtime)) = (runs_on, runtime) else { return };
         runtime.spawn(in_this_call(async move {
             let code = future.await.map_or_else(|failure| failure.code(), |_| Code::Ok);
-            tracing::info!(?code, "call completed after its caller had gone");
+            log(code);
             drop(call);
         }));
+    }
+}
+
+fn log(code: Code) {
+    static LIMIT: ByCaller = ByCaller::new();
+
+    if let Some(suppressed) = LIMIT.pass() {
+        tracing::info!(?code, suppressed, "call completed after its caller had gone");
     }
 }

@@ -19,7 +19,10 @@ use super::{
     tls::{ClientCertificate, Tls},
     workers::Workers,
 };
-use crate::{files::Reloaded, telemetry::metrics::RefusalReason};
+use crate::{
+    files::Reloaded,
+    telemetry::{limit::Limit, metrics::RefusalReason},
+};
 
 /// How long to pause after `accept` has failed; doubled each time, up to the maximum.
 const MIN_PAUSE: Duration = Duration::from_millis(10);
@@ -120,7 +123,10 @@ async fn accept(
             Ok(stream) => return Some(stream),
             Err(error) if is_connection_error(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, ?pause, "cannot accept connections; pausing");
+                static WARNINGS: Limit = Limit::new();
+                if let Some(suppressed) = WARNINGS.pass() {
+                    tracing::warn!(%error, ?pause, suppressed, "cannot accept connections; pausing");
+                }
                 sleep(pause).await;
                 pause = (pause * 2).min(MAX_PAUSE);
             }

@@ -20,15 +20,15 @@ pub(super) fn log(failure: &Failure, peer: Option<SocketAddr>) {
     let (true, Reason::Ours(reason)) = (is_refusal(case), case.row().reason) else { return };
     let Some(suppressed) = LIMITS[case as usize].pass() else { return };
     let code = code_name(failure.code());
-    let peer = peer.map(tracing::field::display);
+    let (peer, why) = (peer.map(tracing::field::display), failure.to_string());
     match failure.code() {
         Code::Unauthenticated
         | Code::PermissionDenied
         | Code::ResourceExhausted
         | Code::Unavailable => {
-            tracing::warn!(reason, code, peer, suppressed, why = %failure, "call refused");
+            tracing::warn!(reason, code, peer, suppressed, why, "call refused");
         }
-        _ => tracing::info!(reason, code, peer, suppressed, why = %failure, "call refused"),
+        _ => tracing::info!(reason, code, peer, suppressed, why, "call refused"),
     }
 }
 

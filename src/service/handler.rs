@@ -23,11 +23,17 @@ use crate::{
     },
     status::{self, Case, Failure, Repetition},
     stytch::{Client, Effect, Endpoint, Error, Upstream},
-    telemetry::trace::attributes::{
-        IDEMPOTENCY, MEMBER_ID, ORGANIZATION_ID, TOTP_REGISTRATION_ID, UPSTREAM,
+    telemetry::{
+        limit::ByCaller,
+        trace::attributes::{
+            IDEMPOTENCY, MEMBER_ID, ORGANIZATION_ID, TOTP_REGISTRATION_ID, UPSTREAM,
+        },
     },
     translate::{Encoded, FromJson},
 };
+
+/// The number of gRPC status codes.
+const CODES: usize = 17;
 
 /// Handles the calls of all services. Clones share its connections and its idempotency store.
 #[derive(Clone, Debug)]
@@ -222,18 +228,40 @@ fn respond<Res: FromJson>(
     }
 }
 
-/// Logs a failed call to Stytch with its cause, which the response does not contain. A refusal of
-/// the request is no failure of a service, so its level is lower.
+/// Logs a failed call to Stytch with its cause, which the response does not contain, at a bounded
+/// rate for each code and caller. A refusal of the request is no failure of a service, so its level
+/// is lower.
 fn report(path: &str, error: &Error, code: Code) {
+    static LIMITS: [ByCaller; CODES] = [const { ByCaller::new() }; CODES];
+
     let (upstream, request_id) = (error.upstream().as_str(), error.request_id());
-    let (is_failure, code) = (status::is_failure(code), status::code_name(code));
     let cause: &dyn std::error::Error = error;
+    let name = status::code_name(code);
     if matches!(error, Error::CircuitOpen { .. }) {
         // The circuit breaker logs when it opens, and counts refusals.
-        tracing::debug!(path, code, upstream, error = cause, "upstream call not made");
-    } else if is_failure {
-        tracing::warn!(path, code, upstream, request_id, error = cause, "upstream call failed");
+        tracing::debug!(path, code = name, upstream, error = cause, "upstream call not made");
+        return;
+    }
+    let Some(suppressed) = LIMITS[code as usize].pass() else { return };
+    if status::is_failure(code) {
+        tracing::warn!(
+            path,
+            code = name,
+            upstream,
+            request_id,
+            suppressed,
+            error = cause,
+            "upstream call failed"
+        );
     } else {
-        tracing::info!(path, code, upstream, request_id, error = cause, "upstream call refused");
+        tracing::info!(
+            path,
+            code = name,
+            upstream,
+            request_id,
+            suppressed,
+            error = cause,
+            "upstream call refused"
+        );
     }
 }

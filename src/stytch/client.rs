@@ -1,6 +1,6 @@
 //! One call to Stytch: an endpoint and a request in, a response or an error out.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use backon::Retryable as _;
 use bytes::Bytes;
@@ -27,12 +27,19 @@ use crate::{
     files::Reloaded,
     http_client::HttpClient,
     proto::StytchRequest,
-    telemetry::{metrics::Metrics, trace::Trace},
+    telemetry::{
+        limit::{ByCaller, Limit},
+        metrics::Metrics,
+        trace::Trace,
+    },
     translate::{Encoded, FromJson, NotJson, translate},
 };
 
 /// The longest response body to read, in bytes. The largest known ones are a few tens of KiB.
 const MAX_BODY: usize = 1024 * 1024;
+
+/// How many of the fields that a response leaves unset are named in the log.
+const MAX_NAMED: usize = 10;
 
 /// A client for Stytch. Clones share its connections, circuit breaker and retry budget.
 #[derive(Clone, Debug)]
@@ -120,8 +127,7 @@ impl Client {
         .adjust(|error, delay| budget.wait(error, delay, until))
         .notify(|error, wait| {
             metrics.upstream_retries.inc();
-            let (path, cause) = (endpoint.path, error as &dyn std::error::Error);
-            tracing::info!(path, ?wait, error = cause, "retrying the call to Stytch");
+            log_retry(endpoint.path, error, wait);
             record::retry(trace, error, wait);
         })
         .await
@@ -186,7 +192,10 @@ impl Client {
         let read = Credentials::new(&settings.project_id, secret.ok()?);
         if differs(&read) {
             self.0.credentials.set(read);
-            tracing::info!("Stytch refused the secret; its file holds a new one");
+            static LIMIT: Limit = Limit::new();
+            if let Some(suppressed) = LIMIT.pass() {
+                tracing::info!(suppressed, "Stytch refused the secret; its file holds a new one");
+            }
         }
         let current = self.0.credentials.get();
         differs(&current).then_some(current)
@@ -261,7 +270,8 @@ impl Client {
         Err(unreadable(Unreadable::Incomplete, request_id))
     }
 
-    /// Translates the body of a success. Counts and logs each field that is left unset.
+    /// Translates the body of a success. Counts each field that is left unset, and logs them in one
+    /// line.
     fn translate<Res: FromJson>(
         &self,
         path: &str,
@@ -270,10 +280,16 @@ impl Client {
         if body.is_empty() {
             return Err(Unreadable::Empty);
         }
+        let mut unset = Vec::new();
         let response = translate(body, |field| {
             self.0.metrics.upstream_unset_fields.inc();
-            tracing::warn!(path, field, "left unset: Stytch sent a value of an unexpected type");
+            if unset.len() < MAX_NAMED {
+                unset.push(field.to_owned());
+            }
         });
+        if !unset.is_empty() {
+            log_unset(path, &unset);
+        }
         response.map_err(|NotJson| Unreadable::NotJson)
     }
 
@@ -293,6 +309,29 @@ impl Client {
             base => url.set_path(&format!("{base}{path}")),
         }
         url
+    }
+}
+
+fn log_retry(path: &str, error: &Error, wait: Duration) {
+    static LIMIT: ByCaller = ByCaller::new();
+
+    if let Some(suppressed) = LIMIT.pass() {
+        let cause: &dyn std::error::Error = error;
+        tracing::info!(path, ?wait, suppressed, error = cause, "retrying the call to Stytch");
+    }
+}
+
+fn log_unset(path: &str, fields: &[String]) {
+    static LIMIT: ByCaller = ByCaller::new();
+
+    if let Some(suppressed) = LIMIT.pass() {
+        let field = fields.join(", ");
+        tracing::warn!(
+            path,
+            field,
+            suppressed,
+            "left unset: Stytch sent a value of an unexpected type"
+        );
     }
 }
 

@@ -88,9 +88,9 @@ pub(crate) fn identify(caller: &Arc<impl Named + 'static>) {
 }
 
 /// Passes the name of who makes the current call to `f`.
-pub(super) fn with_caller(f: impl FnOnce(&str)) {
+pub(super) fn with_caller<T>(f: impl FnOnce(&str) -> T) -> T {
     let named = CURRENT.try_with(|scope| scope.caller.borrow().clone());
-    f(named.ok().flatten().as_ref().map_or(UNKNOWN, |it| it.name()));
+    f(named.ok().flatten().as_ref().map_or(UNKNOWN, |it| it.name()))
 }
 
 /// Calls `f` with the current call, if there is one.

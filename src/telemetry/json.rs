@@ -52,12 +52,22 @@ fn format(line: &mut String, event: &Event<'_>) -> fmt::Result {
     Ok(())
 }
 
+/// Adds how many lines were left out to a line that is complete.
+pub(super) fn add_suppressed(line: &mut String, suppressed: u64) {
+    reopen(line);
+    let _ = writeln!(line, ",\"suppressed\":{suppressed}}}");
+}
+
+/// Removes the end of a line that is complete: the brace that ends the object, and the line break.
+fn reopen(line: &mut String) {
+    line.truncate(line.trim_end().len() - 1);
+}
+
 /// Adds the fields of the current call, if any, to a line that is complete, apart from those that
 /// it has by itself.
 pub(super) fn add_call(line: &mut String, metadata: &Metadata<'_>) {
     calls::with_current(|call| {
-        // The brace that ends the object, and the line break.
-        line.truncate(line.trim_end().len() - 1);
+        reopen(line);
         let has = |name: &str| metadata.fields().field(name).is_some();
         let Ok(()) = call.fields(has, |name, value| {
             // An identifier.

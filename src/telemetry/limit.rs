@@ -1,8 +1,11 @@
 //! Limits how often lines of a kind are logged, so that nobody can flood the log. A line that is
 //! logged says how many were left out before it, in its field `suppressed`.
+//!
+//! Our own lines at `info` and above are limited where they are logged, unless nobody but an
+//! operator can cause them. Those of libraries are limited here, since a peer causes most of them.
 
 use std::{
-    hash::{DefaultHasher, Hash as _, Hasher as _},
+    hash::{DefaultHasher, Hash, Hasher as _},
     sync::{
         LazyLock,
         atomic::{AtomicU64, Ordering},
@@ -10,12 +13,14 @@ use std::{
     time::Instant,
 };
 
+use tracing::{Level, Metadata};
+
 use super::{calls, trail};
 
 /// The interval between two lines, in milliseconds.
 const INTERVAL: u64 = 1000;
 
-/// How many groups the callers are divided into.
+/// How many groups the callers are divided into, or whatever else has no bound.
 const GROUPS: usize = 16;
 
 /// Lets a line of a kind pass once a second.
@@ -56,23 +61,63 @@ impl Limit {
     }
 }
 
-/// The same for each caller. Callers are divided into groups that share a limit, so that it takes
-/// no more memory however many there are.
+/// The same for each of many kinds. They are divided into groups that share a limit, so that it
+/// takes no more memory however many there are.
 #[derive(Debug)]
-pub(crate) struct ByCaller([Limit; GROUPS]);
+pub(crate) struct Grouped([Limit; GROUPS]);
 
-impl ByCaller {
+impl Grouped {
     pub(crate) const fn new() -> Self {
         Self([const { Limit::new() }; GROUPS])
     }
 
-    /// Does what [`Limit::pass`] does, for who makes the current call.
-    pub(crate) fn pass(&self) -> Option<u64> {
+    /// Does what [`Limit::pass`] does, for lines of this kind.
+    pub(crate) fn pass(&self, kind: impl Hash) -> Option<u64> {
         let mut hasher = DefaultHasher::new();
-        calls::with_caller(|name| name.hash(&mut hasher));
+        kind.hash(&mut hasher);
         let group = hasher.finish() % GROUPS as u64;
         self.0[usize::try_from(group).unwrap_or_default()].pass()
     }
+}
+
+/// The same for each caller.
+#[derive(Debug)]
+pub(crate) struct ByCaller(Grouped);
+
+impl ByCaller {
+    pub(crate) const fn new() -> Self {
+        Self(Grouped::new())
+    }
+
+    /// Does what [`Limit::pass`] does, for who makes the current call.
+    pub(crate) fn pass(&self) -> Option<u64> {
+        calls::with_caller(|name| self.0.pass(name))
+    }
+}
+
+/// Whether a line that is neither ours nor asked for is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OfLibrary {
+    /// It is ours, or at a level that only an operator turns on.
+    No,
+    /// It is logged, and this many were left out before it.
+    Passes(u64),
+    LeftOut,
+}
+
+/// Limits the lines of libraries, by where they are logged.
+pub(super) fn of_library(metadata: &Metadata<'_>) -> OfLibrary {
+    static LIMITS: Grouped = Grouped::new();
+
+    if *metadata.level() > Level::INFO || is_ours(metadata.target()) {
+        return OfLibrary::No;
+    }
+    LIMITS.pass(metadata.callsite()).map_or(OfLibrary::LeftOut, OfLibrary::Passes)
+}
+
+fn is_ours(target: &str) -> bool {
+    let (first, _) = target.split_once("::").unwrap_or((target, ""));
+    [env!("CARGO_CRATE_NAME"), super::AUDIT, super::access_log::ACCESS].contains(&first)
 }
 
 #[cfg(test)]

@@ -1,17 +1,16 @@
 //! Logs: their destination, format and filter.
 
-use std::io::{self, IsTerminal as _, Write, stderr};
-
-use tracing::{
-    Event, Metadata, Subscriber,
-    field::{Field, Visit},
+use std::{
+    fmt::Write as _,
+    io::{self, IsTerminal as _, Write, stderr},
 };
+
+use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::{
     EnvFilter,
-    field::RecordFields,
     fmt::{
         self, FmtContext, FormatEvent, FormatFields, MakeWriter,
-        format::{self, DefaultFields, JsonFields, Writer},
+        format::{self, JsonFields, Writer},
         time::SystemTime,
     },
     layer::SubscriberExt as _,
@@ -22,6 +21,7 @@ use tracing_subscriber::{
 use super::{
     access_log::{self, ACCESS},
     calls, json,
+    limit::{self, Grouped, OfLibrary},
     trail::{self, AuditWrite},
 };
 
@@ -65,8 +65,8 @@ pub fn init(format: Option<Format>, filter: Filter, write: AuditWrite) {
     let registry = tracing_subscriber::registry().with(filter);
     match format.unwrap_or(if is_terminal { Format::Text } else { Format::Json }) {
         Format::Text => {
-            let layer = fmt::layer().fmt_fields(TextFields(DefaultFields::new()));
-            registry.with(layer.with_writer(Lines).with_ansi(is_terminal)).init();
+            let format = Text(format::format().with_ansi(is_terminal));
+            registry.with(fmt::layer().event_format(format).with_writer(Lines)).init();
         }
         Format::Json => {
             let format = Json(format::format().json().flatten_event(true));
@@ -77,35 +77,54 @@ pub fn init(format: Option<Format>, filter: Filter, write: AuditWrite) {
     log_panics();
 }
 
-/// Adds the fields of the current call to those of a line of text.
-struct TextFields(DefaultFields);
+/// Formats lines of text, each with the fields of the current call.
+struct Text(format::Format<format::Full, SystemTime>);
 
-impl<'writer> FormatFields<'writer> for TextFields {
-    fn format_fields<R: RecordFields>(
+impl<S, N> FormatEvent<S, N> for Text
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+{
+    fn format_event(
         &self,
-        mut writer: Writer<'writer>,
-        fields: R,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
     ) -> std::fmt::Result {
-        let mut names = Names::default();
-        fields.record(&mut names);
-        self.0.format_fields(writer.by_ref(), fields)?;
-        let call = calls::with_current(|call| {
-            call.fields(
-                |name| names.0.contains(&name),
-                |name, value| write!(writer, " {name}={value}"),
-            )
-        });
-        call.unwrap_or(Ok(()))
+        let metadata = event.metadata();
+        let of_library = limit::of_library(metadata);
+        if of_library == OfLibrary::LeftOut {
+            return Ok(());
+        }
+        let mut text = String::new();
+        self.0.format_event(context, Writer::new(&mut text), event)?;
+        let mut line = String::new();
+        // Escapes of values are replaced already, those of colours are meant.
+        push_printable(&mut line, text.trim_end(), |char| char == '\x1b');
+        if let OfLibrary::Passes(suppressed) = of_library {
+            write!(line, " suppressed={suppressed}")?;
+        }
+        let has = |name: &str| metadata.fields().field(name).is_some();
+        calls::with_current(|call| {
+            call.fields(has, |name, value| {
+                write!(line, " {name}=")?;
+                push_printable(&mut line, &value.to_string(), |_| false);
+                Ok(())
+            })
+        })
+        .unwrap_or(Ok(()))?;
+        line.push('\n');
+        writer.write_str(&line)
     }
 }
 
-/// The names of the fields of a line.
-#[derive(Default)]
-struct Names(Vec<&'static str>);
-
-impl Visit for Names {
-    fn record_debug(&mut self, field: &Field, _: &dyn std::fmt::Debug) {
-        self.0.push(field.name());
+/// Appends text with its control characters escaped, so that it stays on its line.
+fn push_printable(line: &mut String, text: &str, is_kept: impl Fn(char) -> bool) {
+    for char in text.chars() {
+        match char.is_control() && !is_kept(char) {
+            true => line.extend(char.escape_debug()),
+            false => line.push(char),
+        }
     }
 }
 
@@ -123,12 +142,20 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> std::fmt::Result {
-        if is_of_each_call(event.metadata()) {
+        let metadata = event.metadata();
+        if is_of_each_call(metadata) {
             return json::write(writer, event);
+        }
+        let of_library = limit::of_library(metadata);
+        if of_library == OfLibrary::LeftOut {
+            return Ok(());
         }
         let mut line = String::new();
         self.0.format_event(context, Writer::new(&mut line), event)?;
-        json::add_call(&mut line, event.metadata());
+        if let OfLibrary::Passes(suppressed) = of_library {
+            json::add_suppressed(&mut line, suppressed);
+        }
+        json::add_call(&mut line, metadata);
         writer.write_str(&line)
     }
 }
@@ -197,10 +224,13 @@ fn names(filter: &str, target: &str) -> bool {
 /// Logs panics. Only a literal message is shown, because a formatted one may contain data of a
 /// call.
 fn log_panics() {
+    static LIMITS: Grouped = Grouped::new();
+
     std::panic::set_hook(Box::new(|panic| {
+        let Some(suppressed) = LIMITS.pass(panic.location()) else { return };
         let location = panic.location().map(ToString::to_string);
         let message = panic.payload().downcast_ref::<&str>().unwrap_or(&"(not shown)");
-        tracing::error!(location, message, "panicked");
+        tracing::error!(location, message, suppressed, "panicked");
     }));
 }
 

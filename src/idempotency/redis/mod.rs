@@ -47,6 +47,7 @@ use crate::{
     telemetry::{
         self,
         calls::in_this_call,
+        limit::ByCaller,
         metrics::{Metrics, StoreErrorType, StoreKind, StoreOperation},
     },
 };
@@ -232,7 +233,10 @@ impl Redis {
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "an idempotency record is not stored yet");
+                static WARNINGS: ByCaller = ByCaller::new();
+                if let Some(suppressed) = WARNINGS.pass() {
+                    tracing::warn!(%error, suppressed, "an idempotency record is not stored yet");
+                }
                 self.record_later(record, ready(()));
             }
         }
@@ -246,10 +250,7 @@ impl Redis {
             let run = || store.run_acknowledged(StoreOperation::Record, &record);
             match timeout(store.ttl, run.retry(with_backoff())).await {
                 Ok(Ok(found)) => store.check_claim(found),
-                _ => tracing::error!(
-                    "an idempotency record could not be stored: its outcome counts as unknown, or \
-                     will after a failover"
-                ),
+                _ => log_unstored(),
             }
         }));
     }
@@ -261,10 +262,14 @@ impl Redis {
             scripts::ANOTHERS => "another replica has the key",
             _ => "it was forgotten",
         };
+        static LIMIT: ByCaller = ByCaller::new();
         self.metrics.idempotency_claims_lost.inc();
-        tracing::error!(
-            "Redis lost the claim of a call in flight, which may be executed twice: {what}"
-        );
+        if let Some(suppressed) = LIMIT.pass() {
+            tracing::error!(
+                suppressed,
+                "Redis lost the claim of a call in flight, which may be executed twice: {what}"
+            );
+        }
     }
 
     /// Releases a claim. Waits for one attempt, as [`Redis::record_or_retry`] does.
@@ -318,6 +323,18 @@ impl Redis {
         let labels = (StoreKind::Redis, operation, error);
         self.metrics.idempotency_store.get(labels).record(start.elapsed());
         result
+    }
+}
+
+fn log_unstored() {
+    static LIMIT: ByCaller = ByCaller::new();
+
+    if let Some(suppressed) = LIMIT.pass() {
+        tracing::error!(
+            suppressed,
+            "an idempotency record could not be stored: its outcome counts as unknown, or will \
+             after a failover"
+        );
     }
 }
 
