@@ -63,7 +63,7 @@ callers:
 observability:
     python3 .ci/observability.py
 
-# Kills the façade under load a hundred times; no answered call may lack its audit record.
+# Kills the façade under load a hundred times; no answered call may lack its audit event.
 kill:
     KILL_ROUNDS=100 cargo test --locked --release --test it -- trail::no_answered trail::a_kill_loses
 

@@ -64,7 +64,7 @@ const PARTS: &[(&str, &[&str])] = &[
     ),
     ("protobuf", &["prost"]),
     (
-        "the audit record and logs",
+        "the audit event and logs",
         &[
             "totp_facade::audit",
             "totp_facade::telemetry::access_log",

@@ -79,9 +79,9 @@ async fn side_by_side(setup: &Setup, options: &Options) -> Fallible<()> {
         println!("{streams} streams");
         Figures::print(&subjects.each_ref().map(|(name, _)| *name), &series);
     }
-    let records = setup.audit_records()?;
-    println!("The façade's audit trail has {records} records of {sent_by_facade} calls.\n");
-    match records == sent_by_facade {
+    let events = setup.audit_events()?;
+    println!("The façade's audit trail has {events} events of {sent_by_facade} calls.\n");
+    match events == sent_by_facade {
         true => Ok(()),
         false => Err("the audit trail is not complete".into()),
     }

@@ -88,13 +88,13 @@ impl Setup {
         })
     }
 
-    /// Counts the records of the façade's audit trail.
-    pub fn audit_records(&self) -> Fallible<u64> {
+    /// Counts the events of the façade's audit trail.
+    pub fn audit_events(&self) -> Fallible<u64> {
         let log = File::open(self.site.folder.join("facade.log"))?;
-        let mut records = 0;
+        let mut events = 0;
         for line in BufReader::new(log).split(b'\n') {
-            records += u64::from(memchr::memmem::find(&line?, br#""target":"audit""#).is_some());
+            events += u64::from(memchr::memmem::find(&line?, br#""target":"audit""#).is_some());
         }
-        Ok(records)
+        Ok(events)
     }
 }

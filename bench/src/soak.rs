@@ -67,7 +67,7 @@ pub async fn run(options: &Options) -> Fallible<()> {
         Some(rate) => rate,
         None => half_load(&soak, &facade, &sandbox).await?,
     };
-    // The thread that writes audit records starts with the first of them, and stays.
+    // The thread that writes audit events starts with the first of them, and stays.
     soak.calls(rate, Duration::from_secs(1)).await?;
     before.threads = held(process)?.threads;
     println!("{}", machine::description(&setup.site.facade, &setup.site.envoy));

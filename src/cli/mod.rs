@@ -142,24 +142,27 @@ fn check(settings: &Unchecked<Config>, log: &Unchecked<LogConfig>) -> Result<(),
     print(&format!("{settings}{log}\n{}", config.callers()))
 }
 
-/// Writes what is left of logs and audit trail, reports why a subcommand failed, and returns the
+/// Reports why a subcommand failed, writes what is left of logs and audit trail, and returns the
 /// exit code.
 fn end(result: Result<(), Failure>) -> ExitCode {
-    let is_written = telemetry::flush();
-    match result {
-        Ok(()) if is_written => ExitCode::SUCCESS,
-        // Nobody reads standard error, so nothing can be said.
-        Ok(()) => ExitCode::from(exit::FAILURE),
+    let code = match result {
+        Ok(()) => None,
         Err(Failure::Settings(problems)) => {
             for problem in problems {
                 say(&format!("error: {problem}\n"));
             }
-            ExitCode::from(exit::USAGE)
+            Some(exit::USAGE)
         }
         Err(Failure::Run(what)) => {
             say(&format!("error: {what}\n"));
-            ExitCode::from(exit::FAILURE)
+            Some(exit::FAILURE)
         }
+    };
+    match (code, telemetry::flush()) {
+        (Some(code), _) => code.into(),
+        (None, true) => ExitCode::SUCCESS,
+        // Nobody reads standard error, so nothing can be said.
+        (None, false) => exit::FAILURE.into(),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 
 use super::failure::Failure;
+use crate::telemetry;
 
 /// Writes a result to standard output. A reader that has closed its end is not a failure; a result
 /// that is lost for any other reason is one.
@@ -16,7 +17,8 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Writes to standard error, and ignores it when that is not possible.
+/// Writes lines to standard error after what is logged, and ignores it when that is not possible.
+/// Does not wait for whoever reads it: [`telemetry::flush`] does, for a while.
 pub(super) fn say(text: &str) {
-    let _ = io::stderr().lock().write_all(text.as_bytes());
+    telemetry::say(text);
 }

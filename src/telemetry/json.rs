@@ -263,7 +263,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_record_is_printed_as_tracing_subscriber_prints_it(
+        fn an_event_is_printed_as_tracing_subscriber_prints_it(
             text in any::<String>(),
             controls in "[\u{0}-\u{2f}\\\\\u{7f}-\u{a0}]{0,40}",
             none in proptest::option::of("[a-z]{1,9}"),

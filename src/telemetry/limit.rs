@@ -95,7 +95,7 @@ impl ByCaller {
     }
 }
 
-/// Whether a line that is neither ours nor asked for is logged.
+/// What becomes of a line of a library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OfLibrary {
     /// It is ours, or at a level that only an operator turns on.
@@ -109,15 +109,10 @@ pub(super) enum OfLibrary {
 pub(super) fn of_library(metadata: &Metadata<'_>) -> OfLibrary {
     static LIMITS: Grouped = Grouped::new();
 
-    if *metadata.level() > Level::INFO || is_ours(metadata.target()) {
+    if *metadata.level() > Level::INFO {
         return OfLibrary::No;
     }
     LIMITS.pass(metadata.callsite()).map_or(OfLibrary::LeftOut, OfLibrary::Passes)
-}
-
-fn is_ours(target: &str) -> bool {
-    let (first, _) = target.split_once("::").unwrap_or((target, ""));
-    [env!("CARGO_CRATE_NAME"), super::AUDIT, super::access_log::ACCESS].contains(&first)
 }
 
 #[cfg(test)]

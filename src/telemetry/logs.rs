@@ -65,8 +65,11 @@ pub fn init(format: Option<Format>, filter: Filter, write: AuditWrite) {
     let registry = tracing_subscriber::registry().with(filter);
     match format.unwrap_or(if is_terminal { Format::Text } else { Format::Json }) {
         Format::Text => {
-            let format = Text(format::format().with_ansi(is_terminal));
-            registry.with(fmt::layer().event_format(format).with_writer(Lines)).init();
+            let format = format::format().with_ansi(is_terminal);
+            let format = Text { format, has_colors: is_terminal };
+            // Once more for the fields of spans, which libraries have.
+            let layer = fmt::layer().with_ansi(is_terminal).event_format(format);
+            registry.with(layer.with_writer(Lines)).init();
         }
         Format::Json => {
             let format = Json(format::format().json().flatten_event(true));
@@ -78,7 +81,10 @@ pub fn init(format: Option<Format>, filter: Filter, write: AuditWrite) {
 }
 
 /// Formats lines of text, each with the fields of the current call.
-struct Text(format::Format<format::Full, SystemTime>);
+struct Text {
+    format: format::Format<format::Full, SystemTime>,
+    has_colors: bool,
+}
 
 impl<S, N> FormatEvent<S, N> for Text
 where
@@ -92,15 +98,15 @@ where
         event: &Event<'_>,
     ) -> std::fmt::Result {
         let metadata = event.metadata();
-        let of_library = limit::of_library(metadata);
+        let of_library = of_library(metadata);
         if of_library == OfLibrary::LeftOut {
             return Ok(());
         }
         let mut text = String::new();
-        self.0.format_event(context, Writer::new(&mut text), event)?;
+        self.format.format_event(context, Writer::new(&mut text), event)?;
         let mut line = String::new();
-        // Escapes of values are replaced already, those of colours are meant.
-        push_printable(&mut line, text.trim_end(), |char| char == '\x1b');
+        // Escapes of values are replaced already, those of colors are meant.
+        push_printable(&mut line, text.trim_end(), |char| self.has_colors && char == '\x1b');
         if let OfLibrary::Passes(suppressed) = of_library {
             write!(line, " suppressed={suppressed}")?;
         }
@@ -108,7 +114,7 @@ where
         calls::with_current(|call| {
             call.fields(has, |name, value| {
                 write!(line, " {name}=")?;
-                push_printable(&mut line, &value.to_string(), |_| false);
+                push_printable(&mut line, value, |_| false);
                 Ok(())
             })
         })
@@ -146,7 +152,7 @@ where
         if is_of_each_call(metadata) {
             return json::write(writer, event);
         }
-        let of_library = limit::of_library(metadata);
+        let of_library = of_library(metadata);
         if of_library == OfLibrary::LeftOut {
             return Ok(());
         }
@@ -157,6 +163,15 @@ where
         }
         json::add_call(&mut line, metadata);
         writer.write_str(&line)
+    }
+}
+
+/// Limits a line unless it is ours.
+fn of_library(metadata: &Metadata<'_>) -> OfLibrary {
+    let (root, _) = metadata.target().split_once("::").unwrap_or((metadata.target(), ""));
+    match root == env!("CARGO_CRATE_NAME") || is_of_each_call(metadata) {
+        true => OfLibrary::No,
+        false => limit::of_library(metadata),
     }
 }
 

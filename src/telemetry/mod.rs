@@ -8,13 +8,17 @@ pub(crate) mod limit;
 mod logs;
 pub mod metrics;
 mod output;
+#[cfg(unix)]
+mod stderr;
+#[cfg(not(unix))]
+#[path = "plain_stderr.rs"]
 mod stderr;
 pub mod trace;
 mod trail;
 
 pub use counts::{Counts, Loss};
 pub use logs::{AUDIT, Filter, Format, filter, init};
-pub use trail::{AuditWrite, counts, flush};
+pub use trail::{AuditWrite, counts, flush, say};
 pub(crate) use trail::{
     Owed, is_backed_up, let_wait, owe, owed, write_all, write_before_response, written,
 };

@@ -69,6 +69,11 @@ pub(super) fn log(line: &[u8]) {
     attend_if_blocked(STDERR.write(line));
 }
 
+/// Writes lines of text that are no log lines, as [`log`] does.
+pub fn say(text: &str) {
+    log(text.as_bytes());
+}
+
 /// Adds the event of a call, which is written within [`MAX_DELAY`] unless standard error is
 /// blocked.
 pub(super) fn add(event: &[u8]) {

@@ -10,6 +10,8 @@ mod admin;
 mod answers;
 mod attempts;
 mod audit;
+#[cfg(unix)]
+mod blocked_stderr;
 mod callers;
 mod calls;
 mod chaos;
@@ -33,6 +35,7 @@ mod idempotency_tls;
 mod jwks;
 mod jwt;
 mod lifecycle;
+mod logs;
 mod metrics_calls;
 mod metrics_certificates;
 mod metrics_idempotency;

@@ -1,4 +1,4 @@
-//! When audit records are written: before the response leaves, and whole, whatever becomes of the
+//! When audit events are written: before the response leaves, and whole, whatever becomes of the
 //! process, of its callers and of standard error.
 
 use std::{
@@ -55,19 +55,19 @@ impl Log {
         (Self { _folder: folder, path }, file)
     }
 
-    fn records(&self) -> Vec<Value> {
-        records(&self.path)
+    fn events(&self) -> Vec<Value> {
+        events(&self.path)
     }
 
     /// Returns the members that successful calls are recorded for.
     fn members(&self) -> BTreeSet<String> {
-        let done = self.records().into_iter().filter(|record| record["outcome"] == "done");
-        done.map(|record| record["member_id"].as_str().unwrap().to_owned()).collect()
+        let done = self.events().into_iter().filter(|event| event["outcome"] == "done");
+        done.map(|event| event["member_id"].as_str().unwrap().to_owned()).collect()
     }
 }
 
-/// Returns the audit records in a file. Each of its lines is whole.
-fn records(path: &Path) -> Vec<Value> {
+/// Returns the audit events in a file. Each of its lines is whole.
+fn events(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap();
     assert!(text.is_empty() || text.ends_with('\n'), "the last line is cut");
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect(line));
@@ -79,13 +79,13 @@ async fn answering() -> Peer {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_is_recorded_before_its_caller_is_answered() {
+async fn the_event_of_a_call_is_written_before_its_caller_is_answered() {
     let peer = answering().await;
     let (log, file) = Log::new();
     let (_server, channel) = start(command(&peer, &[]), file).await;
     for number in 1..=20 {
         let (member, key) = (format!("member-{number}"), format!("key-{number}"));
-        let last = || log.records().pop().expect("a record");
+        let last = || log.events().pop().expect("an event");
 
         Rpc::CREATE.try_for(channel.clone(), &member).await.expect("an answer");
         assert_eq!(
@@ -99,12 +99,12 @@ async fn a_call_is_recorded_before_its_caller_is_answered() {
             (&last()["member_id"], &last()["idempotency"]),
             (&member.as_str().into(), &"replayed".into())
         );
-        assert_eq!(log.records().len(), 3 * number);
+        assert_eq!(log.events().len(), 3 * number);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_that_are_answered_together_are_all_recorded_before() {
+async fn the_events_of_calls_that_are_answered_together_are_all_written_before() {
     let peer = answering().await;
     let (log, file) = Log::new();
     let (_server, channel) = start(command(&peer, &[]), file).await;
@@ -122,7 +122,7 @@ async fn calls_that_are_answered_together_are_all_recorded_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_whose_caller_went_away_is_recorded_without_any_further_traffic() {
+async fn the_event_of_a_call_whose_caller_went_away_is_written_without_any_further_traffic() {
     for flags in [&[][..], &["--audit-write", "background"]] {
         for keyed in [false, true] {
             let (mut peer, tell) = Peer::patient(peer::json(200, Rpc::CREATE.answer)).await;
@@ -139,19 +139,19 @@ async fn a_call_whose_caller_went_away_is_recorded_without_any_further_traffic()
             let _ = call.await;
             tell.notify_one();
 
-            // Waits for the record as long as it takes.
+            // Waits for the event as long as it takes.
             let mut lines = BufReader::new(lines).lines();
-            let record = lines.find_map(|line| {
+            let event = lines.find_map(|line| {
                 let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
                 (line["target"] == "audit").then_some(line)
             });
-            assert_eq!(record.expect("a record")["outcome"], "done", "{flags:?}");
+            assert_eq!(event.expect("an event")["outcome"], "done", "{flags:?}");
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_of_the_background_are_written_without_further_traffic_and_at_the_end() {
+async fn events_of_the_background_are_written_without_further_traffic_and_at_the_end() {
     let peer = answering().await;
     let (log, file) = Log::new();
     let (server, channel) = start(command(&peer, &["--audit-write", "background"]), file).await;
@@ -189,7 +189,7 @@ async fn a_standard_error_that_takes_nothing_stops_no_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_and_log_lines_of_many_threads_stay_whole() {
+async fn events_and_log_lines_of_many_threads_stay_whole() {
     let peer = answering().await;
     let (log, file) = Log::new();
     let (server, channel) = start(command(&peer, &["--log", "trace"]), file).await;
@@ -247,27 +247,27 @@ fn rounds() -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_answered_call_lacks_its_record_after_a_kill() {
+async fn no_answered_call_lacks_its_event_after_a_kill() {
     let (peer, mut calls) = (answering().await, 0);
     for round in 0..rounds() {
-        let (answered, recorded) = kill(&peer, &[]).await;
+        let (answered, audited) = kill(&peer, &[]).await;
         calls += answered.len();
-        let lost: Vec<_> = answered.keys().filter(|it| !recorded.contains(*it)).collect();
+        let lost: Vec<_> = answered.keys().filter(|it| !audited.contains(*it)).collect();
         assert!(lost.is_empty(), "round {round} of {} calls lost {lost:?}", answered.len());
     }
     assert!(calls > 0, "there was no load");
-    report(&format!("{calls} calls were answered and recorded"));
+    report(&format!("{calls} calls were answered, each with an event"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kill_loses_only_the_latest_records_of_the_background() {
+async fn a_kill_loses_only_the_latest_events_of_the_background() {
     // Ten milliseconds, and time for a busy machine.
     const LATEST: Duration = Duration::from_millis(100);
     let (peer, mut calls, mut all_lost, mut oldest) = (answering().await, 0, 0, Duration::ZERO);
     for round in 0..rounds() {
-        let (answered, recorded) = kill(&peer, &["--audit-write", "background"]).await;
+        let (answered, audited) = kill(&peer, &["--audit-write", "background"]).await;
         calls += answered.len();
-        let lost = answered.iter().filter(|(member, _)| !recorded.contains(*member));
+        let lost = answered.iter().filter(|(member, _)| !audited.contains(*member));
         let lost: Vec<_> = lost.map(|(_, age)| *age).collect();
         all_lost += lost.len();
         oldest = oldest.max(lost.into_iter().max().unwrap_or_default());
@@ -275,7 +275,7 @@ async fn a_kill_loses_only_the_latest_records_of_the_background() {
     }
     assert!(calls > 0, "no call was answered");
     report(&format!(
-        "{calls} calls were answered, {all_lost} not recorded, the oldest {oldest:?} before"
+        "{calls} calls were answered, {all_lost} without an event, the oldest {oldest:?} before"
     ));
 }
 
@@ -293,7 +293,7 @@ async fn a_second_signal_ends_a_process_whose_standard_error_is_blocked() {
         let (server, channel) = start(command(&peer, &flags), stderr.try_clone().unwrap()).await;
         let mut request = tonic::Request::new((Rpc::CREATE.request)("member"));
         request.set_timeout(Duration::from_millis(500));
-        // Its record cannot be written.
+        // Its event cannot be written.
         let _ = tokio::time::timeout(PATIENCE, (Rpc::CREATE.call)(channel, request)).await;
         let start = Instant::now();
 

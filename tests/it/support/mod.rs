@@ -15,6 +15,8 @@ pub mod redis;
 pub mod rfc6238;
 pub mod rpc;
 pub mod scrape;
+#[cfg(unix)]
+pub mod stderr;
 
 use std::{io::Write as _, net::SocketAddr, time::Duration};
 

@@ -1,6 +1,9 @@
 //! A page of metrics as a scraper reads it.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use super::{Facade, PATIENCE};
 
@@ -8,11 +11,16 @@ use super::{Facade, PATIENCE};
 #[derive(Debug)]
 pub struct Page(String);
 
+/// Reads the page of metrics of the façade with this admin port.
+pub async fn page(admin: SocketAddr) -> Page {
+    let page = reqwest::get(format!("http://{admin}/metrics")).await.unwrap();
+    Page(page.text().await.unwrap())
+}
+
 impl Facade {
     /// Reads the page of metrics over HTTP.
     pub async fn scrape(&self) -> Page {
-        let page = reqwest::get(format!("http://{}/metrics", self.admin)).await.unwrap();
-        Page(page.text().await.unwrap())
+        page(self.admin).await
     }
 
     /// Reads the page until a sample has this value: what a call causes may come after its
