@@ -47,8 +47,8 @@ def gauge(name, legend):
 ROWS = [
     ("Is something wrong?", [
         ("stat", "Replicas ready", [(f"sum(totp_facade_ready{{{OURS}}})", "ready")], "short",
-         "Replicas that Prometheus reaches and that do not drain. Fewer than you run: next, Started and ended, their "
-         "logs, and the platform."),
+         "Replicas that Prometheus reaches and that do not drain. Fewer than you run: next, Age of replicas, their logs, "
+         "and the platform."),
         ("stat", "Calls that fail", [('max(job:totp_facade_calls_bad:ratio_rate5m{job=~"$job"})', "bad")],
          "percentunit", "Share of calls of the last five minutes that failed here or at Stytch; the objective is below "
          "0.1 %. If it is high: Errors by code, then Requests that fail, to tell us from Stytch."),
@@ -58,7 +58,7 @@ ROWS = [
         ("stat", "Breakers open", [(f"sum(totp_facade_upstream_breaker_open{{{OURS}}})", "open")], "short",
          "Replicas whose circuit breaker is open. All of them: Stytch is away. One: its network. Next: Breaker and "
          "retries."),
-        ("stat", "Outcomes unknown", [(f'sum(increase({CALLS}{{{OURS},upstream="unknown"}}[$__range])) or vector(0)',
+        ("stat", "Outcomes unknown", [(f'ceil(sum(increase({CALLS}{{{OURS},upstream="unknown"}}[$__range]))) or vector(0)',
          "calls")], "short", "Calls in the range shown that may or may not have taken effect. Next: Calls by outcome, "
          "and the audit trail for the members."),
         ("stat", "Certificate ends in", [
@@ -92,9 +92,9 @@ ROWS = [
         ("timeseries", "p99 by replica", [(quantile(0.99, HANDLING, "instance", STYTCH), "{{instance}}")], "s",
          "The slowest hundredth by replica. One alone: next, Workers, CPU and Calls in flight of that replica."),
         ("timeseries", "OpenTelemetry's view", [
-            (by("rpc_method, rpc_status_code", rate("rpc_server_call_duration_seconds_count")),
-             "{{rpc_method}} {{rpc_status_code}}")], "reqps",
-         "The same calls under the names of OpenTelemetry's conventions, for those who compare services with them. "
+            (by("rpc_status_code", rate("rpc_server_call_duration_seconds_count")),
+             "{{rpc_status_code}}")], "reqps",
+         "All calls by status under the names of OpenTelemetry's conventions, for those who compare services with them. "
          "Next: Errors by code."),
     ]),
     ("Callers", [
@@ -104,7 +104,7 @@ ROWS = [
             (by("caller, grpc_code", rate(CALLS, OURS + ',grpc_code!="OK"')), "{{caller}} {{grpc_code}}")], "reqps",
          "Calls a second that were not OK, by caller and code. One caller alone: it is that caller. ResourceExhausted "
          "is its rate, or overload: next, Refused here."),
-        ("timeseries", "Refused here", [(by("reason", rate("totp_facade_refusals_total")) + " > 0 or vector(0)",
+        ("timeseries", "Refused here", [(by("reason", rate("totp_facade_refusals_total")) + " > 0",
          "{{reason}}")], "reqps", "Calls a second that nothing was sent for, by reason. CALLER_RATE_LIMITED: a caller "
          "at its limit, next Errors by caller. OVERLOADED: next, Calls in flight. CIRCUIT_OPEN, UPSTREAM_UNREACHABLE: "
          "Stytch. IDEMPOTENCY_STORE_UNAVAILABLE: Redis."),
@@ -137,10 +137,13 @@ ROWS = [
         ("timeseries", "Connections to Stytch", [
             (f"sum({rate('totp_facade_upstream_connections_opened_total')})", "opened a second"),
             (f"sum({rate('totp_facade_upstream_connections_reused_total')})", "requests on open ones"),
-            (f"sum(totp_facade_upstream_connections_open{{{OURS}}})", "open"),
-            (f"min(totp_facade_upstream_retry_budget_left{{{OURS}}})", "retries left")], "short",
+            (f"sum(totp_facade_upstream_connections_open{{{OURS}}})", "open")], "short",
          "Requests should go out on open connections. Many opened ones cost a handshake each: something closes them, "
-         "or Stytch has no HTTP/2 for us. No retries left: failures for long; next, Requests that fail."),
+         "or Stytch has no HTTP/2 for us. Next: Requests that fail, for disconnected."),
+        ("timeseries", "Retries left", [
+            (by("instance", f"totp_facade_upstream_retry_budget_left{{{OURS}}}", "min"), "{{instance}}")], "short",
+         "Retries that the budget of each replica permits. At 0, calls that could be sent again fail at once: failures "
+         "have lasted; next, Requests that fail."),
     ]),
     ("Idempotency and Redis", [
         ("timeseries", "Keyed calls", [(by("outcome", rate("totp_facade_idempotency_calls_total")), "{{outcome}}")],
@@ -151,8 +154,8 @@ ROWS = [
          "How long the store takes for each operation. Redis above some milliseconds: it, or the network to it. "
          "Next: Store errors."),
         ("timeseries", "Store errors", [
-            (by("store, operation, error_type", rate(f"{STORE}_count", OURS + ',error_type!=""'))
-             + " or vector(0)", "{{store}} {{operation}} {{error_type}}"),
+            (by("store, operation, error_type", rate(f"{STORE}_count", OURS + ',error_type!=""')),
+             "{{store}} {{operation}} {{error_type}}"),
             (f"sum({rate('totp_facade_idempotency_store_failures_total')})", "calls refused"),
             (f"sum({rate('totp_facade_idempotency_claims_lost_total')})", "claims lost"),
             (f"sum({rate('totp_facade_idempotency_key_reuses_total')})", "keys reused")], "short",
@@ -185,20 +188,19 @@ ROWS = [
          "Open connections by replica, and the limit. At the limit: a caller opens one for each call, or many "
          "proxies. Next: Shed, evicted, refused."),
         ("timeseries", "Workers", [
-            (by("instance, worker", rate("totp_facade_worker_busy_seconds_total")), "busy {{instance}} {{worker}}"),
-            (by("instance, worker", f"totp_facade_worker_queue_depth{{{OURS}}}"), "queue {{instance}} {{worker}}")],
-         "short", "Share of time that each worker is busy, and tasks that wait. Near 1 with a queue: the replica has "
-         "too little CPU. Next: CPU."),
+            (by("instance", rate("totp_facade_worker_busy_seconds_total"), "max"), "busy {{instance}}"),
+            (by("instance", f"totp_facade_worker_queue_depth{{{OURS}}}", "max"), "queue {{instance}}")],
+         "short", "Share of time that the busiest worker of each replica is busy, and the longest queue of tasks. Near "
+         "1 with a queue: the replica has too little CPU. Next: CPU."),
         ("timeseries", "CPU", [(by("instance", rate("process_cpu_seconds_total")), "{{instance}}")], "short",
          "CPUs that each replica uses. At its quota with busy workers: add replicas or CPUs. Next: Rate by replica."),
         ("timeseries", "Memory", [(f"process_resident_memory_bytes{{{OURS}}}", "{{instance}}")], "bytes",
          "Resident memory. It grows with connections and records; steady growth without either is a leak. Next: "
          "Connections, Memory of records."),
-        ("timeseries", "Descriptors and threads", [
-            (f"process_open_fds{{{OURS}}}", "open {{instance}}"),
-            (f"process_max_fds{{{OURS}}}", "most {{instance}}"),
-            (f"process_threads{{{OURS}}}", "threads {{instance}}")], "short",
-         "Open descriptors against what is allowed. They follow Connections and Connections to Stytch."),
+        ("timeseries", "Descriptors", [
+            (f"process_open_fds{{{OURS}}} / process_max_fds{{{OURS}}}", "{{instance}}")], "percentunit",
+         "Share of the file descriptors allowed that each replica has open. They follow Connections and Connections to "
+         "Stytch. Near 100 %: raise the limit of the process."),
     ]),
     ("Certificates and reloads", [
         ("timeseries", "Certificates and authorities", [
@@ -216,14 +218,13 @@ ROWS = [
          "Reloads that fail."),
         ("timeseries", "Audit trail", [
             (f"sum({rate('totp_facade_audit_events_total')})", "written"),
-            (by("reason", rate("totp_facade_audit_events_lost_total")) + " or vector(0)", "lost {{reason}}")],
+            (by("reason", rate("totp_facade_audit_events_lost_total")), "lost {{reason}}")],
          "short", "Audit events a second. Any lost one: standard error of that replica is closed or full; next, its "
          "log collector."),
-        ("timeseries", "Started and ended", [
-            (by("instance", rate("grpc_server_started_total")), "started {{instance}}"),
-            (f"time() - process_start_time_seconds{{{OURS}}}", "age {{instance}}")], "short",
-         "Calls that start, and the age of each process in seconds. An age that falls is a restart: next, the log of "
-         "that replica."),
+        ("timeseries", "Age of replicas", [
+            (f"time() - process_start_time_seconds{{{OURS}}}", "{{instance}}")], "s",
+         "Time since each process started. A line that falls to 0 is a restart, one that ends is a replica that is "
+         "gone: next, the log of that replica."),
     ]),
 ]
 

@@ -23,20 +23,20 @@ impl<'a> Answer<'a> {
     pub(super) fn of<B>(response: &Response<B>, failure: Option<&'a Failure>) -> Self {
         let status = response.headers().get(Status::GRPC_STATUS);
         let code = status.map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes()));
-        Self { code, failure, outcome: outcome(code, failure) }
+        Self::new(code, failure)
+    }
+
+    pub(super) fn new(code: Code, failure: Option<&'a Failure>) -> Self {
+        let outcome = match (code, failure.map(Failure::known)) {
+            (Code::Ok, _) => Outcome::Done,
+            (_, Some(Upstream::NotSent)) => Outcome::NotSent,
+            (_, Some(Upstream::Rejected)) => Outcome::Rejected,
+            (_, Some(Upstream::Unknown) | None) => Outcome::Unknown,
+        };
+        Self { code, failure, outcome }
     }
 
     pub(super) fn reason(&self) -> Option<String> {
         self.failure.map(Failure::reason)
-    }
-}
-
-/// Returns what is known of a call that ends with this code.
-pub(super) fn outcome(code: Code, failure: Option<&Failure>) -> Outcome {
-    match (code, failure.map(Failure::known)) {
-        (Code::Ok, _) => Outcome::Done,
-        (_, Some(Upstream::NotSent)) => Outcome::NotSent,
-        (_, Some(Upstream::Rejected)) => Outcome::Rejected,
-        (_, Some(Upstream::Unknown) | None) => Outcome::Unknown,
     }
 }

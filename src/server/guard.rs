@@ -208,17 +208,19 @@ impl Guard {
         measure.set_gate(&gate);
         request.extensions_mut().insert(call);
         let request = request.map(arrival::single_message);
-        let response = {
+        let in_time = {
             // Pinned, because each move of the future would add its size to this one.
             let response = pin!(catch_panic(self.shared.routes.clone().oneshot(request)));
             match deadline {
-                None => response.await,
-                Some(deadline) => timeout_at(deadline, response).await.unwrap_or_else(|_| {
-                    traced.deadline_passed();
-                    Err(Failure::deadline_exceeded(gate.close()))
-                }),
+                None => Ok(response.await),
+                Some(deadline) => timeout_at(deadline, response).await,
             }
         };
+        // By now the request is dropped, if it is late: the gate knows whether it was sent.
+        let response = in_time.unwrap_or_else(|_| {
+            traced.deadline_passed();
+            Err(Failure::deadline_exceeded(gate.close()))
+        });
         self.record(deadline).await;
         response.map(WholeBody::replace_body)
     }

@@ -13,7 +13,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 use tonic::{Code, Status, body::Body};
 
-use super::answer::{Answer, outcome};
+use super::answer::Answer;
 use crate::{
     access::Caller,
     proto::Rpc,
@@ -155,7 +155,7 @@ struct MeasuredBody {
 impl MeasuredBody {
     fn end(&mut self, code: Code) {
         if let Some(mut call) = self.call.take() {
-            call.end = Some((code, outcome(code, None)));
+            call.end = Some((code, Answer::new(code, None).outcome));
             self.counts.end(&call);
         }
     }
@@ -220,7 +220,7 @@ mod tests {
             measure.call.as_mut().expect("a call").caller = Some(Arc::clone(&of_caller));
             measure.set_gate(&gate);
             if let Some((code, failure)) = ended {
-                drop(measure.finish(response, code, failure));
+                drop(measure.finish(response, &Answer::new(code, failure)));
             }
         };
         let traced = Some(([1; 16], [2; 8]));

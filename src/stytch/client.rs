@@ -261,7 +261,9 @@ impl Client {
         let unreadable = |why, request_id| Error::Unreadable { http_status, request_id, why };
         let response = body.and_then(|body| self.translate(path, &body));
         let response: Encoded<Res> = response.map_err(|why| unreadable(why, None))?;
-        let request_id = || response.request_id().and_then(|id| request_id(id.to_owned(), &mask()));
+        let is_hidden = |id: &str| mask().hides_name(id);
+        let request_id =
+            || response.request_id().and_then(|id| request_id(id.to_owned(), is_hidden));
         if endpoint.essential.iter().any(|field| response.is_set(field)) {
             record.succeeded(request_id);
             return Ok(response);

@@ -132,7 +132,7 @@ impl ApiError {
             } else {
                 String::new()
             },
-            request_id: request_id(body.request_id, &mask),
+            request_id: request_id(body.request_id, |id| mask.hides_name(id)),
             error_details: body.error_details.and_then(|details| mask.object(&details)),
             retry_after,
         })
@@ -146,9 +146,23 @@ fn error_type(raw: &str, mask: &Mask) -> String {
     if mask.hides_name(raw) || mask.hides_name(&name) { String::new() } else { name }
 }
 
-/// Returns Stytch's id of a call, if it can be passed on.
-pub(super) fn request_id(id: String, mask: &Mask) -> Option<String> {
-    (is_header(&id, MAX_ID) && !mask.hides_name(&id)).then_some(id)
+/// Returns Stytch's id of a call, if it can be passed on. An id in Stytch's own form holds no
+/// secret, so `is_hidden` is not asked: a mask takes far longer to make than a span.
+pub(super) fn request_id(id: String, is_hidden: impl FnOnce(&str) -> bool) -> Option<String> {
+    (is_header(&id, MAX_ID) && (is_in_own_form(&id) || !is_hidden(&id))).then_some(id)
+}
+
+/// Returns whether an id is `request-id-test-` or `request-id-live-`, and a UUID.
+fn is_in_own_form(id: &str) -> bool {
+    let uuid = id.strip_prefix("request-id-");
+    let uuid = uuid.and_then(|it| it.strip_prefix("test-").or_else(|| it.strip_prefix("live-")));
+    uuid.is_some_and(|uuid| {
+        uuid.len() == 36
+            && uuid.bytes().enumerate().all(|(at, byte)| match at {
+                8 | 13 | 18 | 23 => byte == b'-',
+                _ => byte.is_ascii_hexdigit(),
+            })
+    })
 }
 
 /// Returns whether `text` is a header value of 1 to `max` bytes.
@@ -169,6 +183,27 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_in_stytchs_own_form_is_passed_on_without_a_mask_and_others_only_if_it_hides_nothing() {
+        const UUID: &str = "f219b755-1536-407e-8e16-b96b52bcdf14";
+        for id in [format!("request-id-test-{UUID}"), format!("request-id-live-{UUID}")] {
+            assert_eq!(request_id(id.clone(), |_| unreachable!()), Some(id));
+        }
+        for id in [
+            UUID.to_owned(),
+            format!("request-id-{UUID}"),
+            format!("request-id-test-{UUID}0"),
+            format!("request-id-test-{}", UUID.replace('-', "0")),
+            format!("request-id-test-{}", UUID.replace('f', "g")),
+        ] {
+            assert_eq!(request_id(id.clone(), |_| false), Some(id.clone()));
+            assert_eq!(request_id(id, |_| true), None);
+        }
+        for id in [String::new(), "a b".to_owned(), "x".repeat(MAX_ID + 1)] {
+            assert_eq!(request_id(id, |_| unreachable!()), None);
+        }
+    }
 
     #[test]
     fn retry_after_is_read_as_seconds_or_as_a_date_and_capped() {

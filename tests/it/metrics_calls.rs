@@ -34,7 +34,7 @@ fn duration(method: &str, code: &str, error_type: Option<&str>) -> String {
     let error_type = error_type.map(|it| format!(",error_type=\"{it}\"")).unwrap_or_default();
     format!(
         "rpc_server_call_duration_seconds_count{{rpc_system_name=\"grpc\",rpc_method=\"{method}\",\
-         rpc_status_code=\"{code}\"{error_type}}}"
+         rpc_status_code=\"{code}\",rpc_response_status_code=\"{code}\"{error_type}}}"
     )
 }
 

@@ -59,6 +59,7 @@ fn every_alert_has_a_section_and_a_case_where_it_fires_and_one_where_it_does_not
     for (alert, runbook) in alerts.iter().zip(runbooks) {
         let section = page.split(&format!("\n### {alert}\n")).nth(1).expect(alert);
         let section = section.split("\n#").next().unwrap();
+        assert!(!section.trim_start().starts_with('-'), "{alert} says what it means");
         assert!(section.contains("\n- Check: ") && section.contains("\n- Do: "), "{alert}");
         assert_eq!(runbook, format!("docs/operations.md#{}", alert.to_lowercase()));
         let name = format!("alertname: {alert}\n");

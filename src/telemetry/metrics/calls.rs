@@ -222,6 +222,10 @@ impl Metric for Handling<'_> {
     }
 }
 
+/// The labels for the code: of the conventions since 1.45, and of the versions before, which
+/// dashboards still ask for.
+const RPC_CODE: [&str; 2] = ["rpc_status_code", "rpc_response_status_code"];
+
 /// How long calls took, by OpenTelemetry's conventions.
 pub(super) struct CallDuration<'a>(pub(super) &'a Calls);
 
@@ -231,7 +235,8 @@ impl Metric for CallDuration<'_> {
     }
 
     fn labels(&self) -> Vec<&'static str> {
-        vec!["rpc_system_name", "rpc_method", "rpc_status_code", "error_type"]
+        let [code, older] = RPC_CODE;
+        vec!["rpc_system_name", "rpc_method", code, older, "error_type"]
     }
 
     fn write(&self, samples: &mut Samples<'_>) {
@@ -244,7 +249,9 @@ impl Metric for CallDuration<'_> {
                 let mut labels = Labels::default();
                 labels.push("rpc_system_name", "grpc");
                 labels.push("rpc_method", rpc.name());
-                labels.push("rpc_status_code", code_name(code));
+                for label in RPC_CODE {
+                    labels.push(label, code_name(code));
+                }
                 if is_server_error(code) {
                     labels.push("error_type", code_name(code));
                 }

@@ -67,8 +67,8 @@ metrics! {
         Handled = "grpc_server_handled_total";
         /// How long calls took. In OpenMetrics, with the trace of a sampled call.
         Handling = "grpc_server_handling_seconds";
-        /// The same by OpenTelemetry's conventions; error_type is set if the code is a server's
-        /// error.
+        /// The same by OpenTelemetry's conventions. The code is there under its name since version
+        /// 1.45 and the name before. error_type is set if the code is a server's error.
         CallDuration = "rpc_server_call_duration_seconds";
         /// Calls by caller, and by what was known when they ended for their caller: done, not_sent,
         /// rejected or unknown. A caller without a name in the policy is unknown.
