@@ -15,7 +15,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{net::TcpListener, sync::watch, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -42,7 +42,11 @@ pub(super) fn start(
     let metrics = async move |headers: HeaderMap| {
         let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
         let format = Format::accepted(accept.unwrap_or_default());
-        ([(CONTENT_TYPE, format.content_type())], metrics.page(format))
+        // It reads files of the system, and this thread may serve calls.
+        match spawn_blocking(move || metrics.page(format)).await {
+            Ok(page) => Ok(([(CONTENT_TYPE, format.content_type())], page)),
+            Err(_) => Err(StatusCode::INTERNAL_SERVER_ERROR),
+        }
     };
     let router = Router::new()
         .route("/livez", get(async || "alive\n"))

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    fs,
+    fs::{self, File},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
@@ -18,6 +18,11 @@ const TABLES: [&str; 2] = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
 
 /// The state of a connection that neither side has closed.
 const ESTABLISHED: &str = "01";
+
+/// Whether the system has such a table. To read it takes milliseconds where it is large.
+pub(super) fn are_shown() -> bool {
+    TABLES.iter().any(|path| File::open(path).is_ok())
+}
 
 /// Returns those of the established connections that are `wanted`, or `None` if the system has no
 /// table of them.

@@ -18,7 +18,7 @@ use tokio::{
     sync::{Notify, mpsc},
     time::timeout,
 };
-use tonic::{Request, Status, client::Grpc, transport::Channel};
+use tonic::{Code, Request, Status, client::Grpc, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_prost::ProstCodec;
 use tonic_reflection::pb::v1::{
