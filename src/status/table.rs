@@ -187,7 +187,7 @@ rows! {
         "the outcome is unknown; the call may have taken effect";
     /// The same for a call that only reads, after the retries of this service
     ReadFailed: Unavailable, OUTCOME, Unknown, After(UNREACHABLE_WAIT), Nothing,
-        "Stytch did not respond; a retry is safe";
+        "Stytch did not answer the call; a retry is safe";
     /// Stytch cannot be reached (connection refused, DNS, TLS) in three attempts; nothing was sent
     Unreachable: Unavailable, Ours("UPSTREAM_UNREACHABLE"), NotSent, After(UNREACHABLE_WAIT), Nothing,
         "Stytch cannot be reached; nothing was sent";

@@ -8,6 +8,7 @@ use std::{
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::{
     EnvFilter,
+    filter::{Directive, LevelFilter},
     fmt::{
         self, FmtContext, FormatEvent, FormatFields, MakeWriter,
         format::{self, JsonFields, Writer},
@@ -223,12 +224,38 @@ impl Write for Line {
 fn filter_of(text: &str) -> Result<EnvFilter, String> {
     // An empty filter means errors only; adding a directive would change that.
     let text = if text.trim().is_empty() { "error" } else { text };
-    let filter = EnvFilter::try_new(text).map_err(|error| error.to_string())?;
+    let filter = EnvFilter::try_new(directives(text)?.join(",")).map_err(|it| it.to_string())?;
     if names(text, AUDIT) {
         return Ok(filter);
     }
     let directive = format!("{AUDIT}=info").parse().map_err(|error| format!("{error}"))?;
     Ok(filter.add_directive(directive))
+}
+
+/// Splits a filter into its directives, and checks each. A word alone has to be a level or a target
+/// of ours: taken for a target, a misspelled level would turn all other lines off.
+fn directives(filter: &str) -> Result<Vec<&str>, String> {
+    if filter.contains('{') {
+        // The fields of a span have commas too.
+        return Ok(vec![filter]);
+    }
+    filter.split(',').map(str::trim).filter(|it| !it.is_empty()).map(check).collect()
+}
+
+fn check(directive: &str) -> Result<&str, String> {
+    let parsed = directive.parse::<Directive>();
+    parsed.map_err(|error| format!("{directive:?}: {error}"))?;
+    let target = directive.split(['=', '[']).next().unwrap_or_default();
+    let root = target.split("::").next().unwrap_or_default();
+    let is_ours = [env!("CARGO_CRATE_NAME"), AUDIT, ACCESS].contains(&root);
+    let is_alone = target.len() == directive.len();
+    let is_target = target.chars().all(|it| it.is_ascii_alphanumeric() || "_:-".contains(it));
+    match is_ours || directive.parse::<LevelFilter>().is_ok() || (is_target && !is_alone) {
+        true => Ok(directive),
+        false => Err(format!(
+            "{directive:?} is neither a level (off, error, warn, info, debug, trace) nor TARGET=LEVEL"
+        )),
+    }
 }
 
 /// Whether a filter names this target.
@@ -252,6 +279,22 @@ fn log_panics() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_filter_that_would_silence_by_mistake_is_refused_and_blanks_are_not_minded() {
+        for filter in ["inof", "info,warm", "info;access=info", "info,access=inf", "info,,x"] {
+            let error = filter_of(filter).map(|_| ()).unwrap_err();
+
+            let part = filter.split(',').next_back().unwrap_or_default();
+            assert!(error.contains(part), "{filter}: {error}");
+        }
+        for filter in
+            ["info, access=info", " warn ", "TRACE", "2", "audit", "totp_facade::stytch", "h2=off,"]
+        {
+            assert!(filter_of(filter).is_ok(), "{filter}");
+        }
+        assert!(filter_of("info,totp_facade[call{method=a,b}]=debug").is_ok());
+    }
 
     #[test]
     fn the_audit_trail_is_part_of_the_logs_unless_it_is_named() {

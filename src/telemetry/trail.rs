@@ -69,7 +69,7 @@ pub(super) fn log(line: &[u8]) {
     attend_if_blocked(STDERR.write(line));
 }
 
-/// Writes lines of text that are no log lines, as [`log`] does.
+/// Writes lines of text that are no log lines, as `log` does.
 pub fn say(text: &str) {
     log(text.as_bytes());
 }
