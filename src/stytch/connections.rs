@@ -6,10 +6,10 @@
 
 use std::{
     cell::Cell,
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     pin::{Pin, pin},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
@@ -78,8 +78,8 @@ pub(super) struct Connections(Arc<State>);
 struct State {
     opened: AtomicU64,
     reused: AtomicU64,
-    /// The connections that may be open, oldest first. Locked when one is opened and when the page
-    /// of metrics is written.
+    /// The connections that may be open, oldest first. Calls lock it when they open one, so nobody
+    /// keeps it locked for long.
     maybe_open: Mutex<VecDeque<Ends>>,
 }
 
@@ -91,7 +91,9 @@ impl Connections {
         metrics.upstream_connections_opened.watch(state, move |it| read(&it.opened));
         metrics.upstream_connections_reused.watch(state, move |it| read(&it.reused));
         if sockets::are_shown() {
-            metrics.upstream_connections_open.watch(state, |it| it.count_open() as f64);
+            metrics
+                .upstream_connections_open
+                .watch(state, |it| it.count_open(sockets::established) as f64);
         }
     }
 
@@ -106,7 +108,7 @@ impl Connections {
         let mut extensions = http::Extensions::new();
         connection.connected().get_extras(&mut extensions);
         let Some(info) = extensions.get::<HttpInfo>() else { return };
-        let mut maybe_open = self.0.maybe_open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut maybe_open = self.0.maybe_open();
         if maybe_open.len() == MAX_REMEMBERED {
             maybe_open.pop_front();
         }
@@ -115,13 +117,21 @@ impl Connections {
 }
 
 impl State {
-    /// Counts the connections that are open, and forgets the others.
-    fn count_open(&self) -> usize {
-        let mut maybe_open = self.maybe_open.lock().unwrap_or_else(PoisonError::into_inner);
-        if !maybe_open.is_empty()
-            && let Some(open) = sockets::established(|ends| maybe_open.contains(ends))
-        {
-            maybe_open.retain(|ends| open.contains(ends));
+    fn maybe_open(&self) -> MutexGuard<'_, VecDeque<Ends>> {
+        self.maybe_open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts the connections that are open, and forgets the others. Those that are opened while
+    /// `established` looks count as open.
+    fn count_open(
+        &self,
+        established: impl FnOnce(&HashSet<Ends>) -> Option<HashSet<Ends>>,
+    ) -> usize {
+        let known: HashSet<_> = self.maybe_open().iter().copied().collect();
+        let open = if known.is_empty() { None } else { established(&known) };
+        let mut maybe_open = self.maybe_open();
+        if let Some(open) = open {
+            maybe_open.retain(|ends| open.contains(ends) || !known.contains(ends));
         }
         maybe_open.len()
     }
@@ -169,5 +179,30 @@ where
             connections.count_opened(&connection);
             Ok(connection)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_can_be_opened_while_the_table_of_sockets_is_read() {
+        let ends = |port| Ends {
+            ours: ([127, 0, 0, 1], port).into(),
+            theirs: ([127, 0, 0, 1], 443).into(),
+        };
+        let state = State::default();
+        state.maybe_open().extend([ends(1), ends(2)]);
+
+        let count = state.count_open(|known| {
+            assert_eq!(*known, HashSet::from([ends(1), ends(2)]));
+            state.maybe_open.try_lock().expect("no lock is held").push_back(ends(3));
+            Some(HashSet::from([ends(2)]))
+        });
+
+        assert_eq!(count, 2, "the one that is open, and the new one");
+        assert_eq!(*state.maybe_open(), [ends(2), ends(3)]);
+        assert_eq!(state.count_open(|_| None), 2, "where the system does not say");
     }
 }

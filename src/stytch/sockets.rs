@@ -24,12 +24,12 @@ pub(super) fn are_shown() -> bool {
     TABLES.iter().any(|path| File::open(path).is_ok())
 }
 
-/// Returns those of the established connections that are `wanted`, or `None` if the system has no
+/// Returns those of the `wanted` connections that are established, or `None` if the system has no
 /// table of them.
-pub(super) fn established(wanted: impl Fn(&Ends) -> bool) -> Option<HashSet<Ends>> {
+pub(super) fn established(wanted: &HashSet<Ends>) -> Option<HashSet<Ends>> {
     let tables: Vec<_> = TABLES.iter().filter_map(|path| fs::read_to_string(path).ok()).collect();
     let lines = tables.iter().flat_map(|table| table.lines().skip(1));
-    (!tables.is_empty()).then(|| lines.filter_map(ends).filter(wanted).collect())
+    (!tables.is_empty()).then(|| lines.filter_map(ends).filter(|it| wanted.contains(it)).collect())
 }
 
 /// Reads a line: a number, our end, the other end, the state, and more.
@@ -86,7 +86,7 @@ mod tests {
             let (accepted, _) = listener.accept().unwrap();
             let ends =
                 Ends { ours: stream.local_addr().unwrap(), theirs: stream.peer_addr().unwrap() };
-            let is_open = || established(|it| *it == ends).unwrap().contains(&ends);
+            let is_open = || established(&HashSet::from([ends])).unwrap().contains(&ends);
 
             assert!(is_open(), "{ends:?}");
             drop((stream, accepted));
