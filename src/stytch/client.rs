@@ -1,6 +1,9 @@
 //! One call to Stytch: an endpoint and a request in, a response or an error out.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicU32},
+    time::Duration,
+};
 
 use backon::Retryable as _;
 use bytes::Bytes;
@@ -116,21 +119,18 @@ impl Client {
         let limit = Instant::now() + self.0.settings.timeout;
         let until = deadline.map_or(limit, |deadline| deadline.min(limit));
         budget.deposit();
-        let mut recorder = self.0.requests.recorder(endpoint.path, gate, limit, trace);
-        (|| {
-            let this = recorder;
-            recorder = recorder.again();
-            self.attempt(endpoint, request, gate, limit, this)
-        })
-        .retry(backoff())
-        .when(|error| is_retryable(error, endpoint.effect))
-        .adjust(|error, delay| budget.wait(error, delay, until))
-        .notify(|error, wait| {
-            metrics.upstream_retries.inc();
-            log_retry(endpoint.path, error, wait);
-            record::retry(trace, error, wait);
-        })
-        .await
+        let begun = AtomicU32::default();
+        let recorder = self.0.requests.recorder(endpoint.path, gate, limit, trace, &begun);
+        (|| self.attempt(endpoint, request, gate, limit, recorder))
+            .retry(backoff())
+            .when(|error| is_retryable(error, endpoint.effect))
+            .adjust(|error, delay| budget.wait(error, delay, until))
+            .notify(|error, wait| {
+                metrics.upstream_retries.inc();
+                log_retry(endpoint.path, error, wait);
+                record::retry(trace, error, wait);
+            })
+            .await
     }
 
     /// Makes one attempt, if the circuit breaker permits it, and reports the outcome to the
@@ -166,7 +166,6 @@ impl Client {
                     attempt.mark_unprocessed();
                     match gate.begin_attempt(endpoint.has_body()) {
                         Ok(resend) => {
-                            let recorder = recorder.again();
                             self.exchange(endpoint, request, &resend, &rotated, recorder).await
                         }
                         Err(Closed) => Err(Error::Rejected(api)),

@@ -1,6 +1,12 @@
 //! Records the requests to Stytch in the metrics, and in the trace of their call.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use http::{Method, StatusCode};
 use opentelemetry::{KeyValue, trace::SpanKind};
@@ -63,22 +69,23 @@ impl Requests {
         }
     }
 
-    /// Returns a recorder for the requests of one attempt to call the endpoint with this path. They
-    /// pass `gate`, and are dropped at `limit`. Their spans belong to `trace`.
+    /// Returns a recorder for the requests of one call to the endpoint with this path. They pass
+    /// `gate`, and are dropped at `limit`. Their spans belong to `trace`, and `begun` counts them.
     pub(super) fn recorder<'a>(
         &'a self,
         path: &str,
         gate: &'a SendGate,
         limit: Instant,
         trace: &'a Trace,
+        begun: &'a AtomicU32,
     ) -> Recorder<'a> {
         let endpoint = self.endpoints.iter().find(|it| it.template() == path);
         let endpoint = endpoint.expect("endpoint::all has it");
-        Recorder { requests: self, endpoint, gate, limit, trace, resends: 0 }
+        Recorder { requests: self, endpoint, gate, limit, trace, begun }
     }
 }
 
-/// Records the requests of one attempt.
+/// Records the requests of one call.
 #[derive(Clone, Copy)]
 pub(super) struct Recorder<'a> {
     requests: &'a Requests,
@@ -86,16 +93,11 @@ pub(super) struct Recorder<'a> {
     gate: &'a SendGate,
     limit: Instant,
     trace: &'a Trace,
-    /// How many requests the call has made before.
-    resends: u8,
+    /// How many requests the call has made.
+    begun: &'a AtomicU32,
 }
 
 impl<'a> Recorder<'a> {
-    /// Returns the recorder for the request that repeats this one.
-    pub(super) fn again(self) -> Self {
-        Self { resends: self.resends.saturating_add(1), ..self }
-    }
-
     /// Records that no request is made, because the circuit breaker is open.
     pub(super) fn not_attempted(self) {
         self.trace.record(|span| span.event(NOT_ATTEMPTED, Vec::new()));
@@ -105,12 +107,13 @@ impl<'a> Recorder<'a> {
     pub(super) fn begin(self, method: &Method) -> Record<'a> {
         let start = Instant::now();
         let template = self.endpoint.template();
+        let before = self.begun.fetch_add(1, Relaxed);
         let mut span = self.trace.child(SpanKind::Client, || format!("{method} {template}"));
         if let Some(span) = span.recorded() {
             span.set(HTTP_METHOD, method.to_string());
             span.set(URL_TEMPLATE, template);
-            if self.resends > 0 {
-                span.set(RESEND_COUNT, i64::from(self.resends));
+            if before > 0 {
+                span.set(RESEND_COUNT, i64::from(before));
             }
         }
         let (was_sent, opening) = (self.gate.is_sent(), Opening::default());
@@ -273,7 +276,36 @@ mod tests {
     use http::HeaderMap;
 
     use super::*;
-    use crate::{stytch::error::Unreadable, telemetry::trace::Tracer};
+    use crate::{
+        stytch::error::Unreadable,
+        telemetry::trace::{Options, Root, Sampler, Tracer},
+    };
+
+    #[test]
+    fn a_request_says_how_many_came_before_whatever_it_repeats_and_what_was_not_made() {
+        let metrics = Metrics::default();
+        let url: Url = "http://localhost:1".parse().unwrap();
+        let requests = Requests::new(&url, &Connections::default(), &metrics);
+        let sampler = Sampler { follows_caller: false, root: Root::All };
+        let options = Options { sampler, is_passed_on: false, shows_ids: false };
+        let (tracer, mut spans) = Tracer::new(options, &metrics);
+        let (gate, trace) = (SendGate::default(), tracer.call("Method", &HeaderMap::new()));
+        let begun = AtomicU32::default();
+        let recorder = requests.recorder("/v1/b2b/totp", &gate, Instant::now(), &trace, &begun);
+
+        // An attempt whose secret was rotated, one without a request, and another retry.
+        drop(recorder.begin(&Method::POST));
+        drop(recorder.begin(&Method::POST));
+        recorder.not_attempted();
+        drop(recorder.begin(&Method::POST));
+
+        let count = |it: &opentelemetry_sdk::trace::SpanData| {
+            let is_count = |it: &&KeyValue| it.key.as_str() == RESEND_COUNT;
+            it.attributes.iter().find(is_count).map(|it| it.value.to_string())
+        };
+        let counts: Vec<_> = spans.take(usize::MAX).iter().map(count).collect();
+        assert_eq!(counts, [None, Some("1".to_owned()), Some("2".to_owned())]);
+    }
 
     #[test]
     fn a_request_is_recorded_without_an_allocation_once_one_has_ended_so() {
@@ -298,7 +330,8 @@ mod tests {
             (None, "a request that is dropped"),
         ] {
             let record = |mut request: Request, response: Response| {
-                let recorder = requests.recorder("/v1/b2b/totp", &gate, limit, &trace);
+                let begun = AtomicU32::default();
+                let recorder = requests.recorder("/v1/b2b/totp", &gate, limit, &trace, &begun);
                 let mut record = recorder.begin(&Method::POST);
                 record.sends(&mut request, || unreachable!());
                 record.responded(&response);

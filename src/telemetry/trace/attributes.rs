@@ -32,7 +32,7 @@ attributes! {
     SERVER_PORT = "server.port" on "attempt": "its port";
     HTTP_STATUS_CODE = "http.response.status_code" on "attempt": "the HTTP status, if there was a response";
     PROTOCOL_VERSION = "network.protocol.version" on "attempt": "`1.1` or `2`, if there was a response";
-    RESEND_COUNT = "http.request.resend_count" on "attempt": "how many attempts came before; left out on the first";
+    RESEND_COUNT = "http.request.resend_count" on "attempt": "how many requests of the call came before; left out on the first";
     STYTCH_REQUEST_ID = "stytch.request_id" on "attempt": "Stytch's id of the request";
     STYTCH_ERROR_TYPE = "stytch.error_type" on "attempt": "Stytch's type of the error";
     STORE = "totp_facade.store" on "store": "`memory` or `redis`";
