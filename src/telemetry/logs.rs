@@ -113,15 +113,21 @@ where
         }
         let has = |name: &str| metadata.fields().field(name).is_some();
         calls::with_current(|call| {
-            call.fields(has, |name, value| {
-                write!(line, " {name}=")?;
-                push_printable(&mut line, value, |_| false);
-                Ok(())
-            })
+            call.fields(has, |name, value| push_field(&mut line, name, value))
         })
         .unwrap_or(Ok(()))?;
         line.push('\n');
         writer.write_str(&line)
+    }
+}
+
+/// Appends a field. Quotes a value that could be taken for more than one, such as a name with a
+/// blank.
+fn push_field(line: &mut String, name: &str, value: &str) -> std::fmt::Result {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:/@-".contains(&byte);
+    match value.bytes().all(is_plain) {
+        true => write!(line, " {name}={value}"),
+        false => write!(line, " {name}={value:?}"),
     }
 }
 
@@ -294,6 +300,21 @@ mod tests {
             assert!(filter_of(filter).is_ok(), "{filter}");
         }
         assert!(filter_of("info,totp_facade[call{method=a,b}]=debug").is_ok());
+    }
+
+    #[test]
+    fn a_name_that_looks_like_more_fields_is_quoted_in_a_line_of_text() {
+        for (value, expected) in [
+            ("spiffe://a.test/b_c@d-1", " caller=spiffe://a.test/b_c@d-1"),
+            ("x caller=admin", " caller=\"x caller=admin\""),
+            ("x\" caller=\"admin", " caller=\"x\\\" caller=\\\"admin\""),
+            ("x\ncaller=admin", " caller=\"x\\ncaller=admin\""),
+            ("x\u{a0}caller=admin", " caller=\"x\\u{a0}caller=admin\""),
+        ] {
+            let mut line = String::new();
+            push_field(&mut line, "caller", value).expect("a string");
+            assert_eq!(line, expected);
+        }
     }
 
     #[test]
