@@ -21,8 +21,8 @@ pub enum Root {
     All,
     /// No trace is recorded.
     None,
-    /// This share of all traces is recorded, by their ids, so that services with the same share
-    /// decide alike.
+    /// This share of all traces is recorded. The id of a trace that begins here decides, so that
+    /// services with the same share decide alike.
     Ratio(f64),
 }
 
@@ -31,7 +31,9 @@ impl Sampler {
     pub(super) fn is_sampled(&self, caller: Option<Ids>, trace: TraceId) -> bool {
         match caller {
             Some(caller) if self.follows_caller => caller.is_sampled(),
-            _ => self.root.is_sampled(trace),
+            // Its id is the caller's choice, who could choose one that is always recorded.
+            Some(_) => self.root.is_sampled(Ids::random().trace_id()),
+            None => self.root.is_sampled(trace),
         }
     }
 }
@@ -52,6 +54,21 @@ impl Root {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_choice_of_an_id_has_all_calls_recorded_or_none_unless_the_caller_decides() {
+        const CALLS: u32 = 20_000;
+        let sampler = Sampler { follows_caller: false, root: Root::Ratio(0.25) };
+        for trace in [1, u128::MAX] {
+            let ids = Ids::new(trace, 1, true).expect("ids");
+
+            let is_sampled = |_: &u32| sampler.is_sampled(Some(ids), ids.trace_id());
+            let sampled = u32::try_from((0..CALLS).filter(is_sampled).count()).unwrap();
+
+            let share = f64::from(sampled) / f64::from(CALLS);
+            assert!((share - 0.25).abs() < 0.03, "{share} of {trace:x}");
+        }
+    }
 
     fn share(sampler: Sampler, caller: Option<bool>) -> f64 {
         const TRACES: u32 = 20_000;
