@@ -161,6 +161,7 @@ async fn replicas_that_do_not_acknowledge_are_told_apart() {
 
     Rpc::CREATE.keyed(facade.channel().await, "fresh", "key").await.expect_err("no replica");
 
-    facade.becomes(&operations("redis", "claim", ""), 1.0).await;
     facade.becomes(&operations("redis", "claim", "replicas"), 1.0).await;
+    let page = facade.scrape().await;
+    assert_eq!(page.value(&operations("redis", "claim", "")), None, "the claim counts once");
 }

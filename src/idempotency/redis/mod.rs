@@ -203,23 +203,27 @@ impl Redis {
         let claim = scripts::claim(id, token, pending, self.lease, self.ttl);
         // A connection that is dead, or leads to a demoted primary, is noticed by using it. The
         // token makes the retry harmless.
-        let run = || self.run(StoreOperation::Claim, &claim);
-        let mut held = run.retry(once()).when(is_retryable).await;
-        let mut may_be_granted = held.is_err();
-        if let (Ok(None), Some(replicas)) = (&held, &self.replicas) {
-            // Only a claim that is granted waits for replicas; a record is returned at once.
-            held = self.timed(StoreOperation::Claim, replicas.run(&claim)).await;
-            may_be_granted = !matches!(held, Ok(None));
-        }
-        if may_be_granted {
+        let run = || self.timed(StoreOperation::Claim, self.claim_once(&claim));
+        let claimed = run.retry(once()).when(is_retryable).await;
+        if claimed.as_ref().map_or(true, |claimed| claimed.is_disputed) {
             // Perhaps by a server that is no longer the primary. Nobody would use it.
             self.release_later(id, token);
         }
-        let held: Option<(Vec<u8>, i64)> = held?;
+        let Claimed { held, .. } = claimed?;
         Ok(match held {
             None => Ok(token),
             Some((value, left)) => Err(Held::new(&value, left)),
         })
+    }
+
+    /// Runs a claim. Only one that is granted waits for replicas; a record is returned at once.
+    async fn claim_once(&self, claim: &Cmd) -> RedisResult<Claimed> {
+        let held = self.query(claim).await?;
+        let (None, Some(replicas)) = (&held, &self.replicas) else {
+            return Ok(Claimed { held, is_disputed: false });
+        };
+        let held: Option<_> = replicas.run(claim).await?;
+        Ok(Claimed { is_disputed: held.is_some(), held })
     }
 
     /// Records an outcome. Waits for one attempt; if it fails, others follow until the record
@@ -295,8 +299,11 @@ impl Redis {
         operation: StoreOperation,
         command: &Cmd,
     ) -> RedisResult<T> {
-        let run = self.link.run(async |connection| command.query_async(connection).await);
-        self.timed(operation, run).await
+        self.timed(operation, self.query(command)).await
+    }
+
+    async fn query<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
+        self.link.run(async |connection| command.query_async(connection).await).await
     }
 
     /// Runs a command and waits for as many replicas as the settings demand.
@@ -324,6 +331,14 @@ impl Redis {
         self.metrics.idempotency_store.get(labels).record(start.elapsed());
         result
     }
+}
+
+/// The answer to a claim.
+struct Claimed {
+    /// The value under the key, and how long the claim it is lasts. `None` if the claim is granted.
+    held: Option<(Vec<u8>, i64)>,
+    /// Whether one server has granted it, and another one has not.
+    is_disputed: bool,
 }
 
 fn log_unstored() {
