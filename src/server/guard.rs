@@ -106,7 +106,7 @@ impl Service<Request<Incoming>> for Guard {
                 &guard.shared.counts,
                 method.rpc(),
                 record.started(),
-                traced.sampled(),
+                traced.recorded(),
             );
             let repetition = Repetition::of(request.headers());
             let response =

@@ -50,10 +50,10 @@ impl Traced {
         &self.trace
     }
 
-    /// Returns the ids of the call if its trace is recorded.
-    pub(super) fn sampled(&self) -> Option<TraceIds> {
-        let ids = self.trace.ids();
-        ids.is_sampled().then(|| (ids.trace_id().to_bytes(), ids.span_id().to_bytes()))
+    /// Returns the ids of the call's span, if this service records it.
+    pub(super) fn recorded(&self) -> Option<TraceIds> {
+        let ids = self.trace.recorded_ids()?;
+        Some((ids.trace_id().to_bytes(), ids.span_id().to_bytes()))
     }
 
     /// Records who calls.

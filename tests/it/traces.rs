@@ -2,7 +2,12 @@
 
 use std::{
     collections::BTreeMap,
+    future::pending,
     net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -11,10 +16,14 @@ use opentelemetry_proto::tonic::{
     trace::v1::{Span, span::SpanKind, status::StatusCode},
 };
 use prost::Message as _;
+use tokio::sync::mpsc;
 use tonic::{Request, transport::Channel};
 use totp_facade::{
     otlp::Protocol,
-    telemetry::{metrics::Dropped, trace::Root},
+    telemetry::{
+        metrics::{Dropped, Format},
+        trace::Root,
+    },
 };
 
 use crate::support::{
@@ -281,6 +290,43 @@ async fn ids_of_members_are_in_spans_only_if_that_is_set() {
 }
 
 #[tokio::test]
+async fn long_ids_are_cut_in_spans() {
+    let upstream = Peer::answering(peer::json(200, Rpc::GET.answer)).await;
+    let receiver = Receiver::start(Protocol::Grpc).await;
+    let mut setup = Setup::new(upstream.addr);
+    let mut traces = receiver.settings();
+    traces.options.shows_ids = true;
+    setup.traces = Some(traces);
+    let facade = setup.start().await;
+    let id = "\u{fc}".repeat(5000);
+
+    Rpc::GET.try_for(facade.channel().await, &id).await.expect("an answer");
+
+    let spans = spans(facade, &receiver).await;
+    let (attempt, call) = (texts(&spans[0].attributes), texts(&spans[1].attributes));
+    assert_eq!(call["stytch.member_id"], "\u{fc}".repeat(128));
+    assert_eq!(attempt["url.full"].len(), 256, "{attempt:?}");
+}
+
+#[tokio::test]
+async fn what_this_service_does_not_record_is_no_exemplar_although_its_caller_records_it() {
+    for is_recorded in [false, true] {
+        let upstream = Peer::answering(peer::json(200, ANSWER)).await;
+        let receiver = Receiver::start(Protocol::Grpc).await;
+        let mut setup = Setup::new(upstream.addr);
+        setup.traces = is_recorded.then(|| receiver.settings());
+        let facade = setup.start().await;
+
+        let traceparent = format!("00-{TRACE}-{PARENT}-01");
+        create_in(facade.channel().await, &traceparent).await.expect("an answer");
+
+        let page = facade.metrics.page(Format::OpenMetrics);
+        assert_eq!(page.contains(TRACE), is_recorded, "{page}");
+        assert!(!page.contains(PARENT), "that is a span of the caller's: {page}");
+    }
+}
+
+#[tokio::test]
 async fn a_refused_call_has_a_span_with_the_reason_and_a_probe_has_none() {
     let receiver = Receiver::start(Protocol::Grpc).await;
     let facade = traced(&Peer::answering(peer::json(200, ANSWER)).await, &receiver).await;
@@ -440,6 +486,42 @@ async fn what_a_receiver_says_of_spans_is_counted() {
             dropped(Dropped::NotSent),
         );
         assert_eq!(counted, (exported, refused, not_sent), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn the_last_spans_are_sent_although_an_earlier_request_waits_or_hangs() {
+    for hangs in [true, false] {
+        let listener = listener().await;
+        let addr = listener.local_addr().unwrap();
+        let (asked, mut is_asked) = mpsc::unbounded_channel();
+        let is_first = Arc::new(AtomicBool::new(true));
+        let answer = async move || {
+            let is_first = is_first.swap(false, Relaxed);
+            asked.send(()).unwrap();
+            match (is_first, hangs) {
+                (true, true) => pending().await,
+                (true, false) => {
+                    Err((http::StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "9")]))
+                }
+                (false, _) => Ok(()),
+            }
+        };
+        let router = axum::Router::new().route("/v1/traces", axum::routing::post(answer));
+        tokio::spawn(async { axum::serve(listener, router).await });
+        let upstream = Peer::answering(peer::json(200, ANSWER)).await;
+        let mut setup = Setup::new(upstream.addr);
+        setup.traces = Some(otlp::settings(addr, Protocol::Http));
+        let facade = setup.start().await;
+        let metrics = facade.metrics.clone();
+        Rpc::CREATE.try_for(facade.channel().await, "fresh").await.expect("an answer");
+        is_asked.recv().await.expect("the first request");
+
+        let start = Instant::now();
+        facade.stop().await.unwrap().expect("a clean drain");
+
+        assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+        assert_eq!(metrics.trace_spans_exported.get(), 2, "hangs: {hangs}");
     }
 }
 
