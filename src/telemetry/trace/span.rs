@@ -13,6 +13,10 @@ use super::{attributes::ERROR_TYPE, ids::Ids, queue::Queue};
 /// The most events of a span. More come only from a call that is retried without end.
 const MAX_EVENTS: usize = 32;
 
+/// The longest text of an attribute, in bytes. What is beyond is cut off: ids are as long as their
+/// caller likes.
+const MAX_TEXT: usize = 256;
+
 /// Where spans go when they end.
 #[derive(Debug)]
 pub(super) struct Recorder {
@@ -115,7 +119,7 @@ impl Recorded {
     /// Sets an attribute.
     pub fn set(&mut self, key: &'static str, value: impl Into<Value>) {
         let Some(data) = &mut self.data else { return };
-        let value = value.into();
+        let value = cut(value.into());
         match data.attributes.iter_mut().find(|it| it.key.as_str() == key) {
             Some(attribute) => attribute.value = value,
             None => data.attributes.push(KeyValue::new(key, value)),
@@ -168,6 +172,16 @@ impl Drop for Recorded {
             data.events.events.sort_by_key(|event| event.timestamp);
             self.recorder.queue.push(data);
         }
+    }
+}
+
+fn cut(value: Value) -> Value {
+    match value {
+        Value::String(text) if text.as_str().len() > MAX_TEXT => {
+            let text = text.as_str();
+            text[..text.floor_char_boundary(MAX_TEXT)].to_owned().into()
+        }
+        value => value,
     }
 }
 
