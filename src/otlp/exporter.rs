@@ -11,10 +11,10 @@ use opentelemetry_proto::{
         trace::tonic::group_spans_by_resource_and_scope,
     },
 };
-use opentelemetry_sdk::{Resource, trace::SpanData};
+use opentelemetry_sdk::Resource;
 use tokio::{
     runtime::{Builder, Runtime},
-    sync::{mpsc, oneshot},
+    sync::oneshot,
     time::{Instant, sleep, timeout_at},
 };
 
@@ -30,8 +30,9 @@ use crate::telemetry::{
 /// How long a span may wait for others, to be sent together with them.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// The most spans of a request: well below the 4 MiB that a receiver of gRPC takes by default.
-const MAX_BATCH: usize = 512;
+/// The most spans of a request. Their texts are cut, so even the largest spans make a request of
+/// less than the 4 MiB that a receiver of gRPC takes by default.
+const MAX_BATCH: usize = 256;
 
 /// How often a request is repeated.
 const RETRIES: usize = 3;
@@ -39,6 +40,10 @@ const RETRIES: usize = 3;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// The longest wait that a receiver may ask for.
 const MAX_WAIT: Duration = Duration::from_secs(10);
+
+/// How long a request that is under way may still take at the end of the process, before it is
+/// given up and sent once more.
+const GRACE: Duration = Duration::from_millis(250);
 
 /// How long the end of the process may wait for a receiver, whatever the drain still has.
 const MAX_FLUSH: Duration = Duration::from_secs(5);
@@ -49,7 +54,7 @@ const SCHEMA: &str = "https://opentelemetry.io/schemas/1.45.0";
 /// Sends what a [`Tracer`] records until it is dropped.
 #[derive(Debug)]
 pub struct Exporter {
-    flush: mpsc::Sender<oneshot::Sender<()>>,
+    flush: oneshot::Sender<oneshot::Sender<()>>,
 }
 
 impl Exporter {
@@ -61,7 +66,7 @@ impl Exporter {
     /// What is wrong with the settings, or why the system refuses a thread.
     pub fn start(settings: &Settings, metrics: &Metrics) -> Result<(Tracer, Self), String> {
         let (tracer, spans) = Tracer::new(settings.options, metrics);
-        let (flush, flushes) = mpsc::channel(1);
+        let (flush, asked) = oneshot::channel();
         let settings = settings.clone();
         let sender = Sender {
             resource: resource(&settings),
@@ -80,7 +85,7 @@ impl Exporter {
                 Err(what) => drop(started.send(Err(what))),
                 Ok((runtime, transport)) => {
                     let _ = started.send(Ok(()));
-                    runtime.block_on(sender.run(&transport, flushes));
+                    runtime.block_on(sender.run(&transport, Flush::new(asked)));
                     // Does not wait for a DNS lookup that is still running.
                     runtime.shutdown_background();
                 }
@@ -92,10 +97,11 @@ impl Exporter {
         Ok((tracer, Self { flush }))
     }
 
-    /// Sends every span that has ended, once, and gives up at `until`.
+    /// Sends every span that has ended, once, and gives up at `until`. A repetition that waits for
+    /// its time is sent now.
     pub async fn flush(self, until: Instant) {
         let (done, is_done) = oneshot::channel();
-        if self.flush.try_send(done).is_ok() {
+        if self.flush.send(done).is_ok() {
             let until = until.min(Instant::now() + MAX_FLUSH);
             if timeout_at(until, is_done).await.is_err() {
                 tracing::warn!("the last traces could not be sent in time");
@@ -115,7 +121,28 @@ fn resource(settings: &Settings) -> ResourceAttributesWithSchema {
     (&Resource::builder_empty().with_schema_url(attributes, SCHEMA).build()).into()
 }
 
-/// Sends spans until nobody records any more.
+/// The last flush, once it is asked for.
+struct Flush {
+    asked: oneshot::Receiver<oneshot::Sender<()>>,
+    is_asked: bool,
+    done: Option<oneshot::Sender<()>>,
+}
+
+impl Flush {
+    fn new(asked: oneshot::Receiver<oneshot::Sender<()>>) -> Self {
+        Self { asked, is_asked: false, done: None }
+    }
+
+    /// Waits until it is asked for, or nobody can ask any more.
+    async fn asked(&mut self) {
+        if !self.is_asked {
+            self.done = (&mut self.asked).await.ok();
+            self.is_asked = true;
+        }
+    }
+}
+
+/// Sends spans until the last flush.
 struct Sender {
     resource: ResourceAttributesWithSchema,
     spans: Spans,
@@ -124,54 +151,32 @@ struct Sender {
 }
 
 impl Sender {
-    async fn run(
-        mut self,
-        transport: &Transport,
-        mut flushes: mpsc::Receiver<oneshot::Sender<()>>,
-    ) {
-        loop {
+    async fn run(mut self, transport: &Transport, mut flush: Flush) {
+        while !flush.is_asked {
             tokio::select! {
-                () = sleep(INTERVAL) => self.send_all(transport, RETRIES).await,
-                () = self.spans.is_due() => self.send_all(transport, RETRIES).await,
-                flush = flushes.recv() => {
-                    self.send_all(transport, 0).await;
-                    let Some(done) = flush else { return };
-                    let _ = done.send(());
-                }
+                () = sleep(INTERVAL) => {}
+                () = self.spans.is_due() => {}
+                () = flush.asked() => {}
             }
+            self.send_all(transport, &mut flush).await;
+        }
+        if let Some(done) = flush.done {
+            let _ = done.send(());
         }
     }
 
-    async fn send_all(&mut self, transport: &Transport, retries: usize) {
+    async fn send_all(&mut self, transport: &Transport, flush: &mut Flush) {
         loop {
             let batch = self.spans.take(MAX_BATCH);
             if batch.is_empty() {
                 return;
             }
-            self.send(transport, batch, retries).await;
+            let count = batch.len() as u64;
+            let resource_spans = group_spans_by_resource_and_scope(batch, &self.resource);
+            let request = ExportTraceServiceRequest { resource_spans };
+            let result = send(transport, &request, flush).await;
+            self.report(count, result);
         }
-    }
-
-    /// Sends a batch, or drops and counts it.
-    async fn send(&mut self, transport: &Transport, batch: Vec<SpanData>, retries: usize) {
-        let count = batch.len() as u64;
-        let resource_spans = group_spans_by_resource_and_scope(batch, &self.resource);
-        let request = ExportTraceServiceRequest { resource_spans };
-        let backoff = ExponentialBuilder::new()
-            .with_min_delay(FIRST_WAIT)
-            .with_max_times(retries)
-            .with_jitter();
-        let result = (|| transport.send(&request))
-            .retry(backoff)
-            .when(|error| matches!(error, Undelivered::ForNow { .. }))
-            .adjust(|error, wait| match error {
-                Undelivered::ForNow { wait: Some(asked), .. } => {
-                    wait.map(|wait| wait.max((*asked).min(MAX_WAIT)))
-                }
-                _ => wait,
-            })
-            .await;
-        self.report(count, result);
     }
 
     /// Counts what became of spans, and logs when that changes.
@@ -197,5 +202,86 @@ impl Sender {
                 }
             }
         }
+    }
+}
+
+/// Sends a request, and repeats it if that may help, until the flush is asked for. Then it is sent
+/// for the last time.
+async fn send(
+    transport: &Transport,
+    request: &ExportTraceServiceRequest,
+    flush: &mut Flush,
+) -> Result<Taken, Undelivered> {
+    if flush.is_asked {
+        return transport.send(request).await;
+    }
+    let backoff =
+        ExponentialBuilder::new().with_min_delay(FIRST_WAIT).with_max_times(RETRIES).with_jitter();
+    let sent = (|| transport.send(request))
+        .retry(backoff)
+        .when(|error| matches!(error, Undelivered::ForNow { .. }))
+        .adjust(|error, wait| match error {
+            Undelivered::ForNow { wait: Some(asked), .. } => {
+                wait.map(|wait| wait.max((*asked).min(MAX_WAIT)))
+            }
+            _ => wait,
+        });
+    let is_last = async {
+        flush.asked().await;
+        sleep(GRACE).await;
+    };
+    tokio::select! {
+        result = sent => result,
+        () = is_last => transport.send(request).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use prost::Message as _;
+
+    use super::*;
+    use crate::telemetry::trace::{Options, Root, Sampler};
+
+    #[test]
+    fn the_largest_spans_make_no_request_that_is_too_large() {
+        let sampler = Sampler { follows_caller: false, root: Root::All };
+        let options = Options { sampler, is_passed_on: false, shows_ids: true };
+        let (tracer, mut spans) = Tracer::new(options, &Metrics::default());
+        let mut headers = HeaderMap::new();
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        headers.insert("traceparent", parent.parse().unwrap());
+        headers.insert(
+            "tracestate",
+            format!("a={},b={}", "x".repeat(250), "y".repeat(250)).parse().unwrap(),
+        );
+        // More than any span has.
+        let names: Vec<&str> =
+            (0..30).map(|index| &*format!("totp_facade.attribute.{index:02}").leak()).collect();
+        let text = "\u{10348}".repeat(4096);
+
+        for _ in 0..MAX_BATCH {
+            let trace = tracer.call("stytch.b2b.totp.v1.TotpService/Create", &headers);
+            trace.link(trace.ids());
+            trace.record(|span| {
+                for name in &names {
+                    span.set(name, text.clone());
+                }
+                for _ in 0..100 {
+                    let attributes = ["backoff_ms", "error.type"];
+                    let attributes =
+                        attributes.map(|name| KeyValue::new(name, "unexpected_status"));
+                    span.event("deadline_passed", attributes.into());
+                }
+            });
+        }
+
+        let batch = spans.take(usize::MAX);
+        assert_eq!(batch.len(), MAX_BATCH);
+        let resource = ResourceAttributesWithSchema::default();
+        let resource_spans = group_spans_by_resource_and_scope(batch, &resource);
+        let size = ExportTraceServiceRequest { resource_spans }.encoded_len();
+        assert!((2 << 20..4 << 20).contains(&size), "{size}");
     }
 }
