@@ -29,6 +29,9 @@ use crate::{
 /// The name of reflection among the methods of a caller.
 pub const REFLECTION: &str = "reflection";
 
+/// What logs, metrics and the audit trail call those who have no name.
+const RESERVED: [&str; 2] = ["anonymous", "unknown"];
+
 /// The callers of a file.
 #[derive(Debug)]
 pub struct Policy {
@@ -186,6 +189,9 @@ impl Entry {
         let name = self.name;
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
             problems.push(format!("name {name:?} is not visible ASCII without blanks"));
+        }
+        if RESERVED.contains(&name.as_str()) {
+            problems.push(format!("name {name:?} is reserved for callers without a name"));
         }
         if self.identities.is_empty() {
             problems.push(format!("caller {name:?} has no identity"));
@@ -369,6 +375,21 @@ mod tests {
             "identity \"token:x\" belongs to both \"b\" and \"c\"",
         ] {
             assert!(error.contains(part), "{part} in {error}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_stands_for_callers_without_one_is_refused() {
+        for (name, is_reserved) in
+            [("unknown", true), ("anonymous", true), ("Unknown", false), ("unknown-2", false)]
+        {
+            let text =
+                format!("[[caller]]\nname = '{name}'\nidentities = ['token:a']\nmethods = []");
+
+            let problem = Policy::parse(&text).err();
+
+            let reserved = format!("name {name:?} is reserved for callers without a name");
+            assert_eq!(problem, is_reserved.then_some(reserved), "{name}");
         }
     }
 
