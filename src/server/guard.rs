@@ -97,6 +97,7 @@ impl Service<Request<Incoming>> for Guard {
             let mut traced = traced;
             let mut record = Record::start(method.name(), guard.peer.addr);
             if let Some(response) = protocol::refusal(&request) {
+                guard.shared.counts.refuse_foreign();
                 refusals::log_foreign(response.status().as_u16(), guard.peer.addr);
                 record.finish(code_name(Answer::FOREIGN.code), Facts::default);
                 traced.answer(&Answer::FOREIGN);

@@ -13,7 +13,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 use tonic::{Code, Status, body::Body};
 
-use super::answer::Answer;
+use super::{answer::Answer, refusals::NOT_GRPC};
 use crate::{
     access::Caller,
     proto::Rpc,
@@ -28,6 +28,8 @@ pub(super) struct Counts {
     metrics: Metrics,
     /// For each [`Case`] in which a call ends here, with nothing sent to Stytch.
     refusals: Vec<Option<Arc<Counter>>>,
+    /// For requests that are not gRPC.
+    foreign: Arc<Counter>,
 }
 
 impl Counts {
@@ -40,7 +42,13 @@ impl Counts {
             _ => None,
         };
         let refusals = Case::ALL.iter().map(counter).collect();
-        Self { metrics, refusals }
+        let foreign = metrics.refusals.register(NOT_GRPC);
+        Self { metrics, refusals, foreign }
+    }
+
+    /// Counts a request that is not gRPC, and so no call.
+    pub(super) fn refuse_foreign(&self) {
+        self.foreign.inc();
     }
 
     fn refuse(&self, case: Case) {

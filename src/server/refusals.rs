@@ -11,6 +11,9 @@ use crate::{
     telemetry::limit::{ByCaller, Limit},
 };
 
+/// The reason of a request that is not gRPC.
+pub(super) const NOT_GRPC: &str = "NOT_GRPC";
+
 /// Logs a call that was refused before anything was sent to Stytch. Other failures are logged where
 /// their cause is known.
 pub(super) fn log(failure: &Failure, peer: Option<SocketAddr>) {
@@ -46,6 +49,6 @@ pub(super) fn log_foreign(http_status: u16, peer: Option<SocketAddr>) {
 
     if let Some(suppressed) = LIMIT.pass() {
         let peer = peer.map(tracing::field::display);
-        tracing::info!(reason = "NOT_GRPC", http_status, peer, suppressed, "request refused");
+        tracing::info!(reason = NOT_GRPC, http_status, peer, suppressed, "request refused");
     }
 }

@@ -324,6 +324,7 @@ async fn a_request_that_is_not_grpc_is_refused_as_http_and_not_executed() {
         assert_eq!(head.status, status, "{method} {content_type:?}");
         assert_eq!(peer.connections().min(1), executed, "{method} {content_type:?}");
     }
+    facade.becomes("totp_facade_refusals_total{reason=\"NOT_GRPC\"}", 14.0).await;
 }
 
 #[tokio::test]
