@@ -13,7 +13,7 @@ use crate::{
     proto::StytchRequest,
     status::{self, Failure},
     stytch::Upstream,
-    telemetry,
+    telemetry::{self, metrics::AuditOutcome},
     translate::{Encoded, FromJson},
 };
 
@@ -67,7 +67,7 @@ pub(crate) struct Entry<'a> {
 
 /// The outcome of a call, as far as the audit trail shows it.
 struct Outcome<'a> {
-    outcome: &'static str,
+    outcome: AuditOutcome,
     code: Code,
     error_type: Option<&'a str>,
     stytch_request_id: Option<&'a str>,
@@ -89,7 +89,7 @@ impl<'a> Entry<'a> {
         self.is_finished = true;
         match result {
             Ok(response) => self.write(&Outcome {
-                outcome: "done",
+                outcome: AuditOutcome::Done,
                 code: Code::Ok,
                 error_type: None,
                 stytch_request_id: response.request_id(),
@@ -97,21 +97,26 @@ impl<'a> Entry<'a> {
             }),
             Err(failure) => {
                 let facts = failure.facts();
-                match facts.upstream {
-                    Some(Upstream::NotSent) => {}
-                    upstream => self.write(&Outcome {
-                        outcome: upstream.unwrap_or(Upstream::Unknown).as_str(),
-                        code: failure.code(),
-                        error_type: facts.error_type.as_deref(),
-                        stytch_request_id: facts.request_id.as_deref(),
-                        totp_registration_id: None,
-                    }),
-                }
+                let outcome = match facts.upstream {
+                    Some(Upstream::NotSent) => return,
+                    Some(Upstream::Rejected) => AuditOutcome::Rejected,
+                    Some(Upstream::Unknown) | None => AuditOutcome::Unknown,
+                };
+                self.write(&Outcome {
+                    outcome,
+                    code: failure.code(),
+                    error_type: facts.error_type.as_deref(),
+                    stytch_request_id: facts.request_id.as_deref(),
+                    totp_registration_id: None,
+                });
             }
         }
     }
 
     fn write(&self, outcome: &Outcome<'_>) {
+        if self.idempotency != Idempotency::Replayed {
+            self.call.metrics().audit_outcomes.get(outcome.outcome).inc();
+        }
         let duration = Instant::now().duration_since(self.call.start);
         tracing::info!(
             target: telemetry::AUDIT,
@@ -121,7 +126,7 @@ impl<'a> Entry<'a> {
             method = self.call.method(),
             organization_id = self.organization_id,
             member_id = self.member_id,
-            outcome = outcome.outcome,
+            outcome = outcome.outcome.as_str(),
             code = status::code_name(outcome.code),
             error_type = outcome.error_type,
             stytch_request_id = outcome.stytch_request_id.filter(|id| !id.is_empty()),
@@ -136,7 +141,7 @@ impl Drop for Entry<'_> {
     fn drop(&mut self) {
         if !self.is_finished && self.call.gate.close() {
             self.write(&Outcome {
-                outcome: Upstream::Unknown.as_str(),
+                outcome: AuditOutcome::Unknown,
                 code: Code::Unknown,
                 error_type: None,
                 stytch_request_id: None,

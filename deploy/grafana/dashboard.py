@@ -58,9 +58,10 @@ ROWS = [
         ("stat", "Breakers open", [(f"sum(totp_facade_upstream_breaker_open{{{OURS}}})", "open")], "short",
          "Replicas whose circuit breaker is open. All of them: Stytch is away. One: its network. Next: Breaker and "
          "retries."),
-        ("stat", "Outcomes unknown", [(f'ceil(sum(increase({CALLS}{{{OURS},upstream="unknown"}}[$__range]))) or vector(0)',
-         "calls")], "short", "Calls in the range shown that may or may not have taken effect. Next: Calls by outcome, "
-         "and the audit trail for the members."),
+        ("stat", "Outcomes unknown", [
+            (f'ceil(sum(increase(totp_facade_audit_outcomes_total{{{OURS},outcome="unknown"}}[$__range]))) or vector(0)',
+             "calls")], "short", "Calls in the range shown that may or may not have taken effect, once they have really "
+         "ended. Next: Calls by outcome, and the audit trail for the members."),
         ("stat", "Certificate ends in", [
             (f"min(totp_facade_certificate_expiration_timestamp_seconds{{{OURS}}}) - time()", "left")], "s",
          "Time until the first certificate or authority ends; no data without TLS. Next: Certificates and authorities."),
@@ -109,8 +110,8 @@ ROWS = [
          "at its limit, next Errors by caller. OVERLOADED: next, Calls in flight. CIRCUIT_OPEN, UPSTREAM_UNREACHABLE: "
          "Stytch. IDEMPOTENCY_STORE_UNAVAILABLE: Redis."),
         ("timeseries", "Calls by outcome", [(by("upstream", rate(CALLS)), "{{upstream}}")], "reqps",
-         "What is known of each call: done, rejected by Stytch, not sent, or unknown. Unknown ones need somebody: "
-         "next, the audit trail, and Requests that fail."),
+         "What each caller was told: done, rejected by Stytch, not sent, or unknown, as when it did not wait. What is "
+         "known in the end: next, Outcomes unknown, the audit trail, and Requests that fail."),
     ]),
     ("Stytch", [
         ("timeseries", "Stytch's latency", quantiles(REQUESTS), "s",
@@ -218,9 +219,14 @@ ROWS = [
          "Reloads that fail."),
         ("timeseries", "Audit trail", [
             (f"sum({rate('totp_facade_audit_events_total')})", "written"),
-            (by("reason", rate("totp_facade_audit_events_lost_total")), "lost {{reason}}")],
-         "short", "Audit events a second. Any lost one: standard error of that replica is closed or full; next, its "
-         "log collector."),
+            (by("reason", rate("totp_facade_audit_events_lost_total")), "lost {{reason}}"),
+            (by("instance", f"totp_facade_audit_blocked{{{OURS}}}", "max"), "blocked {{instance}}"),
+            gauge("audit_calls_waiting", "waiting {{instance}}")],
+         "short", "Audit events a second, 1 for each replica whose standard error takes nothing, and the calls that wait "
+         "for it. Any lost event: standard error is closed or full. Next: the log collector of that replica."),
+        ("timeseries", "Memory of the audit trail", [gauge("audit_pending_bytes", "{{instance}}")], "bytes",
+         "What waits for standard error. Above 16 MiB, calls that change something are refused with "
+         "AUDIT_TRAIL_BLOCKED. Growth: nobody reads it, or too slowly; next, Audit trail."),
         ("timeseries", "Age of replicas", [
             (f"time() - process_start_time_seconds{{{OURS}}}", "{{instance}}")], "s",
          "Time since each process started. A line that falls to 0 is a restart, one that ends is a replica that is "

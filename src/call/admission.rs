@@ -11,7 +11,7 @@ use crate::{
     access::Caller,
     connection::OpenCall,
     stytch::SendGate,
-    telemetry::{limit::Limit, trace::Trace},
+    telemetry::{limit::Limit, metrics::Metrics, trace::Trace},
 };
 
 /// A call in flight. Clones are handles to the same call; dropping the last one returns its permit.
@@ -44,6 +44,11 @@ impl Call {
     /// Returns where the call stands in its trace. Its span ends with the last handle.
     pub fn trace(&self) -> &Trace {
         &self.trace
+    }
+
+    /// Returns the metrics of the process.
+    pub fn metrics(&self) -> &Metrics {
+        &self.permit.counter.metrics
     }
 
     /// Records that the call, valid and allowed, is forwarded to Stytch. That makes its connection
@@ -81,11 +86,13 @@ struct Counter {
     shed_by_connection: AtomicU64,
     idle: Notify,
     warnings: Limit,
+    metrics: Metrics,
 }
 
 impl InFlight {
-    /// Creates a counter that admits up to `limit` calls at a time.
-    pub fn new(limit: usize) -> Self {
+    /// Creates a counter that admits up to `limit` calls at a time, which count in `metrics`
+    /// how they end.
+    pub fn new(limit: usize, metrics: Metrics) -> Self {
         Self(Arc::new(Counter {
             limit,
             share: (limit / 2).max(MIN_SHARE),
@@ -94,6 +101,7 @@ impl InFlight {
             shed_by_connection: AtomicU64::new(0),
             idle: Notify::new(),
             warnings: Limit::new(),
+            metrics,
         }))
     }
 

@@ -131,7 +131,7 @@ impl Server {
         stop: impl Future<Output = ()>,
     ) -> Result<(), Error> {
         let Self { settings, tls, access, services, metrics, tracer, exporter } = self;
-        let in_flight = InFlight::new(settings.max_in_flight);
+        let in_flight = InFlight::new(settings.max_in_flight, metrics.clone());
         // On the page for as long as the server runs.
         let _shown = show(&in_flight, &metrics);
         telemetry::let_wait(in_flight.share() / 2);

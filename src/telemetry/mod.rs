@@ -18,7 +18,7 @@ mod trail;
 
 pub use counts::{Counts, Loss};
 pub use logs::{AUDIT, Filter, Format, filter, init};
-pub use trail::{AuditWrite, counts, flush, say};
+pub use trail::{AuditWrite, Backlog, backlog, counts, flush, say};
 pub(crate) use trail::{
     Owed, is_backed_up, let_wait, owe, owed, write_all, write_before_response, written,
 };

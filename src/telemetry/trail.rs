@@ -64,6 +64,22 @@ pub fn counts() -> &'static Counts {
     STDERR.counts()
 }
 
+/// What standard error has not taken yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Backlog {
+    /// Whether standard error takes nothing at the moment.
+    pub is_blocked: bool,
+    /// How many calls wait for it.
+    pub calls: usize,
+    /// How many bytes wait for it, apart from those that are being written.
+    pub bytes: usize,
+}
+
+/// Returns what standard error has not taken yet.
+pub fn backlog() -> Backlog {
+    Backlog { is_blocked: STDERR.is_blocked(), calls: STDERR.waiting(), bytes: STDERR.pending() }
+}
+
 /// Writes a log line, or leaves it to the thread that attends to a blocked standard error.
 pub(super) fn log(line: &[u8]) {
     attend_if_blocked(STDERR.write(line));

@@ -172,6 +172,33 @@ async fn while_nobody_reads_standard_error_only_calls_that_owe_an_event_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn metrics_say_that_standard_error_is_blocked_until_somebody_reads_it() {
+    let gauge = |what: &str| format!("totp_facade_audit_{what}");
+    let mut peer = stytch().await;
+    let Unread(reader, writer) = Unread::pipe().full();
+    let facade = Facade::start(command(&peer, &[]), writer).await;
+
+    let mut calls = Vec::new();
+    for member in names(3) {
+        calls.push(facade.begin(&mut peer, &member).await);
+    }
+
+    becomes(&facade, &gauge("calls_waiting"), 3.0).await;
+    becomes(&facade, &gauge("blocked"), 1.0).await;
+    let pending = facade.page().await.value(&gauge("pending_bytes")).unwrap();
+    // Of the three events, at least two are not being written yet.
+    assert!((400.0..4000.0).contains(&pending), "{pending}");
+
+    let lines = read(reader, 4096);
+    join_all(calls.into_iter().map(succeeds)).await;
+    for what in ["blocked", "calls_waiting", "pending_bytes"] {
+        becomes(&facade, &gauge(what), 0.0).await;
+    }
+    assert_eq!(facade.stop(), Some(0));
+    assert_eq!(lines.join().unwrap().members().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn with_events_in_the_background_no_call_waits_for_standard_error() {
     let mut peer = stytch().await;
     let Unread(reader, writer) = Unread::pipe().full();

@@ -108,6 +108,67 @@ async fn a_deadline_is_an_error_of_the_server_and_its_call_unknown() {
     facade.becomes(&by_caller("anonymous", "Create", "DeadlineExceeded", "unknown"), 1.0).await;
 }
 
+fn audited(outcome: &str) -> String {
+    format!("totp_facade_audit_outcomes_total{{outcome=\"{outcome}\"}}")
+}
+
+#[tokio::test]
+async fn a_call_whose_caller_does_not_wait_counts_by_its_real_end() {
+    for is_late in [false, true] {
+        let (mut peer, answer) = Peer::patient(json(200, Rpc::CREATE.answer)).await;
+        let facade = Facade::in_front_of(peer.addr).await;
+        let mut client = facade.client().await;
+        let mut request = Request::new(create("fresh"));
+        if is_late {
+            request.set_timeout(Duration::from_millis(200));
+        }
+        let call = tokio::spawn(async move { client.create(request).await });
+        peer.request().await;
+        let code = match is_late {
+            true => {
+                call.await.unwrap().expect_err("too late");
+                "DeadlineExceeded"
+            }
+            false => {
+                call.abort();
+                "Canceled"
+            }
+        };
+        facade.becomes(&by_caller("anonymous", "Create", code, "unknown"), 1.0).await;
+
+        answer.notify_one();
+
+        facade.becomes(&audited("done"), 1.0).await;
+        let page = facade.scrape().await;
+        assert_eq!(page.value(&audited("unknown")), Some(0.0), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn each_call_that_was_sent_counts_once_by_what_is_known_of_it_in_the_end() {
+    let sandbox = sandbox().await;
+    let (facade, failing) = (
+        Facade::in_front_of(sandbox).await,
+        Facade::in_front_of(Peer::answering(json(500, "")).await.addr).await,
+    );
+
+    for _ in 0..2 {
+        let channel = facade.channel().await;
+        Rpc::CREATE.keyed(channel.clone(), "fresh", "one").await.expect("a TOTP");
+        Rpc::CREATE.keyed(channel.clone(), "nobody", "two").await.expect_err("no such member");
+        Rpc::CREATE.try_for(channel.clone(), "").await.expect_err("nothing is sent");
+        Rpc::GET.try_for(channel, "fresh").await.expect_err("it only reads");
+        let channel = failing.channel().await;
+        Rpc::CREATE.keyed(channel, "fresh", "three").await.expect_err("a failure");
+    }
+
+    for (facade, counts) in [(facade, [1.0, 1.0, 0.0]), (failing, [0.0, 0.0, 1.0])] {
+        for (outcome, count) in ["done", "rejected", "unknown"].into_iter().zip(counts) {
+            facade.becomes(&audited(outcome), count).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_replay_counts_as_what_it_replays() {
     let facade = Facade::in_front_of(sandbox().await).await;

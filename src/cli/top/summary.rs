@@ -55,8 +55,9 @@ pub(super) struct Row {
 }
 
 impl Summary {
+    /// Summarizes a page. Names in it may be anything, and are made safe to print.
     pub(super) fn of(window: &Window<'_>) -> Self {
-        Self {
+        let mut summary = Self {
             title: title(window),
             facts: [traffic(window), stytch_facts(window), process(window)],
             warnings: warnings(window),
@@ -65,7 +66,23 @@ impl Summary {
             codes: codes(window),
             callers: callers(window),
             refusals: refusals(window),
-        }
+        };
+        let Self { title, warnings, methods, stytch, codes, callers, refusals, .. } = &mut summary;
+        let tables = [methods, stytch, codes, callers, refusals].into_iter();
+        let names = tables.flat_map(|table| &mut table.rows).map(|row| &mut row.name);
+        names.chain(warnings).chain([title]).for_each(escape);
+        summary
+    }
+}
+
+/// Escapes control characters, which would command the terminal.
+fn escape(text: &mut String) {
+    if text.contains(char::is_control) {
+        let char = |char: char| match char.is_control() {
+            true => char.escape_default().to_string(),
+            false => char.to_string(),
+        };
+        *text = text.chars().map(char).collect();
     }
 }
 
@@ -119,8 +136,8 @@ fn process(window: &Window<'_>) -> Vec<(&'static str, String)> {
         let values = window.page.named(name).map(|it| it.value);
         count(values.sum())
     };
-    let unknown = window.page.named("totp_facade_calls_total");
-    let unknown = unknown.filter(|it| it.label("upstream") == "unknown").map(|it| it.value);
+    let unknown = window.page.named("totp_facade_audit_outcomes_total");
+    let unknown = unknown.filter(|it| it.label("outcome") == "unknown").map(|it| it.value);
     let memory = window.page.single("process_resident_memory_bytes");
     vec![
         ("CPU", share(window.total("process_cpu_seconds_total") / window.seconds)),
@@ -154,6 +171,10 @@ fn warnings(window: &Window<'_>) -> Vec<String> {
         gauge(value).zip(gauge(limit)).is_some_and(|(value, limit)| value >= 0.9 * limit)
     };
     warn(gauge("ready") == Some(0.0), "it drains: it ends once its open calls have");
+    warn(
+        gauge("audit_blocked").is_some_and(|it| it > 0.0),
+        "standard error takes nothing: calls that change something wait",
+    );
     warn(is_full("calls_in_flight", "calls_limit"), "the limit of calls in flight is near");
     warn(is_full("connections_open", "connections_limit"), "the limit of connections is near");
     if !window.is_since_start() {

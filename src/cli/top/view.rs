@@ -160,6 +160,8 @@ totp_facade_certificate_expiration_timestamp_seconds{file="tls_client_ca"} 90000
 totp_facade_calls_total{caller="login",grpc_method="Create",grpc_code="OK",upstream="done"} 300
 totp_facade_calls_total{caller="login",grpc_method="Create",grpc_code="Unknown",upstream="unknown"} 100
 totp_facade_calls_total{caller="unknown",grpc_method="Create",grpc_code="Unauthenticated",upstream="not_sent"} 20
+totp_facade_audit_outcomes_total{outcome="done"} 300
+totp_facade_audit_outcomes_total{outcome="unknown"} 100
 totp_facade_refusals_total{reason="CALLER_UNKNOWN"} 20
 totp_facade_refusals_total{reason="OVERLOADED"} 0
 grpc_server_handled_total{grpc_type="unary",grpc_service="stytch.b2b.totp.v1.TotpService",grpc_method="Create",grpc_code="OK"} 300
@@ -247,6 +249,42 @@ http_client_request_duration_seconds_count{http_request_method="POST",url_templa
         for (width, height) in [(1, 1), (20, 3), (40, 10), (79, 23), (200, 80)] {
             drawn(width, height, &summary, None);
         }
+    }
+
+    #[test]
+    fn a_blocked_standard_error_is_a_warning() {
+        let text = "! standard error takes nothing: calls that change something wait";
+        for (value, is_shown) in [(1, true), (0, false)] {
+            let page = format!("totp_facade_build_info 1\ntotp_facade_audit_blocked {value}\n");
+
+            let lines = drawn(80, 24, &summary(&page), None);
+
+            assert_eq!(lines.iter().any(|it| it == text), is_shown, "{lines:#?}");
+        }
+    }
+
+    #[test]
+    fn control_characters_on_the_page_do_not_reach_the_terminal() {
+        let evil = "\u{1b}]0;owned\u{7}\u{9b}2J\u{7f}";
+        let page = format!(
+            "totp_facade_build_info{{version=\"{evil}\"}} 1\n\
+             totp_facade_calls_total{{caller=\"{evil}\",grpc_code=\"{evil}\"}} 3\n\
+             totp_facade_refusals_total{{reason=\"{evil}\"}} 3\n\
+             grpc_server_handled_total{{grpc_method=\"{evil}\"}} 3\n\
+             http_client_request_duration_seconds_count{{url_template=\"{evil}\"}} 3\n\
+             totp_facade_reload_last_failed{{file=\"{evil}\"}} 1\n\
+             totp_facade_certificate_expiration_timestamp_seconds{{file=\"a\\nb\"}} 1\n"
+        );
+        let summary = summary(&page);
+
+        let text = crate::cli::top::text::snapshot("127.0.0.1", &summary);
+        let lines = drawn(200, 40, &summary, None);
+
+        let is_shown = |char: char| !char.is_control() || char == '\n';
+        assert!(text.chars().all(is_shown), "{text:?}");
+        assert!(lines.iter().all(|line| line.chars().all(is_shown)), "{lines:#?}");
+        assert_eq!(text.matches("\\u{1b}]0;owned\\u{7}\\u{9b}2J\\u{7f}").count(), 7, "{text}");
+        assert!(text.contains("! the certificate a\\nb ended"), "{text}");
     }
 
     #[test]

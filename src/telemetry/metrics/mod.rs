@@ -30,7 +30,7 @@ pub use exemplar::TraceIds;
 pub use histogram::Histogram;
 pub use idempotency::{KeyedOutcome, StoreErrorType, StoreKind, StoreOperation};
 pub use label::{Label, Labelled, Name, Registered};
-pub use output::LostEvents;
+pub use output::{AuditOutcome, LostEvents};
 use page::Page;
 pub use page::{Format, Kind, Labels, Metric, Samples};
 pub use process::{Read, Reading};

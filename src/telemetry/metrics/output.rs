@@ -1,10 +1,11 @@
 //! What became of audit events and log lines.
 
 use super::{
+    label::labels,
     page::{Kind, Labels, Metric, Samples},
     process::{Reading, readings},
 };
-use crate::telemetry::{Loss, counts};
+use crate::telemetry::{Loss, backlog, counts};
 
 #[allow(clippy::cast_precision_loss)] // they are far below 2^53
 fn number(count: u64) -> Option<f64> {
@@ -16,6 +17,24 @@ readings! {
     AuditEvents: Counter = number(counts().events());
     /// The log lines that were left out.
     SuppressedLines: Counter = number(counts().suppressed());
+    /// Whether standard error takes nothing.
+    Blocked: Gauge = number(backlog().is_blocked.into());
+    /// The calls that wait for standard error.
+    CallsWaiting: Gauge = number(backlog().calls as u64);
+    /// What waits for standard error.
+    PendingBytes: Gauge = number(backlog().bytes as u64);
+}
+
+labels! {
+    /// What is known of a call that was sent to Stytch once it has really ended.
+    pub enum AuditOutcome = "outcome" {
+        /// Stytch did what was asked.
+        Done = "done",
+        /// Stytch, or a proxy in front of it, refused and did nothing.
+        Rejected = "rejected",
+        /// The call may have taken effect.
+        Unknown = "unknown",
+    }
 }
 
 /// The audit events that were lost, by reason.

@@ -6,7 +6,9 @@ use super::{
     histogram::Histogram,
     idempotency::{KeyedOutcome, StoreErrorType, StoreKind, StoreOperation},
     label::{Labelled, Registered, names},
-    output::{AuditEvents, LostEvents, SuppressedLines},
+    output::{
+        AuditEvents, AuditOutcome, Blocked, CallsWaiting, LostEvents, PendingBytes, SuppressedLines,
+    },
     page::Metric,
     process::{
         CpuSeconds, MaxDescriptors, OpenDescriptors, Read, ResidentBytes, StartTime, Threads,
@@ -76,6 +78,7 @@ metrics! {
     }
     values {
     /// Calls that ended here, with nothing sent to Stytch, by the reason in ErrorInfo.
+    /// `NOT_GRPC`: requests that are not gRPC and no calls.
     pub refusals: Registered<Reason, Counter> = "totp_facade_refusals_total";
     /// How long requests to Stytch took, from the search for a connection to the end of the
     /// response. A request that failed has an `error_type`: its HTTP status, or `unreachable`,
@@ -152,11 +155,22 @@ metrics! {
     pub(super) reload_last_failed: Registered<File, Gauge> = "totp_facade_reload_last_failed";
     /// When the content in use was loaded, in seconds since 1970; 0 if never.
     pub(super) reload_last_success: Registered<File, Gauge> = "totp_facade_reload_last_success_timestamp_seconds";
+    /// Calls that change something and were sent to Stytch, by what is known since they really
+    /// ended, which may be after their caller has gone: `done`, `rejected` or `unknown`. A replay
+    /// is not counted again.
+    pub audit_outcomes: Labelled<AuditOutcome, Counter> = "totp_facade_audit_outcomes_total";
     /// Audit events that were written.
     pub(super) audit_events: Read<AuditEvents> = "totp_facade_audit_events_total";
     /// Audit events that were lost: nobody reads standard error any more (`closed`), the disk is
     /// full (`full`), or writing fails in another way (`failed`).
     pub(super) audit_events_lost: LostEvents = "totp_facade_audit_events_lost_total";
+    /// 1 while standard error takes nothing, so that audit events and log lines wait; otherwise 0.
+    pub(super) audit_blocked: Read<Blocked> = "totp_facade_audit_blocked";
+    /// Calls that wait until standard error takes their audit event.
+    pub(super) audit_calls_waiting: Read<CallsWaiting> = "totp_facade_audit_calls_waiting";
+    /// Bytes of audit events and log lines that wait for standard error, apart from those that are
+    /// being written.
+    pub(super) audit_pending_bytes: Read<PendingBytes> = "totp_facade_audit_pending_bytes";
     /// Log lines left out by a limit on lines of their kind, or because standard error was blocked.
     pub(super) log_lines_suppressed: Read<SuppressedLines> = "totp_facade_log_lines_suppressed_total";
     /// Spans that the receiver of traces has taken.
