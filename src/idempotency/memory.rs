@@ -15,7 +15,10 @@ use super::{
     seal::Sealer,
     store::{Claim, Store, StoreError, StoreFuture, Token},
 };
-use crate::telemetry::metrics::{Metrics, StoreErrorType, StoreKind, StoreOperation};
+use crate::{
+    call::Call,
+    telemetry::metrics::{Metrics, StoreErrorType, StoreKind, StoreOperation},
+};
 
 /// The smallest weight of a record in bytes, so that the limit on bytes also limits the number of
 /// records.
@@ -100,6 +103,7 @@ impl Store for Memory {
         fingerprint: Fingerprint,
         _: Token,
         ended: &Ended,
+        _: &Call,
     ) -> StoreFuture<'_, ()> {
         let start = Instant::now();
         let sealed = record::seal_ended(ended, &self.sealer, id, fingerprint);

@@ -230,7 +230,7 @@ impl Idempotency {
         let span = |operation| spans::begin(call.trace(), store.kind(), operation);
         if ended.outcome.is_remembered() {
             let _span = span(StoreOperation::Record);
-            store.record(*id, *fingerprint, token, ended).await;
+            store.record(*id, *fingerprint, token, ended, call).await;
         } else {
             let _span = span(StoreOperation::Release);
             store.release(*id, token).await;

@@ -14,8 +14,7 @@ use super::{
     key::{Fingerprint, RecordId},
     record::{Ended, Found},
 };
-
-use crate::telemetry::metrics::StoreKind;
+use crate::{call::Call, telemetry::metrics::StoreKind};
 
 /// Why a store cannot be opened or used.
 pub type StoreError = Box<dyn std::error::Error + Send + Sync>;
@@ -47,13 +46,15 @@ pub(super) trait Store: Debug + Send + Sync {
     ) -> StoreFuture<'_, Result<Claim, StoreError>>;
 
     /// Replaces the claim by the outcome of its call. A store that fails logs it and keeps
-    /// retrying, because the caller has its response in any case.
+    /// retrying, because the caller has its response in any case. What it does later, but before
+    /// the process may end, holds a handle to `call`.
     fn record(
         &self,
         id: RecordId,
         fingerprint: Fingerprint,
         token: Token,
         ended: &Ended,
+        call: &Call,
     ) -> StoreFuture<'_, ()>;
 
     /// Withdraws the claim, so that the next call with the key is executed. Retries as

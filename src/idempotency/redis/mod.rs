@@ -42,6 +42,7 @@ use super::{
     waiting::Waiting,
 };
 use crate::{
+    call::Call,
     files::Reloaded,
     stytch::{Client, Credentials},
     telemetry::{
@@ -112,6 +113,7 @@ impl Store for Redis {
         fingerprint: Fingerprint,
         token: Token,
         ended: &Ended,
+        call: &Call,
     ) -> StoreFuture<'_, ()> {
         let sealed = record::seal_ended(ended, &self.sealer(), id, fingerprint);
         let record = scripts::record(id, token, &sealed, self.ttl);
@@ -119,9 +121,13 @@ impl Store for Redis {
         match telemetry::write_all() {
             Ok(()) => self.record_or_retry(record).boxed().right_future(),
             Err(event) => {
-                self.record_later(record, async move {
+                // The caller need not wait for that, but the drain does: it waits for the call.
+                let (store, open) = (self.clone(), call.clone());
+                tokio::spawn(in_this_call(async move {
                     let _ = timeout(EVENT_WAIT, telemetry::written(event)).await;
-                });
+                    store.record_or_retry(record).await;
+                    drop(open);
+                }));
                 ready(()).left_future()
             }
         }
@@ -233,7 +239,7 @@ impl Redis {
             Ok(found) => {
                 self.check_claim(found);
                 if self.replicas.is_some() && found != scripts::ANOTHERS {
-                    self.record_later(record, ready(()));
+                    self.record_later(record);
                 }
             }
             Err(error) => {
@@ -241,16 +247,15 @@ impl Redis {
                 if let Some(suppressed) = WARNINGS.pass() {
                     tracing::warn!(%error, suppressed, "an idempotency record is not stored yet");
                 }
-                self.record_later(record, ready(()));
+                self.record_later(record);
             }
         }
     }
 
-    /// Records an outcome in the background, once `first` is done.
-    fn record_later(&self, record: Cmd, first: impl Future<Output = ()> + Send + 'static) {
+    /// Records an outcome in the background.
+    fn record_later(&self, record: Cmd) {
         let store = self.clone();
         tokio::spawn(in_this_call(async move {
-            first.await;
             let run = || store.run_acknowledged(StoreOperation::Record, &record);
             match timeout(store.ttl, run.retry(with_backoff())).await {
                 Ok(Ok(found)) => store.check_claim(found),
