@@ -17,9 +17,10 @@ use tokio::{
 use super::slots::Activity;
 use crate::telemetry;
 
-/// How long a connection may wait for standard error. It does not have to, unless another process
-/// fills the pipe in the moment between a look at it and the write. The connection carries more
-/// than the responses that owe events, so it must go on.
+/// How long a connection waits at most for standard error, before it sends the responses all the
+/// same. It does not have to wait, unless another process fills the pipe between the look at it when
+/// a call ends, which may be a millisecond old, and the write of the connection right after it. The
+/// connection carries more than the responses that owe events, so it must go on.
 const MAX_WAIT: Duration = Duration::from_secs(1);
 
 /// A stream that writes the audit events of responses before it passes bytes on.

@@ -21,7 +21,7 @@ mod refusals;
 mod streams;
 mod traced;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, pin::pin, sync::Arc, time::Duration};
 
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -184,7 +184,10 @@ impl Server {
             in_flight.idle().await;
         };
         let until = Instant::now() + settings.drain_timeout;
-        let result = match (timeout_at(until, drained).await, in_flight.count()) {
+        let drained = answering_by(until - time_to_answer(settings.drain_timeout), drained);
+        let drained = timeout_at(until, drained).await;
+        // A call that waits for its audit event is not in flight any more.
+        let result = match (drained, in_flight.count() + telemetry::waiting()) {
             (Ok(()), _) => Ok(()),
             (Err(_), 0) => {
                 tracing::warn!("drained; some clients did not close their idle connections");
@@ -196,6 +199,28 @@ impl Server {
             exporter.flush(until).await;
         }
         result
+    }
+}
+
+/// How long before the end of a drain calls stop waiting for their audit events, so that they can
+/// be answered in time.
+fn time_to_answer(drain_timeout: Duration) -> Duration {
+    (drain_timeout / 10).min(Duration::from_secs(1))
+}
+
+/// Waits for `drained`, and from then on lets no call wait for its audit event: until then somebody
+/// may read standard error, but a call whose connection is cut would not get its outcome at all.
+async fn answering_by(then: Instant, drained: impl Future<Output = ()>) {
+    let mut drained = pin!(drained);
+    if timeout_at(then, &mut drained).await.is_err() {
+        let calls = telemetry::stop_waiting();
+        if calls > 0 {
+            tracing::warn!(
+                calls,
+                "nobody reads standard error: calls are answered before their audit events"
+            );
+        }
+        drained.await;
     }
 }
 

@@ -59,6 +59,7 @@ pub fn filter(text: &str) -> Result<Filter, String> {
 pub fn init(format: Option<Format>, filter: Filter, write: AuditWrite) {
     let Filter { filter, names_access } = filter;
     trail::set_write(write);
+    trail::start();
     if names_access {
         access_log::turn_on();
     }

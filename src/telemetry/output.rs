@@ -12,9 +12,10 @@ use std::{
     mem,
     pin::pin,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        LazyLock, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use tokio::sync::Notify;
@@ -30,6 +31,10 @@ const MAX_SPARE: usize = 2 * MAX_PENDING;
 /// While the destination takes nothing and this much is pending, log lines are left out. Audit
 /// events are not.
 const MAX_BLOCKED: usize = 1024 * 1024;
+
+/// After this, [`Output::fits_now`] asks again how much the destination takes: others write to a
+/// pipe too. It costs less than one such question for each call of a busy process.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// Where lines are written to.
 pub(super) trait Destination {
@@ -55,11 +60,15 @@ pub(super) struct Output<O> {
     /// that is enough for what is pending.
     room: AtomicUsize,
     fits: AtomicBool,
+    /// When the destination was last asked for it, as [`now`] says it.
+    looked: AtomicU64,
     pending: Mutex<Pending>,
     writer: Mutex<Writer<O>>,
     /// How many wait for [`Output::settled`], and what wakes them.
     waiting: AtomicUsize,
     progress: Notify,
+    /// Whether nobody waits any more.
+    is_released: AtomicBool,
     counts: Counts,
 }
 
@@ -143,10 +152,12 @@ impl<O> Output<O> {
             // Unknown before the first write.
             room: AtomicUsize::new(0),
             fits: AtomicBool::new(true),
+            looked: AtomicU64::new(0),
             pending: Mutex::new(pending),
             writer: Mutex::new(writer),
             waiting: AtomicUsize::new(0),
             progress: Notify::const_new(),
+            is_released: AtomicBool::new(false),
             counts: Counts::new(),
         }
     }
@@ -197,13 +208,22 @@ impl<O> Output<O> {
         lock(&self.pending).bytes.len()
     }
 
-    /// Waits until the line with this number, and all before it, are settled.
+    /// Lets all go on that wait in [`Output::settled`], or would. Returns how many waited.
+    pub(super) fn release(&self) -> usize {
+        self.is_released.store(true, Ordering::SeqCst);
+        let waiting = self.waiting();
+        self.progress.notify_waiters();
+        waiting
+    }
+
+    /// Waits until the line with this number, and all before it, are settled, or until
+    /// [`Output::release`].
     pub(super) async fn settled(&self, line: u64) {
         let _waiting = Waiting::start(&self.waiting);
         loop {
             let mut progress = pin!(self.progress.notified());
             progress.as_mut().enable();
-            if self.is_settled(line) {
+            if self.is_settled(line) || self.is_released.load(Ordering::SeqCst) {
                 return;
             }
             progress.await;
@@ -294,6 +314,30 @@ impl<O: Fn() -> D, D: Destination> Output<O> {
         self.write_to(self.last())
     }
 
+    /// Whether the next flush is sure to write what is pending, by a look at the destination that
+    /// is not older than [`LOOK_AGAIN`].
+    pub(super) fn fits_now(&self) -> bool {
+        let age = now().saturating_sub(self.looked.load(Ordering::Relaxed));
+        // Whoever writes looks by itself afterwards.
+        if u128::from(age) > LOOK_AGAIN.as_micros()
+            && !self.is_blocked()
+            && let Ok(writer) = self.writer.try_lock()
+            && writer.bytes.is_empty()
+        {
+            let pending = lock(&self.pending);
+            self.look(&(writer.open)());
+            let fits = pending.bytes.len() <= self.room.load(Ordering::Relaxed);
+            self.fits.store(fits, Ordering::Release);
+        }
+        self.fits()
+    }
+
+    /// Asks the destination how much it takes.
+    fn look(&self, destination: &D) {
+        self.room.store(destination.room(), Ordering::Relaxed);
+        self.looked.store(now(), Ordering::Relaxed);
+    }
+
     /// Writes the lines up to this number, and what is pending with them.
     fn write_to(&self, line: u64) -> Flushed {
         let mut writer = lock(&self.writer);
@@ -341,7 +385,7 @@ impl<O: Fn() -> D, D: Destination> Output<O> {
             self.settle_lost(writer, Loss::of(&error));
         }
         writer.clear();
-        self.room.store(destination.room(), Ordering::Relaxed);
+        self.look(&destination);
         true
     }
 
@@ -382,6 +426,12 @@ impl<O> Writer<O> {
         self.ends.shrink_to(MAX_SPARE / 64);
         (self.written, self.ended) = (0, 0);
     }
+}
+
+/// Returns the microseconds since the first call.
+fn now() -> u64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(START.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 fn not_zero(written: usize) -> io::Result<usize> {
@@ -676,6 +726,41 @@ mod tests {
         assert!(flush(&output));
         add(&output, "5\n");
         assert!(output.fits());
+    }
+
+    #[test]
+    fn a_destination_that_others_fill_is_asked_again_before_a_flush_is_said_to_succeed() {
+        let destination = Destination::default();
+        let output = destination.output();
+        lock(&destination.0).room = 8;
+        add(&output, "1\n");
+        assert!(flush(&output));
+        add(&output, "2\n");
+        assert!(output.fits_now());
+
+        for (room, fits) in [(0, false), (1, false), (2, true)] {
+            lock(&destination.0).room = room;
+            thread::sleep(2 * LOOK_AGAIN);
+            assert_eq!(output.fits_now(), fits, "{room}");
+        }
+    }
+
+    #[tokio::test]
+    async fn once_they_are_released_nobody_waits_for_a_line() {
+        let destination = Destination::default();
+        let output = destination.output();
+        lock(&destination.0).answers = [Err(ErrorKind::WouldBlock)].into();
+        add(&output, "event\n");
+        assert_eq!(output.flush(), Flushed::JustBlocked);
+        let settled = output.settled(1);
+        let mut settled = pin!(settled);
+        assert!(futures_util::poll!(&mut settled).is_pending());
+
+        assert_eq!(output.release(), 1);
+
+        settled.await;
+        output.settled(1).await;
+        assert_eq!((output.waiting(), output.unsettled()), (0, 1));
     }
 
     #[test]

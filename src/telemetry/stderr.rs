@@ -25,8 +25,7 @@ pub(super) struct Stderr {
     /// `None` if the process has no standard error.
     file: Option<File>,
     way: Way,
-    /// The capacity of a pipe.
-    capacity: Option<usize>,
+    is_pipe: bool,
 }
 
 /// How it is written.
@@ -45,7 +44,7 @@ pub(super) fn stderr() -> &'static Stderr {
     static STDERR: OnceLock<Stderr> = OnceLock::new();
     STDERR.get_or_init(|| match io::stderr().as_fd().try_clone_to_owned() {
         Ok(file) => Stderr::of(file.into()),
-        Err(_) => Stderr { file: None, way: Way::Plainly, capacity: None },
+        Err(_) => Stderr { file: None, way: Way::Plainly, is_pipe: false },
     })
 }
 
@@ -61,8 +60,7 @@ impl Stderr {
             Some(Ok(own)) => (own, Way::Nonblocking),
             Some(Err(_)) => (file, Way::Polled),
         };
-        let capacity = is_pipe.then(|| capacity(&file)).flatten();
-        Self { file: Some(file), way, capacity }
+        Self { file: Some(file), way, is_pipe }
     }
 
     /// Waits until standard error takes more, or fails.
@@ -92,9 +90,11 @@ impl Destination for &Stderr {
     }
 
     fn room(&self) -> usize {
-        match (&self.way, &self.file, self.capacity) {
-            (Way::Plainly, ..) => usize::MAX,
-            (_, Some(file), Some(capacity)) => {
+        match (&self.way, &self.file) {
+            (Way::Plainly, _) => usize::MAX,
+            (_, Some(file)) if self.is_pipe => {
+                // Whoever has the pipe may change it.
+                let capacity = capacity(file).unwrap_or(0);
                 let queued = rustix::io::ioctl_fionread(file).ok();
                 let queued = queued.and_then(|it| usize::try_from(it).ok()).unwrap_or(capacity);
                 // A pipe holds pages. Two that follow each other hold more than one page of bytes
@@ -176,7 +176,7 @@ mod tests {
                 stderr.file = Some(File::from(OwnedFd::from(shared.try_clone().unwrap())));
                 stderr.way = Way::Polled;
             }
-            let capacity = stderr.capacity.unwrap();
+            let capacity = capacity(stderr.file.as_ref().unwrap()).unwrap();
             assert_eq!((&stderr).room(), capacity - 2 * rustix::param::page_size());
 
             let written = fill(&stderr);

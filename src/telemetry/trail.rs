@@ -38,9 +38,12 @@ const MAX_DELAY: Duration = Duration::from_millis(10);
 /// event are refused.
 const MAX_BLOCKED: usize = 16 * 1024 * 1024;
 
-/// How long [`flush`] waits while standard error takes nothing. Together with the longest drain it
-/// stays below the time after which Kubernetes kills.
+/// How long [`flush`] waits while standard error takes nothing.
 const LAST_WAIT: Duration = Duration::from_secs(2);
+
+/// How long [`flush`] waits in all, however little standard error takes at a time. Together with
+/// the longest drain it stays below the time after which Kubernetes kills.
+const LONGEST_LAST_WAIT: Duration = Duration::from_millis(2500);
 
 static STDERR: Output<fn() -> &'static Stderr> = Output::new(stderr);
 
@@ -131,7 +134,7 @@ pub(crate) fn owed() -> Owed {
     if STDERR.is_settled(event) || !RESPONSES_WAIT.load(Ordering::Relaxed) {
         return Owed::Nothing;
     }
-    if STDERR.fits() {
+    if STDERR.fits_now() {
         return Owed::ByConnection(event);
     }
     match write(event) {
@@ -156,9 +159,20 @@ pub(crate) fn write_all() -> Result<(), u64> {
     }
 }
 
-/// Waits until the event with this number is written, or lost.
+/// Waits until the event with this number is written, or lost, or until [`stop_waiting`].
 pub(crate) async fn written(event: u64) {
     STDERR.settled(event).await;
+}
+
+/// Lets all go on that wait for an event, or would: the process is about to end, and they could not
+/// be answered later. Returns how many waited.
+pub(crate) fn stop_waiting() -> usize {
+    STDERR.release()
+}
+
+/// Returns how many wait for an event.
+pub(crate) fn waiting() -> usize {
+    STDERR.waiting()
 }
 
 /// Writes what is pending, and returns whether the event with this number is settled by that.
@@ -170,12 +184,14 @@ fn write(event: u64) -> bool {
 /// Writes all audit events. To be called before the process ends. Returns whether they are written;
 /// a standard error that takes nothing is given a little time.
 pub fn flush() -> bool {
-    let (mut least, mut since) = (u64::MAX, Instant::now());
+    let start = Instant::now();
+    let (mut least, mut since) = (u64::MAX, start);
     while !write(STDERR.last()) {
         let left = STDERR.unsettled();
         if left < least {
             (least, since) = (left, Instant::now());
-        } else if since.elapsed() > LAST_WAIT {
+        }
+        if since.elapsed() > LAST_WAIT || start.elapsed() > LONGEST_LAST_WAIT {
             return false;
         }
         thread::sleep(Duration::from_millis(1));
@@ -184,17 +200,27 @@ pub fn flush() -> bool {
 }
 
 fn attend_if_blocked(flushed: Flushed) {
-    if flushed == Flushed::JustBlocked {
+    let is_alone = || matches!(WRITER.get(), Some(None));
+    if flushed == Flushed::JustBlocked || (flushed == Flushed::Blocked && is_alone()) {
         attend();
     }
 }
 
-/// Makes sure that pending lines are written soon even if no connection writes.
+/// The thread that attends to lines that nobody else writes.
+static WRITER: OnceLock<Option<Thread>> = OnceLock::new();
+
+/// Starts that thread while the system is likely to have one.
+pub(super) fn start() {
+    WRITER.get_or_init(start_writer);
+}
+
+/// Makes sure that pending lines are written soon even if no connection writes. Without a thread,
+/// they are written as far as they are taken now, and whoever adds the next one goes on: a thread
+/// that serves calls must not wait.
 fn attend() {
-    static WRITER: OnceLock<Option<Thread>> = OnceLock::new();
     match WRITER.get_or_init(start_writer) {
         Some(writer) => writer.unpark(),
-        None => write_pending(Duration::ZERO),
+        None => drop(STDERR.resume()),
     }
 }
 
@@ -202,7 +228,7 @@ fn attend() {
 fn start_writer() -> Option<Thread> {
     let writer = thread::Builder::new().name("log-writer".to_owned()).spawn(|| {
         loop {
-            write_pending(MAX_DELAY);
+            write_pending();
             thread::park();
         }
     });
@@ -210,8 +236,8 @@ fn start_writer() -> Option<Thread> {
 }
 
 /// Writes until nothing is pending. Waits for standard error while it is blocked, and otherwise
-/// `delay` for more lines.
-fn write_pending(delay: Duration) {
+/// [`MAX_DELAY`] for more lines.
+fn write_pending() {
     while !STDERR.is_written() {
         if STDERR.is_blocked() {
             stderr().wait();
@@ -220,7 +246,7 @@ fn write_pending(delay: Duration) {
                 thread::sleep(Duration::from_millis(1));
             }
         } else {
-            thread::sleep(delay);
+            thread::sleep(MAX_DELAY);
             let _ = STDERR.flush();
         }
     }

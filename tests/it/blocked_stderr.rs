@@ -28,6 +28,7 @@ use crate::{
         peer::{self, Peer},
         process::{Server, serve},
         pushback,
+        redis::Redis,
         rpc::Rpc,
         scrape::{self, Page},
         stderr::{Lines, Unread, after, read},
@@ -478,6 +479,117 @@ async fn a_drain_writes_what_is_pending_once_somebody_reads() {
     let mut members = lines.join().unwrap().members();
     members.sort();
     assert_eq!(members, ["one", "two"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_wait_for_their_events_are_answered_before_the_drain_ends() {
+    for is_read_at_last in [true, false] {
+        let mut peer = stytch().await;
+        let Unread(reader, writer) = Unread::pipe().full();
+        let facade = Facade::start(command(&peer, &["--drain-timeout", "2s"]), writer).await;
+        let members = names(3);
+        let mut calls = Vec::new();
+        for member in &members {
+            calls.push(facade.begin(&mut peer, member).await);
+        }
+        facade.server.signal("TERM");
+        let start = Instant::now();
+
+        join_all(calls.into_iter().map(succeeds)).await;
+
+        // Until then, somebody might have read their events.
+        assert!(start.elapsed() >= Duration::from_millis(1700), "{:?}", start.elapsed());
+        drop(facade.channel);
+        if is_read_at_last {
+            let lines = read(reader, 64 * 1024);
+            assert_eq!(facade.server.end().0, Some(0));
+            let lines = lines.join().unwrap();
+            let mut audited = lines.members();
+            audited.sort();
+            assert_eq!(audited, members);
+            let left: Vec<_> =
+                lines.json().into_iter().filter_map(|it| it["calls"].as_u64()).collect();
+            assert_eq!(left, [3]);
+        } else {
+            assert_eq!(facade.server.end().0, Some(1), "lines are left");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_another_process_fills_the_pipe_a_call_waits_and_its_connection_does_not() {
+    let mut peer = stytch().await;
+    let Unread(reader, writer) = Unread::pipe();
+    let other = writer.try_clone().unwrap();
+    let facade = Facade::start(command(&peer, &[]), writer).await;
+    let first = Rpc::CREATE.try_for(facade.channel.clone(), "first");
+    prompt("a call", first).await.expect("an answer");
+    peer.request().await;
+    becomes(&facade, "totp_facade_audit_events_total", 1.0).await;
+    let Unread(reader, other) = Unread(reader, other).full();
+
+    let call = facade.begin(&mut peer, "second").await;
+    goes_on(&facade, &mut peer).await;
+
+    assert!(!call.is_finished(), "it was answered without its event");
+    drop(other);
+    let lines = read(reader, 64 * 1024);
+    succeeds(call).await;
+    assert_eq!(facade.stop(), Some(0));
+    assert_eq!(lines.join().unwrap().members(), ["first", "second"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_waits_until_the_outcome_of_a_keyed_call_is_in_redis() {
+    let Some(redis) = Redis::start().await else { return };
+    let mut peer = stytch().await;
+    let Unread(unread, writer) = Unread::pipe().full();
+    let keeps_keys = |mut command: Command| {
+        command.env("TOTP_FACADE_IDEMPOTENCY_URL", redis.url());
+        command
+    };
+    let facade = Facade::start(keeps_keys(command(&peer, &[])), writer).await;
+    let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let headers = [("grpc-timeout", "200m"), ("idempotency-key", "key")];
+    call(&client, facade.grpc, Rpc::CREATE, &headers, "member").await.expect("its outcome");
+    peer.request().await;
+
+    drop(client);
+    // Standard error stays blocked.
+    assert_eq!(facade.stop(), Some(1));
+    drop(unread);
+
+    let other = Facade::start(keeps_keys(command(&peer, &[])), Stdio::null()).await;
+    let replayed = Rpc::CREATE.keyed(other.channel.clone(), "member", "key").await;
+    assert!(replayed.expect("a replay").metadata().contains_key("idempotent-replayed"));
+    assert_eq!(peer.pending(), 0, "nothing was sent again");
+    assert_eq!(other.stop(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_takes_a_little_at_a_time_does_not_keep_a_process_that_ends() {
+    let peer = stytch().await;
+    let Unread(mut reader, writer) = Unread::small_pipe().full();
+    let facade = Facade::start(command(&peer, &["--log", "trace"]), writer).await;
+    for _ in 0..200 {
+        Rpc::GET.try_for(facade.channel.clone(), "fresh").await.expect("an answer");
+    }
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let trickle = std::thread::spawn(move || {
+        let mut page = vec![0; rustix::param::page_size()];
+        while stopped.recv_timeout(Duration::from_millis(300)).is_err() {
+            let _ = std::io::Read::read(&mut reader, &mut page);
+        }
+    });
+    let start = Instant::now();
+
+    let code = tokio::task::spawn_blocking(|| facade.stop()).await.unwrap();
+
+    let elapsed = start.elapsed();
+    stop.send(()).unwrap();
+    trickle.join().unwrap();
+    assert_eq!(code, Some(1), "lines are left");
+    assert!(elapsed < Duration::from_secs(5), "{elapsed:?}");
 }
 
 /// Makes many calls with many lines each, longer than what is written as one. Returns the members.
