@@ -9,6 +9,7 @@ mod listener;
 mod resets;
 mod slots;
 pub mod tls;
+mod turns;
 mod workers;
 
 use std::{future::poll_fn, pin::Pin, time::Duration};
@@ -23,6 +24,7 @@ pub use listener::Peer;
 pub(crate) use resets::{CountResets, MAX_PENDING_RESETS};
 pub use slots::OpenCall;
 pub(crate) use slots::{Activity, OpenStream, Slots};
+pub(crate) use turns::Turn;
 pub(crate) use workers::Workers;
 
 /// Serves `connection` until it closes, and asks it to close after `max_age`, if any.

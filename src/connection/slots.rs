@@ -24,6 +24,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use super::turns::Turns;
 use crate::telemetry::{
     limit::Limit,
     metrics::{Counter, EvictionReason, Labelled, Metrics, RefusalReason},
@@ -77,6 +78,9 @@ pub(crate) struct Activity {
     pending: AtomicUsize,
     /// Open calls, admitted or about to be.
     calls: AtomicUsize,
+    /// Those of them that have ended and wait for their audit events.
+    waiting: AtomicUsize,
+    turns: Turns,
     idle: Notify,
     /// Calls forwarded to Stytch so far. The connection is proven if there are any.
     forwarded: AtomicU64,
@@ -106,6 +110,11 @@ pub(crate) struct PendingRequest(Arc<Activity>);
 /// An open call, counted until drop.
 #[derive(Debug)]
 pub struct OpenCall(Arc<Activity>);
+
+/// A call that waits for its audit event. It keeps its connection open, and does not count in the
+/// connection's share of calls.
+#[derive(Debug)]
+pub(crate) struct WaitingCall(OpenCall);
 
 /// An open health watch or reflection stream, counted until drop.
 #[derive(Debug)]
@@ -172,6 +181,8 @@ impl Slots {
             last_active: AtomicU64::new(self.now()),
             pending: AtomicUsize::new(0),
             calls: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            turns: Turns::default(),
             idle: Notify::new(),
             forwarded: AtomicU64::new(0),
             streams: AtomicUsize::new(0),
@@ -284,6 +295,16 @@ impl Activity {
         OpenCall(Arc::clone(self))
     }
 
+    /// Counts a call that waits for its audit event.
+    pub(crate) fn begin_wait(self: &Arc<Self>) -> WaitingCall {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        WaitingCall(self.begin_call())
+    }
+
+    pub(super) fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
     /// Counts a health watch or reflection stream until it ends. Returns `None` if too many are
     /// open.
     pub(crate) fn begin_stream(self: &Arc<Self>, is_proxy: bool) -> Option<OpenStream> {
@@ -385,9 +406,12 @@ impl OpenCall {
         }
     }
 
-    /// Returns the number of open calls on the connection, including this one.
+    /// Returns the number of open calls on the connection, including this one, and apart from those
+    /// that wait for their audit events.
     pub fn calls_on_connection(&self) -> usize {
-        self.0.calls.load(Ordering::Acquire)
+        let Self(activity) = self;
+        let waiting = activity.waiting.load(Ordering::Acquire);
+        activity.calls.load(Ordering::Acquire).saturating_sub(waiting)
     }
 }
 
@@ -400,6 +424,13 @@ impl Drop for OpenCall {
         if activity.calls.fetch_sub(1, Ordering::AcqRel) == 1 {
             activity.idle.notify_waiters();
         }
+    }
+}
+
+impl Drop for WaitingCall {
+    fn drop(&mut self) {
+        let Self(OpenCall(activity)) = self;
+        activity.waiting.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -31,7 +31,7 @@ use super::{
 use crate::{
     access::{Access, Caller, REFLECTION},
     call::InFlight,
-    connection::{Activity, Peer},
+    connection::{Activity, Peer, Turn},
     proto::{
         Rpc,
         metadata::{IDEMPOTENT_REPLAYED, STYTCH_REQUEST_ID},
@@ -196,6 +196,13 @@ impl Guard {
         let caller = self.authorize(method, &request, traced, measure)?;
         let deadline = time_left.and_then(|time_left| Instant::now().checked_add(time_left));
         let in_flight = &self.shared.in_flight;
+        let turn = Turn::take(&self.activity, in_flight.share());
+        let turn = match deadline {
+            None => turn.await,
+            Some(deadline) => {
+                timeout_at(deadline, turn).await.map_err(|_| Failure::deadline_exceeded(false))?
+            }
+        };
         let call = in_flight
             .admit(
                 method,
@@ -222,6 +229,7 @@ impl Guard {
             traced.deadline_passed();
             Err(Failure::deadline_exceeded(gate.close()))
         });
+        drop(turn);
         self.record(deadline).await;
         response.map(WholeBody::replace_body)
     }
@@ -235,7 +243,7 @@ impl Guard {
             Owed::ByConnection(event) => self.activity.owe(event),
             Owed::ByCall(event) => {
                 // The call holds no permit any more, but its connection must not be dropped.
-                let _open = self.activity.begin_call();
+                let _open = self.activity.begin_wait();
                 let written = telemetry::written(event);
                 match deadline {
                     None => written.await,

@@ -134,7 +134,8 @@ impl Server {
         let in_flight = InFlight::new(settings.max_in_flight, metrics.clone());
         // On the page for as long as the server runs.
         let _shown = show(&in_flight, &metrics);
-        telemetry::let_wait(in_flight.share() / 2);
+        let may_wait = in_flight.share() / 2;
+        telemetry::let_wait(may_wait);
         let (serving, is_serving) = watch::channel(true);
         let Services { routes, names } = services;
         let mut routes = routes.add_service(health::service(names, is_serving.clone()));
@@ -161,7 +162,8 @@ impl Server {
         slots.show(&metrics);
         let acceptor =
             Acceptor { slots, tls, workers: Arc::clone(&workers), closing: closing.clone() };
-        let http = transport(in_flight.share());
+        // Calls that are in flight when standard error blocks all wait, besides those that did.
+        let http = transport(2 * in_flight.share() + may_wait);
         let max_age = Some(settings.max_connection_age).filter(|age| !age.is_zero());
         let connections = acceptor.spawn(listeners.grpc, move |stream, peer, activity| {
             let is_proxy = shared.access.is_proxy(&peer);

@@ -56,8 +56,9 @@ pub(super) fn set_write(write: AuditWrite) {
     RESPONSES_WAIT.store(write == AuditWrite::BeforeResponse, Ordering::Relaxed);
 }
 
-/// Lets this many calls at a time wait for standard error. A call that waits holds no permit, but a
-/// stream of its connection, so this has to leave streams to other calls.
+/// Lets this many calls at a time wait for standard error, besides those that are in flight when it
+/// blocks. A call that waits holds no permit, but a stream of its connection, so connections need
+/// streams for other calls as well.
 pub(crate) fn let_wait(calls: usize) {
     MAX_WAITING.store(calls, Ordering::Relaxed);
 }

@@ -5,13 +5,14 @@ use std::{
     fs::File,
     net::SocketAddr,
     process::{Command, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures_util::{StreamExt as _, future::join_all, stream};
 use http::{HeaderMap, HeaderValue};
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::{sync::Barrier, task::JoinHandle, time::timeout};
 use tonic::{Code, Response, Status, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_reflection::pb::v1::{
@@ -360,6 +361,48 @@ async fn when_too_many_calls_wait_others_that_change_something_are_refused_unsen
     drop(other);
     assert_eq!(facade.stop(), Some(0));
     assert_eq!(lines.join().unwrap().members().len(), waited + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_go_on_on_a_connection_that_is_full_of_calls_that_wait() {
+    // As many as may be in flight on a connection.
+    const CALLS: usize = 100;
+    let all_sent = Arc::new(Barrier::new(CALLS + 1));
+    let sent = Arc::clone(&all_sent);
+    let mut peer = Peer::start(move |mut connection| {
+        let sent = Arc::clone(&sent);
+        async move {
+            while let Some(request) = connection.next().await {
+                let reads = request.line().starts_with("GET ");
+                connection.keep(request);
+                if !reads {
+                    sent.wait().await;
+                }
+                let answer = if reads { Rpc::GET.answer } else { Rpc::CREATE.answer };
+                connection.send(peer::json(200, answer)).await;
+            }
+        }
+    })
+    .await;
+    let Unread(reader, writer) = Unread::pipe().full();
+    let facade = Facade::start(command(&peer, &["--max-in-flight", "200"]), writer).await;
+    let members = names(CALLS);
+    let mut calls = Vec::new();
+    for member in &members {
+        calls.push(facade.begin(&mut peer, member).await);
+    }
+    all_sent.wait().await;
+
+    // A read waits for its turn while the calls are in flight.
+    Rpc::GET.try_for(facade.channel.clone(), "fresh").await.expect("an answer");
+    peer.request().await;
+    goes_on(&facade, &mut peer).await;
+
+    assert!(calls.iter().all(|call| !call.is_finished()), "answered without its event");
+    let lines = read(reader, 64 * 1024);
+    join_all(calls.into_iter().map(succeeds)).await;
+    assert_eq!(facade.stop(), Some(0));
+    assert_eq!(lines.join().unwrap().members().len(), CALLS);
 }
 
 #[tokio::test(flavor = "multi_thread")]
