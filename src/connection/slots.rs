@@ -80,7 +80,7 @@ pub(crate) struct Activity {
     calls: AtomicUsize,
     /// Those of them that have ended and wait for their audit events.
     waiting: AtomicUsize,
-    turns: Turns,
+    turns: Arc<Turns>,
     idle: Notify,
     /// Calls forwarded to Stytch so far. The connection is proven if there are any.
     forwarded: AtomicU64,
@@ -182,7 +182,7 @@ impl Slots {
             pending: AtomicUsize::new(0),
             calls: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
-            turns: Turns::default(),
+            turns: Arc::default(),
             idle: Notify::new(),
             forwarded: AtomicU64::new(0),
             streams: AtomicUsize::new(0),
@@ -301,7 +301,7 @@ impl Activity {
         WaitingCall(self.begin_call())
     }
 
-    pub(super) fn turns(&self) -> &Turns {
+    pub(crate) fn turns(&self) -> &Arc<Turns> {
         &self.turns
     }
 

@@ -14,11 +14,9 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::slots::Activity;
-
 /// The turns of a connection.
 #[derive(Debug, Default)]
-pub(super) struct Turns {
+pub(crate) struct Turns {
     taken: AtomicUsize,
     queued: AtomicUsize,
     freed: Notify,
@@ -26,19 +24,18 @@ pub(super) struct Turns {
 
 /// A turn, given back on drop.
 #[derive(Debug)]
-pub(crate) struct Turn(Arc<Activity>);
+pub(crate) struct Turn(Arc<Turns>);
 
 /// One who waits for a turn, counted until drop.
 struct Queued<'a>(&'a AtomicUsize);
 
 impl Turn {
     /// Takes a turn. Waits while `limit` of them are taken on the connection.
-    pub(crate) async fn take(activity: &Arc<Activity>, limit: usize) -> Self {
-        let turns = activity.turns();
+    pub(crate) async fn take(turns: &Arc<Turns>, limit: usize) -> Self {
         if !turns.try_take(limit) {
             turns.wait(limit).await;
         }
-        Self(Arc::clone(activity))
+        Self(Arc::clone(turns))
     }
 }
 
@@ -73,7 +70,7 @@ impl Turns {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.0.turns().give_back();
+        self.0.give_back();
     }
 }
 
@@ -86,14 +83,13 @@ impl Drop for Queued<'_> {
 #[cfg(test)]
 mod tests {
     use futures_util::poll;
-    use tokio_util::sync::CancellationToken;
 
-    use super::{super::slots::Slots, *};
+    use super::*;
 
     #[tokio::test]
     async fn each_turn_that_is_given_back_is_taken_by_one_who_waits() {
-        let slot = Slots::new(1, CancellationToken::new()).acquire().await;
-        let take = || Box::pin(Turn::take(&slot.activity, 2));
+        let turns = Arc::new(Turns::default());
+        let take = || Box::pin(Turn::take(&turns, 2));
         let (first, second) = (take().await, take().await);
         let (mut third, mut fourth, mut gone) = (take(), take(), take());
         assert!(poll!(&mut gone).is_pending());
@@ -108,6 +104,6 @@ mod tests {
         drop((third, fourth));
 
         drop((take().await, take().await));
-        assert_eq!(slot.activity.turns().taken.load(Ordering::SeqCst), 0);
+        assert_eq!(turns.taken.load(Ordering::SeqCst), 0);
     }
 }

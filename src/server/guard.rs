@@ -196,7 +196,7 @@ impl Guard {
         let caller = self.authorize(method, &request, traced, measure)?;
         let deadline = time_left.and_then(|time_left| Instant::now().checked_add(time_left));
         let in_flight = &self.shared.in_flight;
-        let turn = Turn::take(&self.activity, in_flight.share());
+        let turn = Turn::take(self.activity.turns(), in_flight.share());
         let turn = match deadline {
             None => turn.await,
             Some(deadline) => {
