@@ -2,6 +2,9 @@
 
 use tonic::Code;
 
+/// How many codes there are: they are numbered from 0.
+pub(crate) const CODES: usize = Code::Unauthenticated as usize + 1;
+
 /// Returns the name of a code in the gRPC specification.
 pub fn code_name(code: Code) -> &'static str {
     match code {

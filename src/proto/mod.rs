@@ -11,6 +11,7 @@ mod rpc;
 
 use std::fmt;
 
+pub(crate) use code::CODES;
 pub use code::{code_name, is_server_error};
 pub use depth::Depth;
 pub use rpc::Rpc;

@@ -18,7 +18,7 @@ use crate::{
     call::{Call, RunToCompletion},
     idempotency::{Fingerprint, Idempotency, Key, Origin},
     proto::{
-        StytchRequest,
+        CODES, StytchRequest,
         metadata::{IDEMPOTENT_REPLAYED, STYTCH_REQUEST_ID},
     },
     status::{self, Case, Failure, Repetition},
@@ -31,9 +31,6 @@ use crate::{
     },
     translate::{Encoded, FromJson},
 };
-
-/// The number of gRPC status codes.
-const CODES: usize = 17;
 
 /// Handles the calls of all services. Clones share its connections and its idempotency store.
 #[derive(Clone, Debug)]

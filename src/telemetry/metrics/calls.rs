@@ -19,10 +19,7 @@ use super::{
     label::{Label as _, Registered, labels, names},
     page::{Kind, Labels, Metric, Samples},
 };
-use crate::proto::{METHODS, Rpc, code_name, is_server_error};
-
-/// How many codes there are: they are numbered from 0.
-const CODES: usize = Code::Unauthenticated as usize + 1;
+use crate::proto::{CODES, METHODS, Rpc, code_name, is_server_error};
 
 labels! {
     /// What is known of the outcome of a call when it ends for its caller.
