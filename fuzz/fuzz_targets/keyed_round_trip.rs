@@ -35,6 +35,8 @@ static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap());
 
 /// The in-memory store of a single replica.
+static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::default);
+
 static IDEMPOTENCY: LazyLock<Idempotency> = LazyLock::new(|| {
     let stytch = stytch::Settings {
         base_url: "http://127.0.0.1:9".parse().unwrap(),
@@ -50,9 +52,8 @@ static IDEMPOTENCY: LazyLock<Idempotency> = LazyLock::new(|| {
         ttl: Duration::from_secs(60),
         store: StoreSettings::Memory { max_bytes: 64 * 1024 * 1024 },
     };
-    let metrics = Metrics::default();
-    let client = Client::new(&stytch, &metrics).unwrap();
-    Idempotency::new(&settings, &client, &metrics).unwrap()
+    let client = Client::new(&stytch, &METRICS).unwrap();
+    Idempotency::new(&settings, &client, &METRICS).unwrap()
 });
 
 static KEYS: AtomicU64 = AtomicU64::new(0);
@@ -61,7 +62,9 @@ static KEYS: AtomicU64 = AtomicU64::new(0);
 fn call(key: &Key, answer: Bytes) -> (Bytes, Origin) {
     let caller = Arc::new(Caller::unbounded("anonymous"));
     let trace = Tracer::default().call("fuzz", &http::HeaderMap::new());
-    let call = InFlight::new(8).admit("fuzz", caller, None, None, trace).expect("room for a call");
+    let call = InFlight::new(8, METRICS.clone())
+        .admit("fuzz", caller, None, None, trace)
+        .expect("room for a call");
     let fingerprint = Fingerprint::of(&CreateRequest::default());
     let work = async move |_| Ok::<_, Failure>(answer);
     let (result, origin) = RUNTIME.block_on(IDEMPOTENCY.run(key, fingerprint, &call, work));
