@@ -122,13 +122,13 @@ impl InFlight {
     ) -> Option<Call> {
         if open.as_ref().is_some_and(|open| open.calls_on_connection() > self.0.share) {
             self.0.shed_by_connection.fetch_add(1, Ordering::Relaxed);
-            self.warn();
+            self.warn("connection", self.0.share);
             return None;
         }
         let below_limit = |count| (count < self.0.limit).then_some(count + 1);
         if self.0.count.fetch_update(Ordering::AcqRel, Ordering::Acquire, below_limit).is_err() {
             self.0.shed_by_process.fetch_add(1, Ordering::Relaxed);
-            self.warn();
+            self.warn("process", self.0.limit);
             return None;
         }
         let permit = Permit { counter: Arc::clone(&self.0), open };
@@ -174,16 +174,10 @@ impl InFlight {
         }
     }
 
-    /// Logs that calls are shed.
-    fn warn(&self) {
+    /// Logs that calls are shed, because so many are in flight in the process or on a connection.
+    fn warn(&self, of: &'static str, limit: usize) {
         if let Some(suppressed) = self.0.warnings.pass() {
-            let Counter { limit, share, .. } = *self.0;
-            tracing::warn!(
-                limit,
-                share,
-                suppressed,
-                "shedding calls: too many in flight in the process or on one connection"
-            );
+            tracing::warn!(of, limit, suppressed, "shedding calls: too many in flight");
         }
     }
 }

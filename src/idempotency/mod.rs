@@ -15,6 +15,7 @@
 //! included.
 
 mod flight;
+mod health;
 mod key;
 mod memory;
 mod record;
@@ -32,6 +33,7 @@ use futures_util::FutureExt as _;
 
 pub use flight::Origin;
 use flight::{Flight, Flights, Leader, Settled};
+use health::Health;
 use key::RecordId;
 pub use key::{Fingerprint, Key};
 use record::{Ended, Found, Outcome};
@@ -47,7 +49,6 @@ use crate::{
     stytch,
     telemetry::{
         calls::in_this_call,
-        limit::ByCaller,
         metrics::{KeyedOutcome, Metrics, StoreOperation},
         trace::attributes::IDEMPOTENCY,
     },
@@ -61,6 +62,7 @@ struct Inner {
     project_id: String,
     store: Box<dyn Store>,
     flights: Flights,
+    health: Health,
     metrics: Metrics,
 }
 
@@ -85,6 +87,7 @@ impl Idempotency {
             project_id: client.settings().project_id.clone(),
             store: settings.open(client, metrics)?,
             flights: Flights::new(),
+            health: Health::default(),
             metrics: metrics.clone(),
         })))
     }
@@ -208,7 +211,10 @@ impl Idempotency {
         let claim = store.claim(*id, *fingerprint).await;
         spans::claimed(span, &claim);
         match claim {
-            Ok(Claim::Granted(token)) => Ok(token),
+            Ok(Claim::Granted(token)) => {
+                self.0.health.recover(store.address());
+                Ok(token)
+            }
             Ok(Claim::Found(Found::Ended(ended))) => Err(Settled::replayed(ended)),
             Ok(Claim::Found(Found::Reused)) => {
                 Err(Settled::refused(self.reused(), KeyedOutcome::KeyReused))
@@ -244,14 +250,7 @@ impl Idempotency {
 
     fn no_store(&self, error: &StoreError) -> Failure {
         self.0.metrics.idempotency_store_failures.inc();
-        static WARNINGS: ByCaller = ByCaller::new();
-        if let Some(suppressed) = WARNINGS.pass() {
-            tracing::warn!(
-                %error,
-                suppressed,
-                "idempotency store failed: a call with a key is refused"
-            );
-        }
+        self.0.health.fail(self.0.store.address(), error);
         Case::NoIdempotencyStore.into()
     }
 }

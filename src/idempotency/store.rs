@@ -30,6 +30,11 @@ pub(super) trait Store: Debug + Send + Sync {
     /// Returns its name in metrics and traces.
     fn kind(&self) -> StoreKind;
 
+    /// Returns where the store is, for the log. Empty if it is this process.
+    fn address(&self) -> &str {
+        ""
+    }
+
     /// Logs whether the store can be used, where that may change.
     fn probe(&self) -> StoreFuture<'_, ()> {
         ready(()).left_future()

@@ -72,6 +72,7 @@ impl Exporter {
             resource: resource(&settings),
             spans,
             metrics: metrics.clone(),
+            endpoint: settings.endpoint.to_string(),
             is_failing: false,
         };
         let (started, has_started) = std::sync::mpsc::channel();
@@ -147,6 +148,8 @@ struct Sender {
     resource: ResourceAttributesWithSchema,
     spans: Spans,
     metrics: Metrics,
+    /// Where spans go, for the log.
+    endpoint: String,
     is_failing: bool,
 }
 
@@ -181,14 +184,14 @@ impl Sender {
 
     /// Counts what became of spans, and logs when that changes.
     fn report(&mut self, count: u64, result: Result<Taken, Undelivered>) {
-        let dropped = &self.metrics.trace_spans_dropped;
+        let (dropped, endpoint) = (&self.metrics.trace_spans_dropped, &self.endpoint);
         match result {
             Ok(Taken { refused }) => {
                 let refused = refused.min(count);
                 self.metrics.trace_spans_exported.add(count - refused);
                 dropped.get(Dropped::Refused).add(refused);
                 if std::mem::take(&mut self.is_failing) {
-                    tracing::info!("traces can be sent again");
+                    tracing::info!(endpoint, "traces can be sent again");
                 }
             }
             Err(error) => {
@@ -198,7 +201,11 @@ impl Sender {
                 };
                 dropped.get(reason).add(count);
                 if !std::mem::replace(&mut self.is_failing, true) {
-                    tracing::warn!(%error, "traces cannot be sent and are dropped until they can");
+                    tracing::warn!(
+                        endpoint,
+                        %error,
+                        "traces cannot be sent and are dropped until they can"
+                    );
                 }
             }
         }

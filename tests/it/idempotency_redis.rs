@@ -453,6 +453,33 @@ async fn a_response_that_redis_missed_is_stored_when_it_is_back() {
     assert_eq!(stytch.peer.pending(), 0, "Stytch saw one request");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_says_which_redis_failed_and_that_it_is_back() {
+    let Some(mut redis) = Redis::start().await else { return };
+    let peer = Peer::answering(peer::json(200, Rpc::CREATE.answer)).await;
+    let mut command = serve(&format!("http://{}", peer.addr), secrets::STYTCH_SECRET);
+    command.args(["--drain-delay", "0s"]).env("TOTP_FACADE_IDEMPOTENCY_URL", redis.url());
+    let (server, url) = start(command);
+    redis.kill();
+    let refused = ended(create(&channel(&url).await, "key")).await.expect_err("without Redis");
+    assert_eq!(info(&refused).reason, "IDEMPOTENCY_STORE_UNAVAILABLE");
+
+    redis.restart().await;
+    let begun = Instant::now();
+    while ended(create(&channel(&url).await, "key")).await.is_err() {
+        assert!(begun.elapsed() < PATIENCE, "Redis is not used again");
+    }
+
+    server.signal("TERM");
+    let (_, _, stderr) = server.end();
+    let address = format!("\"address\":\"{}\"", redis.url());
+    for said in ["a call with a key is refused", "the idempotency store can be used again"] {
+        let line = stderr.lines().find(|line| line.contains(said));
+        let line = line.unwrap_or_else(|| panic!("no line says {said:?}: {stderr}"));
+        assert!(line.contains(&address), "{line}");
+    }
+}
+
 /// What a façade may do there, as `docs/retries.md` has it.
 const RIGHTS: [&str; 6] = ["~totp-facade:*", "resetchannels", "+get", "+set", "+pttl", "+eval"];
 

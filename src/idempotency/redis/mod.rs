@@ -15,7 +15,7 @@ mod link;
 mod replicas;
 mod scripts;
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use backon::{ExponentialBuilder, Retryable as _};
 use futures_util::{FutureExt as _, TryFutureExt as _, future::ready};
@@ -75,6 +75,8 @@ pub struct RedisSettings {
 /// Records in Redis. Clones share the connections.
 #[derive(Clone)]
 pub(super) struct Redis {
+    /// Where it is, without credentials.
+    url: Arc<str>,
     link: Link,
     replicas: Option<Replicas>,
     /// Records are encrypted with a key that is derived from the secret in force.
@@ -93,6 +95,10 @@ impl std::fmt::Debug for Redis {
 impl Store for Redis {
     fn kind(&self) -> StoreKind {
         StoreKind::Redis
+    }
+
+    fn address(&self) -> &str {
+        &self.url
     }
 
     fn probe(&self) -> StoreFuture<'_, ()> {
@@ -157,6 +163,7 @@ impl Redis {
         Ok(Self {
             replicas: (*min_replicas > 0).then(|| Replicas::new(&source, *min_replicas)),
             link: Link::new(source),
+            url: without_credentials(url).into(),
             credentials: client.credentials().clone(),
             ttl,
             lease: client.settings().timeout + LEASE_MARGIN,
@@ -170,9 +177,11 @@ impl Redis {
     }
 
     async fn log_probe(&self) {
+        let address = &*self.url;
         match self.run_acknowledged(StoreOperation::Probe, &scripts::probe()).await {
-            Ok(()) => tracing::info!("idempotency keys are remembered in Redis"),
+            Ok(()) => tracing::info!(address, "idempotency keys are remembered in Redis"),
             Err(error) => tracing::warn!(
+                address,
                 %error,
                 "idempotency store failed: calls with a key are refused until Redis can be used"
             ),
