@@ -1,4 +1,5 @@
-//! Compiles the contract in `proto/`, in pure Rust (no `protoc`).
+//! Compiles the contract in `proto/`, in pure Rust (no `protoc`), and lists the files of the
+//! console's page.
 //!
 //! The generated messages serialize as Stytch's JSON, with Stytch's field names, so each is both
 //! the gRPC message and Stytch's JSON body. The implementations below follow from the descriptors,
@@ -6,8 +7,8 @@
 //!
 //! - `Debug`, which hides each field marked `[debug_redact = true]`;
 //! - `StytchRequest`, for the messages that an RPC takes;
-//! - `Described`, which describes the fields of a request to the command line, as `METHODS` and the
-//!   macro `rpcs!` describe the RPCs;
+//! - `METHODS` and `MESSAGES`, which describe the contract to the command line, the console and
+//!   `docs/api.md`, and the macro `rpcs!`, which adds the types of an RPC;
 //! - `FromJson`, the tables that drive the translation of JSON into a message;
 //! - the servers of the services, whose responses are encoded already (`translate::Encoded`).
 
@@ -29,8 +30,14 @@ use tonic_build::manual;
 /// The folder of the contract.
 const ROOT: &str = "proto";
 
+/// The folder of the console's page.
+const PAGE: &str = "src/console/page";
+
 /// The fields of a request that can prove a login. One of them is enough.
 const PROOFS: [&str; 3] = ["intermediate_session_token", "session_token", "session_jwt"];
+
+/// The number of `MethodOptions.IdempotencyLevel.NO_SIDE_EFFECTS`.
+const NO_SIDE_EFFECTS: i32 = 1;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={ROOT}");
@@ -39,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut compiler = protox::Compiler::new([ROOT])?;
     compiler.include_source_info(true).include_imports(true);
-    compiler.open_files(proto_files(Path::new(ROOT))?)?;
+    compiler.open_files(files(Path::new(ROOT), "proto")?)?;
     // protox encodes the descriptors, because prost would drop `debug_redact` from the options.
     fs::write(out_dir.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
 
@@ -48,6 +55,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out_dir.join("tables.rs"), tables(&contract)?)?;
     codegen(&contract).compile_fds(compiler.file_descriptor_set())?;
     fs::write(out_dir.join("servers.rs"), servers(&contract))?;
+    fs::write(out_dir.join("page.rs"), page()?)?;
     Ok(())
 }
 
@@ -87,19 +95,35 @@ fn git(arguments: &[&str]) -> Option<String> {
     Some(text.trim().to_owned())
 }
 
-/// Returns every `.proto` file below `folder`, relative to [`ROOT`].
-fn proto_files(folder: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            files.extend(proto_files(&path)?);
-        } else if path.extension().is_some_and(|extension| extension == "proto") {
-            files.push(path.strip_prefix(ROOT)?.to_owned());
+/// Returns every file below `root` with one of these extensions, separated by spaces, relative to
+/// `root`.
+fn files(root: &Path, extensions: &str) -> Result<Vec<PathBuf>, Box<dyn Error>> {
+    let (mut files, mut folders) = (Vec::new(), vec![root.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            let extension = path.extension().and_then(|it| it.to_str()).unwrap_or_default();
+            if path.is_dir() {
+                folders.push(path);
+            } else if extensions.split(' ').any(|it| it == extension) {
+                files.push(path.strip_prefix(root)?.to_owned());
+            }
         }
     }
     files.sort();
     Ok(files)
+}
+
+/// Returns the list of the page's files: the path in the URL, and the content.
+fn page() -> Result<String, Box<dyn Error>> {
+    println!("cargo::rerun-if-changed={PAGE}");
+    let mut list = String::new();
+    for file in files(Path::new(PAGE), "html css js")? {
+        let parts: Vec<_> = file.iter().map(|part| part.to_string_lossy()).collect();
+        let (path, file) = (parts.join("/"), fs::canonicalize(Path::new(PAGE).join(&file))?);
+        list += &format!("    (\"/{path}\", include_str!({file:?})),\n");
+    }
+    Ok(format!("&[\n{list}]\n"))
 }
 
 /// What the generated code needs to know of the contract.
@@ -212,8 +236,8 @@ fn impls(contract: &Contract) -> String {
     }
     for message in &contract.requests {
         code += &request_impl(message);
-        code += &described_impl(message);
     }
+    code += &messages(contract);
     code += &rpcs(&contract.methods);
     code
 }
@@ -351,30 +375,54 @@ fn request_impl(message: &MessageDescriptor) -> String {
     )
 }
 
-fn described_impl(message: &MessageDescriptor) -> String {
-    let fields = lines(message, |field| {
-        let kind = match field.kind() {
-            Kind::Bool => "Bool",
-            Kind::Int32 => "Number",
-            Kind::Message(_) => "Object",
-            _ if field.is_list() => "Texts",
-            _ => "Text",
-        };
-        let is_required = !field.is_list() && !field.supports_presence();
-        let (name, comment) = (field.name(), comment(&field.parent_file(), field.path()));
-        let flag = name.replace('_', "-");
-        format!(
-            "        crate::proto::Field {{ name: {name:?}, flag: {flag:?}, comment: {comment:?}, \
-             kind: crate::proto::Kind::{kind}, is_required: {is_required} }},"
-        )
-    });
-    format!(
-        "impl crate::proto::Described for {path} {{
-    const FIELDS: &'static [crate::proto::Field] = &[
-{fields}    ];
+/// Returns `MESSAGES`, which describes every message, and `Described` for the requests.
+fn messages(contract: &Contract) -> String {
+    let (mut table, mut impls) = (String::new(), String::new());
+    for (index, message) in contract.messages.iter().enumerate() {
+        let (name, comment) =
+            (message.full_name(), comment(&message.parent_file(), message.path()));
+        let is_request = contract.requests.contains(message);
+        let fields = lines(message, |field| described_field(field, is_request));
+        table += &format!(
+            "    crate::proto::Message {{ name: {name:?}, comment: {comment:?}, fields: &[
+{fields}    ] }},\n"
+        );
+        if is_request {
+            impls += &format!(
+                "impl crate::proto::Described for {path} {{
+    const FIELDS: &'static [crate::proto::Field] = MESSAGES[{index}].fields;
 }}
 ",
-        path = rust_path(message),
+                path = rust_path(message),
+            );
+        }
+    }
+    format!("pub const MESSAGES: &[crate::proto::Message] = &[\n{table}];\n{impls}")
+}
+
+fn described_field(field: &FieldDescriptor, is_of_request: bool) -> String {
+    let kind = match field.kind() {
+        Kind::Bool => "Bool".to_owned(),
+        Kind::Int32 => "Number".to_owned(),
+        Kind::Message(message) => match message.full_name() {
+            "google.protobuf.Struct" => "Object".to_owned(),
+            "google.protobuf.Timestamp" => "Timestamp".to_owned(),
+            name => format!("Message({name:?})"),
+        },
+        _ => "Text".to_owned(),
+    };
+    format!(
+        "        crate::proto::Field {{ name: {name:?}, path: {path:?}, flag: {flag:?}, number: {number}, \
+         comment: {comment:?}, kind: crate::proto::Kind::{kind}, is_repeated: {is_repeated}, \
+         is_required: {is_required}, is_secret: {is_secret} }},",
+        name = field.name(),
+        path = field.full_name(),
+        flag = field.name().replace('_', "-"),
+        number = field.number(),
+        comment = comment(&field.parent_file(), field.path()),
+        is_repeated = field.is_list(),
+        is_required = is_of_request && !field.is_list() && !field.supports_presence(),
+        is_secret = is_secret(field),
     )
 }
 
@@ -389,9 +437,13 @@ fn rpcs(methods: &[MethodDescriptor]) -> String {
         let group_comment = comment(&service.parent_file(), service.path());
         let command = kebab_case(method.name());
         let comment = comment(&service.parent_file(), method.path());
+        let only_reads = only_reads(method);
+        let (request, response) = (method.input(), method.output());
+        let (request, response) = (request.full_name(), response.full_name());
         table += &format!(
             "    crate::proto::Method {{ name: {name:?}, group: {group:?}, \
-             group_comment: {group_comment:?}, command: {command:?}, comment: {comment:?} }},\n"
+             group_comment: {group_comment:?}, command: {command:?}, comment: {comment:?}, \
+             request: {request:?}, response: {response:?}, only_reads: {only_reads} }},\n"
         );
         let (input, output) = (rust_path(&method.input()), rust_path(&method.output()));
         calls += &format!("    $f::<{input}, {output}>(&crate::proto::METHODS[{index}]),\n");
@@ -404,6 +456,12 @@ macro_rules! rpcs {{ ($f:ident) => {{ [
 pub(crate) use rpcs;
 "
     )
+}
+
+/// Whether the contract says that the method changes nothing.
+fn only_reads(method: &MethodDescriptor) -> bool {
+    let level = method.options().get_field_by_name("idempotency_level").map(|it| it.into_owned());
+    level.is_some_and(|level| matches!(level, Value::EnumNumber(NO_SIDE_EFFECTS)))
 }
 
 /// Returns `RecoveryCodes` as `recovery-codes`.
@@ -424,14 +482,15 @@ fn lines(message: &MessageDescriptor, line: impl Fn(&FieldDescriptor) -> String)
     lines.map(|line| line + "\n").collect()
 }
 
-/// Returns the first paragraph of the comment above the item at `path` in `file`, as one line.
+/// Returns the comment above the item at `path` in `file`, without the space that begins each line.
 fn comment(file: &FileDescriptor, path: &[i32]) -> String {
     let info = file.file_descriptor_proto().source_code_info.as_ref();
     let locations = info.map_or(&[][..], |info| &info.location);
     let location = locations.iter().find(|location| location.path == path);
-    let lines = location.map_or("", |location| location.leading_comments());
-    let paragraph = lines.lines().map(str::trim).skip_while(|line| line.is_empty());
-    paragraph.take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+    let lines = location.map_or("", |location| location.leading_comments()).lines();
+    let lines: Vec<_> =
+        lines.map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end()).collect();
+    lines.join("\n").trim().to_owned()
 }
 
 /// Returns the path of the generated struct, as

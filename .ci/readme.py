@@ -26,6 +26,7 @@ KINDS = [
     (r"\b[a-z0-9]{4}-[a-z0-9]{4}-[a-z0-9]{4}\b", "RECOVERY-CODE"),
     (r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z", "TIME"),
     (r"(sandbox listening on 127\.0\.0\.1):\d+", r"\1:PORT"),
+    (r"(console listening on http://127\.0\.0\.1):\d+", r"\1:PORT"),
 ]
 
 

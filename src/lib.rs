@@ -14,6 +14,7 @@
 //! - [`otlp`]: sends traces to a receiver
 //! - [`sandbox`]: a stand-in for Stytch, which shares no code with its client
 //! - [`connection`]: accepted connections: worker threads, slots, TLS, stream resets, close
+//! - `http_server`: plain HTTP, for the admin port and the console
 //! - [`stytch`]: the client for Stytch: retries, circuit breaker, errors
 //! - [`access`]: authenticates callers, and decides what they may do
 //! - [`status`]: the table of all failures, and their gRPC statuses
@@ -24,6 +25,8 @@
 //! - [`server`]: the ports, what surrounds every call, health, reflection, drain
 //! - [`facade`]: builds a server from its settings
 //! - [`config`]: flags and environment variables, checked
+//! - [`client`]: a client of a façade, for the command line and the console
+//! - [`console`]: a page from which a developer tries every call
 //! - [`cli`]: the subcommands
 //!
 //! # The path of a call
@@ -46,12 +49,15 @@ mod atomic;
 pub mod audit;
 pub mod call;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod connection;
+pub mod console;
 mod error_chain;
 pub mod facade;
 pub mod files;
 mod http_client;
+mod http_server;
 pub mod idempotency;
 mod identity;
 mod jitter;

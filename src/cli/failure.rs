@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt::Display};
 
-use crate::{config::Problem, error_chain::with_causes};
+use crate::{client::CallFailure, config::Problem, error_chain::with_causes};
 
 /// The reason why a subcommand ends with an exit code other than 0.
 #[derive(Debug)]
@@ -22,6 +22,18 @@ impl Failure {
     /// A flag or setting that cannot be used, and why.
     pub(super) fn usage(setting: &'static str, what: impl Display) -> Self {
         Self::Settings(vec![Problem { setting, what: what.to_string() }])
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self::Settings(vec![problem])
+    }
+}
+
+impl From<CallFailure> for Failure {
+    fn from(failure: CallFailure) -> Self {
+        Self::Run(failure.to_string())
     }
 }
 

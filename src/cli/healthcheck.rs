@@ -6,8 +6,11 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use super::{client::Connection, failure::Failure, output::print};
-use crate::config::{ClientConfig, Unchecked};
+use super::{failure::Failure, output::print, runtime};
+use crate::{
+    client::Connection,
+    config::{ClientConfig, Unchecked},
+};
 
 #[derive(Args, Debug)]
 pub(super) struct HealthcheckArgs {
@@ -22,9 +25,11 @@ pub(super) struct HealthcheckArgs {
 /// Prints `SERVING`, or fails with any other status.
 pub(super) fn healthcheck(args: HealthcheckArgs) -> Result<(), Failure> {
     let request = Request::new(HealthCheckRequest { service: args.service });
-    let connection = Connection::new(args.connection.check()?)?;
-    let response = connection
-        .call(request, async |channel, request| HealthClient::new(channel).check(request).await)?;
+    let config = args.connection.check()?;
+    let deadline = config.deadline;
+    let connection = Connection::new(config)?;
+    let check = async |channel, request| HealthClient::new(channel).check(request).await;
+    let response = runtime::wait_for(connection.call(request, deadline, check))??;
     match response.get_ref().status() {
         ServingStatus::Serving => print("SERVING\n"),
         status => Err(Failure::Run(status.as_str_name().into())),

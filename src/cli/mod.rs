@@ -1,16 +1,20 @@
 //! The command line: subcommands that serve, subcommands that call, and the exit code of each.
 
-mod client;
 mod code;
+mod console;
 mod exit;
 mod failure;
 mod healthcheck;
+mod listen;
 mod output;
 mod parse;
+mod program;
 mod qr;
 mod request;
 mod rpc;
+mod runtime;
 mod serve;
+mod signals;
 mod top;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -62,6 +66,8 @@ enum Command {
         /// The name of the caller, as in `token:NAME` of the policy
         name: String,
     },
+    /// Serves a page on loopback, to try every call of a running façade in a browser
+    Console(console::ConsoleArgs),
     /// Asks a running façade whether it serves; exits with 0 if it does
     Healthcheck(healthcheck::HealthcheckArgs),
     /// Shows what a running façade does, live in the terminal, from its admin port
@@ -114,6 +120,7 @@ impl Command {
             Self::Sandbox(settings) => settings.problems(),
             Self::Rpc(_)
             | Self::Code
+            | Self::Console(_)
             | Self::Token { .. }
             | Self::Healthcheck(_)
             | Self::Top(_) => Vec::new(),
@@ -130,6 +137,7 @@ fn run(command: Command, log: &Unchecked<LogConfig>) -> Result<(), Failure> {
         Command::Rpc(call) => call.run(),
         Command::Code => code::code(),
         Command::Token { name } => token(&name),
+        Command::Console(args) => console::console(&args),
         Command::Healthcheck(args) => healthcheck::healthcheck(args),
         Command::Top(args) => top::top(&args),
     }

@@ -6,17 +6,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bytes::Bytes;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use prost::Message;
 use serde::{Deserialize as _, de::IgnoredAny};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::failure::Failure;
 use crate::{
+    client::Rpc,
     files::{self, what_is_wrong},
-    proto::{Field, Kind},
-    translate::{FromJson, Inexact, Misfit, translate_exactly},
+    proto::{Field, Kind, first_paragraph},
+    translate::{Inexact, Misfit},
 };
 
 const JSON: &str = "json";
@@ -47,9 +48,9 @@ impl RequestArgs {
     pub(super) fn new(matches: &ArgMatches, fields: &[Field]) -> Self {
         let fields = fields.iter().filter_map(|field| {
             let mut values = matches.get_many::<Value>(field.name)?.cloned();
-            let value = match field.kind {
-                Kind::Texts => Value::Array(values.collect()),
-                Kind::Text | Kind::Number | Kind::Bool | Kind::Object => values.next()?,
+            let value = match field.is_repeated {
+                true => Value::Array(values.collect()),
+                false => values.next()?,
             };
             Some((field.name.to_owned(), value))
         });
@@ -57,16 +58,16 @@ impl RequestArgs {
     }
 
     /// Returns the request, from JSON or from the flags of its fields.
-    pub(super) fn read<Req: Message + FromJson + Default>(self) -> Result<Req, Failure> {
+    pub(super) fn read(self, rpc: &Rpc) -> Result<Bytes, Failure> {
         match &self.json {
             Some(path) => {
-                let request = text_of(path).and_then(|json| whole_request(&json));
+                let request = text_of(path).and_then(|json| whole_request(rpc, &json));
                 request.map_err(|what| Failure::usage("--json", what))
             }
             None => {
                 let json = Zeroizing::new(Value::Object(self.fields).to_string());
                 // Claims may be nested too deep.
-                message(&json).map_err(|inexact| Failure::usage("the request", inexact))
+                rpc.request(&json).map_err(|inexact| Failure::usage("the request", inexact))
             }
         }
     }
@@ -81,21 +82,21 @@ impl fmt::Debug for RequestArgs {
 
 /// The flag of a field.
 fn flag(field: &Field) -> Arg {
-    let arg = Arg::new(field.name).long(field.flag).help(field.comment);
+    let arg = Arg::new(field.name).long(field.flag).help(first_paragraph(field.comment));
     let arg = match field.is_required {
         true => arg.required_unless_present(JSON),
         false => arg,
     };
+    let arg = if field.is_repeated { arg.action(ArgAction::Append) } else { arg };
     match field.kind {
-        Kind::Text => text_value(arg),
-        Kind::Texts => text_value(arg).action(ArgAction::Append),
+        Kind::Text | Kind::Timestamp => text_value(arg),
         Kind::Number => arg.value_name("NUMBER").value_parser(number).allow_negative_numbers(true),
         Kind::Bool => arg
             .value_name("BOOL")
             .value_parser(boolean)
             .num_args(0..=1)
             .default_missing_value("true"),
-        Kind::Object => arg.value_name("JSON").value_parser(object),
+        Kind::Object | Kind::Message(_) => arg.value_name("JSON").value_parser(object),
     }
 }
 
@@ -132,16 +133,15 @@ fn text_of(path: &Path) -> Result<Zeroizing<String>, String> {
     read.map(|_| text).map_err(|error| what_is_wrong(path, &error))
 }
 
-/// Reads a request from its JSON. Unlike a response of Stytch's it must fit exactly: an unknown
-/// field is probably a typing error. No error quotes a value, which may be a token.
-fn whole_request<Req: Message + FromJson + Default>(json: &str) -> Result<Req, String> {
+/// Reads a request from its JSON. No error quotes a value, which may be a token.
+fn whole_request(rpc: &Rpc, json: &str) -> Result<Bytes, String> {
     let not_json =
         |line, column| format!("is not JSON of this request at line {line}, column {column}");
     let mut parser = serde_json::Deserializer::from_str(json);
     let parsed = IgnoredAny::deserialize(&mut parser);
     parsed.map_err(|error| not_json(error.line(), error.column()))?;
     parser.end().map_err(|_| "has text after the JSON object")?;
-    message(json).map_err(|inexact| match inexact {
+    rpc.request(json).map_err(|inexact| match inexact {
         Inexact::NotJson => not_json(1, 1),
         Inexact::Field { misfit: Misfit::Unknown, .. } => inexact.to_string(),
         Inexact::Field { misfit: Misfit::Malformed, end, .. } => {
@@ -149,9 +149,4 @@ fn whole_request<Req: Message + FromJson + Default>(json: &str) -> Result<Req, S
             format!("does not fit this request at line {line}: {inexact}")
         }
     })
-}
-
-fn message<Req: Message + FromJson + Default>(json: &str) -> Result<Req, Inexact> {
-    let encoded = translate_exactly::<Req>(json.as_bytes())?;
-    Req::decode(encoded.into_bytes()).map_err(|_| Inexact::NotJson)
 }

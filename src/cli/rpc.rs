@@ -9,43 +9,23 @@ use clap::{
     ArgMatches, Args, Command, Error, FromArgMatches, Subcommand,
     error::ErrorKind::MissingSubcommand,
 };
-use http::uri::PathAndQuery;
-use prost::Message;
-use serde::Serialize;
-use tonic::{Request, Response, Status, client::Grpc, transport::Channel};
-use tonic_prost::ProstCodec;
+use serde_json::Value;
 
 use super::{
-    client::Connection,
     failure::Failure,
     output::{print, say},
     qr,
     request::RequestArgs,
+    runtime,
 };
 use crate::{
+    client::{Answer, Connection, Options, RPCS, Rpc},
     config::{ClientConfig, Unchecked},
-    idempotency::Key,
-    proto::{self, Described, Field, Method, metadata},
-    translate::{FromJson, Table},
+    proto::{MAIN_GROUP, Method, first_paragraph},
 };
-
-/// The group whose RPCs are subcommands of the program itself.
-const MAIN_GROUP: &str = "totp";
 
 /// The field of a response that is drawn on a terminal.
 const QR_CODE: &str = "qr_code";
-
-/// Every RPC of the contract.
-static RPCS: &[Rpc] = &proto::rpcs!(rpc);
-
-/// An RPC, with its types hidden behind `run`.
-#[derive(Debug)]
-struct Rpc {
-    method: &'static Method,
-    request: &'static [Field],
-    response: &'static Table,
-    run: fn(Call) -> Result<(), Failure>,
-}
 
 /// A call as given on the command line.
 #[derive(Debug)]
@@ -70,98 +50,57 @@ struct CallArgs {
 impl Call {
     /// Makes the call and prints its response.
     pub(super) fn run(self) -> Result<(), Failure> {
-        (self.rpc.run)(self)
-    }
-}
-
-const fn rpc<Req, Res>(method: &'static Method) -> Rpc
-where
-    Req: Message + Described + FromJson + Default + 'static,
-    Res: Message + FromJson + Serialize + Default + 'static,
-{
-    Rpc { method, request: Req::FIELDS, response: Res::TABLE, run: run::<Req, Res> }
-}
-
-fn run<Req, Res>(call: Call) -> Result<(), Failure>
-where
-    Req: Message + FromJson + Default + 'static,
-    Res: Message + Serialize + Default + 'static,
-{
-    let Call { rpc, args, request } = call;
-    let connection = Connection::new(args.connection.check()?)?;
-    let mut request = Request::new(request.read::<Req>()?);
-    if let Some(key) = args.idempotency_key {
-        insert_key(&mut request, &key).map_err(|what| Failure::usage("--idempotency-key", what))?;
-    }
-    let response: Response<Res> = connection
-        .call(request, async |channel, request| unary(channel, rpc.method, request).await)?;
-    if response.metadata().contains_key(metadata::IDEMPOTENT_REPLAYED) {
-        say("note: this is the response to an earlier call with the same idempotency key\n");
-    }
-    rpc.print(response.get_ref())
-}
-
-/// Adds an idempotency key, which must be one that the façade accepts.
-fn insert_key<T>(request: &mut Request<T>, key: &str) -> Result<(), &'static str> {
-    let value = key.parse().map_err(|_| "must be visible ASCII")?;
-    request.metadata_mut().insert(metadata::IDEMPOTENCY_KEY, value);
-    Key::of(request.metadata()).map(drop)
-}
-
-/// Makes a unary call of any method, which the generated clients do by a function for each.
-async fn unary<Req, Res>(
-    channel: Channel,
-    method: &Method,
-    request: Request<Req>,
-) -> Result<Response<Res>, Status>
-where
-    Req: Message + 'static,
-    Res: Message + Default + 'static,
-{
-    let path = PathAndQuery::try_from(format!("/{}", method.name));
-    let path = path.map_err(|error| Status::from_error(error.into()))?;
-    let mut client = Grpc::new(channel);
-    client.ready().await.map_err(|error| Status::from_error(error.into()))?;
-    client.unary(request, path, ProstCodec::<Req, Res>::default()).await
-}
-
-impl Rpc {
-    fn is_main(&self) -> bool {
-        self.method.group == MAIN_GROUP
-    }
-
-    fn subcommand(&self) -> Command {
-        let Method { command, comment, .. } = *self.method;
-        let drawn = if self.has_qr_code() { ", and draws its QR code on a terminal" } else { "" };
-        let command = CallArgs::augment_args(Command::new(command))
-            .about(summary(comment))
-            .long_about(format!("{comment}\n\nPrints the response as JSON{drawn}."));
-        RequestArgs::augment(command, self.request)
-    }
-
-    fn has_qr_code(&self) -> bool {
-        self.response.field(QR_CODE).is_some()
-    }
-
-    fn print(&self, response: &impl Serialize) -> Result<(), Failure> {
-        let json = serde_json::to_string_pretty(response).map_err(|error| Failure::run(&error))?;
-        print(&format!("{json}\n"))?;
-        if self.has_qr_code() && stdout().is_terminal() {
-            let fields = serde_json::to_value(response).map_err(|error| Failure::run(&error))?;
-            print(&qr::draw_or_explain(fields[QR_CODE].as_str().unwrap_or_default()))?;
+        let Self { rpc, args, request } = self;
+        let config = args.connection.check()?;
+        let mut options = Options::new(config.deadline);
+        let connection = Connection::new(config)?;
+        let request = request.read(rpc)?;
+        if let Some(key) = args.idempotency_key {
+            options =
+                options.with_key(&key).map_err(|what| Failure::usage("--idempotency-key", what))?;
         }
-        Ok(())
+        let answer = runtime::wait_for(rpc.call(&connection, request, &options))??;
+        if answer.is_replayed() {
+            say("note: this is the response to an earlier call with the same idempotency key\n");
+        }
+        print_answer(rpc, &answer)
     }
+}
+
+fn print_answer(rpc: &Rpc, answer: &Answer) -> Result<(), Failure> {
+    let json = answer.json.get();
+    print(&format!("{json}\n"))?;
+    if rpc.responds_with(QR_CODE) && stdout().is_terminal() {
+        let fields: Value = serde_json::from_str(json).map_err(|error| Failure::run(&error))?;
+        print(&qr::draw_or_explain(fields[QR_CODE].as_str().unwrap_or_default()))?;
+    }
+    Ok(())
+}
+
+/// Whether the subcommands of the service are those of the program itself.
+fn is_main(rpc: &Rpc) -> bool {
+    rpc.method.group == MAIN_GROUP
+}
+
+fn subcommand(rpc: &Rpc) -> Command {
+    let Method { command, comment, .. } = *rpc.method;
+    let drawn =
+        if rpc.responds_with(QR_CODE) { ", and draws its QR code on a terminal" } else { "" };
+    let comment = first_paragraph(comment);
+    let command = CallArgs::augment_args(Command::new(command))
+        .about(summary(&comment))
+        .long_about(format!("{comment}\n\nPrints the response as JSON{drawn}."));
+    RequestArgs::augment(command, rpc.request)
 }
 
 /// The RPCs of a service as subcommands of one command.
 fn group(rpcs: &[Rpc]) -> Command {
     let Method { group, group_comment, .. } = *rpcs[0].method;
     Command::new(group)
-        .about(summary(group_comment))
+        .about(summary(&first_paragraph(group_comment)))
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommands(rpcs.iter().map(Rpc::subcommand))
+        .subcommands(rpcs.iter().map(subcommand))
 }
 
 /// The first sentence of a comment, without its full stop and without the REST route in brackets.
@@ -176,8 +115,8 @@ fn summary(comment: &str) -> String {
 impl Subcommand for Call {
     fn augment_subcommands(program: Command) -> Command {
         let services = RPCS.chunk_by(|a, b| a.method.group == b.method.group);
-        let (main, groups): (Vec<_>, Vec<_>) = services.partition(|rpcs| rpcs[0].is_main());
-        let program = program.subcommands(main.into_iter().flatten().map(Rpc::subcommand));
+        let (main, groups): (Vec<_>, Vec<_>) = services.partition(|rpcs| is_main(&rpcs[0]));
+        let program = program.subcommands(main.into_iter().flatten().map(subcommand));
         program.subcommands(groups.into_iter().map(group))
     }
 
@@ -187,7 +126,7 @@ impl Subcommand for Call {
 
     fn has_subcommand(name: &str) -> bool {
         RPCS.iter()
-            .any(|rpc| name == if rpc.is_main() { rpc.method.command } else { rpc.method.group })
+            .any(|rpc| name == if is_main(rpc) { rpc.method.command } else { rpc.method.group })
     }
 }
 
@@ -220,8 +159,7 @@ mod tests {
         let program = Call::augment_subcommands(Command::new("program"));
         for rpc in RPCS {
             let Method { name, group, command, .. } = *rpc.method;
-            let parent =
-                if rpc.is_main() { Some(&program) } else { program.find_subcommand(group) };
+            let parent = if is_main(rpc) { Some(&program) } else { program.find_subcommand(group) };
             let command = parent.and_then(|parent| parent.find_subcommand(command));
 
             let command = command.unwrap_or_else(|| panic!("no subcommand for {name}"));

@@ -1,25 +1,23 @@
 //! `serve`, `dev` and `sandbox`: the subcommands that run until a signal stops them.
 
-use std::{io, net::SocketAddr, sync::mpsc, thread, time::Duration};
+use std::{future::pending, net::SocketAddr};
 
-use tokio::{
-    net::{TcpListener, TcpSocket},
-    runtime::{Builder, Runtime},
-    sync::watch,
+use super::{
+    console,
+    failure::Failure,
+    listen::{addr_of, bind, listening, url_of},
+    output::print,
+    program::program,
+    runtime::runtime,
+    signals::stop_signal,
 };
-
-use super::{exit, failure::Failure, output::print};
 use crate::{
-    config::{Config, DevConfig, SandboxConfig, sandbox_url},
+    config::{Config, ConsoleConfig, DevConfig, SandboxConfig, sandbox_url},
     facade, otlp,
     sandbox::{Sandbox, Seed},
     server::Listeners,
-    telemetry::{self, metrics::Metrics},
+    telemetry::metrics::Metrics,
 };
-
-/// The length of the queue of connections that wait to be accepted; the system may allow less. The
-/// runtime's default of 128 is less than what a proxy opens at once, and the rest is reset.
-const BACKLOG: u32 = 4096;
 
 pub(super) fn serve(config: Config) -> Result<(), Failure> {
     forbid_core_dumps();
@@ -38,21 +36,30 @@ pub(super) fn serve(config: Config) -> Result<(), Failure> {
     })
 }
 
-pub(super) fn dev(DevConfig { mut config, sandbox }: DevConfig) -> Result<(), Failure> {
+pub(super) fn dev(dev: DevConfig) -> Result<(), Failure> {
+    let DevConfig { mut config, sandbox, console: ConsoleConfig { addr, mut client } } = dev;
     runtime()?.block_on(async {
         let stop = stop_signal()?;
         let listeners = listen(&config)?;
         let listener = bind("sandbox", sandbox.addr)?;
+        let page_listener = bind("console", addr)?;
         config.facade.stytch.base_url = sandbox_url(addr_of(&listener)?);
-        let announce = announcement(&listeners)? + &listening("sandbox", &listener)?;
-        let hints = dev_hints(&sandbox.seed, addr_of(&listeners.grpc)?);
+        let announce = announcement(&listeners)?
+            + &listening("sandbox", &listener)?
+            + &console::announcement(&page_listener)?;
+        let seed = sandbox.seed.clone();
+        let hints = dev_hints(&seed, addr_of(&listeners.grpc)?);
         let serving = || {
             let _ = print(&(announce + &hints));
         };
+        let sandbox = start(sandbox);
+        client.url = url_of(&listeners.grpc, config.facade.tls.is_some())?;
+        let page = console::of(client, Some((seed, sandbox.authenticator())))?;
         tokio::select! {
-            result = start(sandbox).run(listener, std::future::pending()) => {
+            result = sandbox.run(listener, pending()) => {
                 result.map_err(|error| Failure::run(&error))
             }
+            result = console::run(page, page_listener, pending()) => result,
             result = run(listeners, &config.facade, serving, stop) => result,
         }
     })
@@ -119,34 +126,9 @@ fn listen(config: &Config) -> Result<Listeners, Failure> {
     })
 }
 
-fn bind(what: &str, addr: SocketAddr) -> Result<TcpListener, Failure> {
-    let listen = || {
-        let socket = match addr {
-            SocketAddr::V4(_) => TcpSocket::new_v4(),
-            SocketAddr::V6(_) => TcpSocket::new_v6(),
-        }?;
-        // As `TcpListener::bind` does, so that a restart need not wait.
-        #[cfg(unix)]
-        socket.set_reuseaddr(true)?;
-        socket.bind(addr)?;
-        socket.listen(BACKLOG)
-    };
-    listen().map_err(|error: io::Error| {
-        Failure::Run(format!("cannot listen for {what} on {addr}: {error}"))
-    })
-}
-
-/// Says where the façade listens, in a form that scripts can read.
+/// Says where the façade listens.
 fn announcement(listeners: &Listeners) -> Result<String, Failure> {
     Ok(listening("grpc", &listeners.grpc)? + &listening("admin", &listeners.admin)?)
-}
-
-fn listening(what: &str, listener: &TcpListener) -> Result<String, Failure> {
-    Ok(format!("{what} listening on {}\n", addr_of(listener)?))
-}
-
-fn addr_of(listener: &TcpListener) -> Result<SocketAddr, Failure> {
-    listener.local_addr().map_err(|error| Failure::run(&error))
 }
 
 /// Returns commands to paste, for the members of the sandbox.
@@ -157,17 +139,12 @@ fn dev_hints(seed: &Seed, grpc: SocketAddr) -> String {
         "127.0.0.1:50051" => String::new(),
         addr => format!("--addr http://{addr} "),
     };
-    // `cargo run` sets this variable.
-    let program = match (std::env::var_os("CARGO"), std::env::args().next()) {
-        (Some(_), _) if cfg!(debug_assertions) => "cargo run --".to_owned(),
-        (Some(_), _) => "cargo run --release --".to_owned(),
-        (None, program) => program.unwrap_or_else(|| env!("CARGO_PKG_NAME").to_owned()),
-    };
+    let program = program();
     let Some((member, _)) = seed.members().next() else {
         return members(seed);
     };
     format!(
-        "\nTry:\n  \
+        "\nOpen the console in a browser, or try:\n  \
          {program} create {addr}--organization-id {organization} --member-id {member}\n  \
          {program} authenticate {addr}--organization-id {organization} --member-id {member} \
          --intermediate-session-token sandbox-login.{member} --code CODE\n  \
@@ -183,12 +160,6 @@ fn members(seed: &Seed) -> String {
         text += &format!("  {id:<16}{name}\n");
     }
     text
-}
-
-/// Returns the runtime of the main thread. What it has to do besides accepting connections is
-/// little; the server starts threads for the connections where there are CPUs for them.
-fn runtime() -> Result<Runtime, Failure> {
-    Builder::new_current_thread().enable_all().build().map_err(|error| Failure::run(&error))
 }
 
 /// Keeps secrets in memory out of core files, and away from debuggers of the same user.
@@ -207,93 +178,3 @@ fn forbid_core_dumps() {
 
 #[cfg(not(target_os = "linux"))]
 fn forbid_core_dumps() {}
-
-/// Returns a future that ends at the first signal to stop. A second signal ends the process.
-/// Signals are caught from the call on, before the future is polled, on a thread of their own:
-/// every other thread may wait for the disk that standard error is on.
-fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
-    let (stop, mut stopped) = watch::channel(false);
-    let (started, has_started) = mpsc::channel();
-    let catch = move || {
-        let runtime = match runtime() {
-            Ok(runtime) => runtime,
-            Err(failure) => return drop(started.send(Err(failure))),
-        };
-        runtime.block_on(async {
-            let signals = Signals::new().map_err(|error| Failure::run(&error));
-            let mut signals = match signals {
-                Ok(signals) => signals,
-                Err(failure) => return drop(started.send(Err(failure))),
-            };
-            let _ = started.send(Ok(()));
-            signals.next().await;
-            stop.send_replace(true);
-            signals.next().await;
-            exit_at_once();
-        });
-    };
-    let thread = thread::Builder::new().name("signals".to_owned()).spawn(catch);
-    thread.map_err(|error| Failure::run(&error))?;
-    has_started.recv().map_err(|error| Failure::run(&error))??;
-    Ok(async move {
-        let _ = stopped.wait_for(|stopped| *stopped).await;
-    })
-}
-
-/// How long a process that ends at once may take to say so.
-const LAST_WORDS: Duration = Duration::from_millis(200);
-
-fn exit_at_once() -> ! {
-    let (said, is_said) = mpsc::channel();
-    thread::spawn(move || {
-        tracing::error!("stopped by a second signal; open calls are cut");
-        let _ = said.send(telemetry::flush());
-    });
-    let _ = is_said.recv_timeout(LAST_WORDS);
-    std::process::exit(exit::FAILURE.into())
-}
-
-/// The signals that ask a process to stop.
-#[cfg(unix)]
-struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-}
-
-#[cfg(unix)]
-impl Signals {
-    fn new() -> io::Result<Self> {
-        use rustix::process::Signal;
-        use tokio::signal::unix::{SignalKind, signal};
-
-        // Once it is caught, a write beyond the limit on a file's size fails. Otherwise it would
-        // end the process, for standard error may be such a file.
-        drop(signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?);
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
-/// The signals that ask a process to stop.
-#[cfg(windows)]
-struct Signals(tokio::signal::windows::CtrlC);
-
-#[cfg(windows)]
-impl Signals {
-    fn new() -> io::Result<Self> {
-        tokio::signal::windows::ctrl_c().map(Self)
-    }
-
-    async fn next(&mut self) {
-        self.0.recv().await;
-    }
-}

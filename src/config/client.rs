@@ -16,6 +16,7 @@ use super::{
 };
 use crate::files::{self, pem};
 
+const DEFAULT_DEADLINE: &str = "15s";
 const MAX_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
 
 settings! { CONNECTION "Connection"
@@ -25,8 +26,10 @@ settings! { CONNECTION "Connection"
         .default("http://127.0.0.1:50051");
 
     /// Time for connecting and the call together.
-    DEADLINE: Duration = Setting::new("--deadline", DEADLINE_KIND).default("15s");
+    DEADLINE: Duration = Setting::new("--deadline", DEADLINE_KIND).default(DEFAULT_DEADLINE);
+}
 
+settings! { CREDENTIALS "Credentials"
     /// Bearer token to call with.
     TOKEN: MetadataValue<Ascii> = Setting::new("TOTP_FACADE_TOKEN", Kind::secret(authorization));
 
@@ -55,18 +58,29 @@ pub struct ClientConfig {
     pub authorization: Option<MetadataValue<Ascii>>,
     /// TLS, if the URL is https.
     pub tls: Option<ClientTlsConfig>,
+    /// Whether TLS presents a client certificate.
+    pub has_certificate: bool,
 }
 
 impl FromSettings for ClientConfig {
-    const GROUPS: &'static [&'static Group] = &[&CONNECTION];
+    const GROUPS: &'static [&'static Group] = &[&CONNECTION, &CREDENTIALS];
 
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let (url, deadline) = (reader.get(&ADDR), reader.get(&DEADLINE));
+        let config = Self::of(url?, reader);
+        Some(Self { deadline: deadline?, ..config })
+    }
+}
+
+impl ClientConfig {
+    /// Reads how to call the façade at `url`, with the default deadline.
+    pub(super) fn of(url: String, reader: &mut Reader<'_>) -> Self {
+        let deadline = deadline(DEFAULT_DEADLINE).expect("the default is valid");
         let authorization = reader.get(&TOKEN);
-        let url = url?;
-        let is_tls = url.starts_with("https://");
-        let tls = if is_tls { tls(reader) } else { refuse_files_of_tls(reader) };
-        Some(Self { url, deadline: deadline?, authorization, tls })
+        let has_tls = url.starts_with("https://");
+        let tls = if has_tls { tls(reader) } else { refuse_files_of_tls(reader) };
+        let has_certificate = tls.is_some() && reader.is_given(&CERT_FILE);
+        Self { url, deadline, authorization, tls, has_certificate }
     }
 }
 

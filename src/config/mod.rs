@@ -6,6 +6,7 @@
 
 mod callers;
 mod client;
+mod console;
 mod facade;
 mod idempotency;
 mod kind;
@@ -19,6 +20,7 @@ mod traces;
 mod unchecked;
 
 pub use client::{ClientConfig, address};
+pub use console::ConsoleConfig;
 pub use facade::Config;
 pub use logs::LogConfig;
 pub use page::{all, page, secrets_help};

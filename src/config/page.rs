@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     client::ClientConfig,
+    console::ConsoleConfig,
     facade::Config,
     logs::LogConfig,
     sandbox::{DevConfig, SandboxConfig},
@@ -12,11 +13,12 @@ use super::{
 };
 
 /// Who reads which groups, in the order of the page.
-const READERS: [(&str, &[&Group]); 6] = [
+const READERS: [(&str, &[&Group]); 7] = [
     ("`serve`", Config::GROUPS),
     ("`check`", Config::GROUPS),
     ("`dev`", DevConfig::GROUPS),
     ("`sandbox`", SandboxConfig::GROUPS),
+    ("`console`", ConsoleConfig::GROUPS),
     ("every subcommand", LogConfig::GROUPS),
     ("every subcommand that calls a façade", ClientConfig::GROUPS),
 ];

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use super::{
     callers,
+    client::CREDENTIALS,
+    console::{CONSOLE, ConsoleConfig},
     facade::Config,
     idempotency::IDEMPOTENCY,
     kind::{ADDR, Kind, SWITCH},
@@ -63,12 +65,15 @@ impl FromSettings for SandboxConfig {
 }
 
 /// A façade in front of the sandbox.
-#[derive(Clone, Debug)]
+// No `Debug`: `ClientConfig` has none.
+#[allow(missing_debug_implementations)]
 pub struct DevConfig {
     /// The façade. Its base URL has port 0 until the caller has bound a free port for the sandbox.
     pub config: Config,
     /// The sandbox.
     pub sandbox: SandboxConfig,
+    /// The console.
+    pub console: ConsoleConfig,
 }
 
 impl FromSettings for DevConfig {
@@ -80,6 +85,8 @@ impl FromSettings for DevConfig {
         &callers::CALLERS,
         &traces::TRACES,
         &SANDBOX,
+        &CONSOLE,
+        &CREDENTIALS,
     ];
 
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
@@ -92,7 +99,9 @@ impl FromSettings for DevConfig {
             ca_file: None,
         });
         let config = Config::in_front_of(project, reader);
-        Some(Self { config: config?, sandbox: sandbox? })
+        let has_tls = config.as_ref().is_some_and(|config| config.facade.tls.is_some());
+        let console = ConsoleConfig::beside(has_tls, reader);
+        Some(Self { config: config?, sandbox: sandbox?, console: console? })
     }
 }
 

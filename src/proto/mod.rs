@@ -7,6 +7,7 @@ mod code;
 mod depth;
 pub mod json;
 pub mod metadata;
+mod reference;
 mod rpc;
 
 use std::fmt;
@@ -14,32 +15,17 @@ use std::fmt;
 pub(crate) use code::CODES;
 pub use code::{code_name, is_server_error};
 pub use depth::Depth;
+pub use reference::{Field, Kind, MAIN_GROUP, Message, Method, first_paragraph, page};
 pub use rpc::Rpc;
 
 #[allow(missing_docs, unreachable_pub, clippy::all, rustdoc::all)]
 mod generated;
 
 pub(crate) use generated::rpcs;
-pub use generated::{METHODS, stytch};
+pub use generated::{MESSAGES, METHODS, stytch};
 
 /// The encoded `FileDescriptorSet` of the contract with its comments, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
-
-/// An RPC of the contract. `build.rs` lists all of them in [`METHODS`], and together with their
-/// types in the macro `rpcs!`.
-#[derive(Clone, Copy, Debug)]
-pub struct Method {
-    /// The full name, as in `stytch.b2b.recovery_codes.v1.RecoveryCodesService/Get`.
-    pub name: &'static str,
-    /// The name of the service in kebab case: `recovery-codes`.
-    pub group: &'static str,
-    /// The first paragraph of the service's comment.
-    pub group_comment: &'static str,
-    /// The name of the method in kebab case: `get`.
-    pub command: &'static str,
-    /// The first paragraph of the method's comment.
-    pub comment: &'static str,
-}
 
 /// The full name of every RPC.
 pub fn methods() -> Vec<String> {
@@ -65,36 +51,6 @@ pub trait StytchRequest {
 pub trait Described {
     /// The fields, in the order of the contract.
     const FIELDS: &'static [Field];
-}
-
-/// A field of a request.
-#[derive(Clone, Copy, Debug)]
-pub struct Field {
-    /// The field's name, the same as Stytch's.
-    pub name: &'static str,
-    /// The name in kebab case.
-    pub flag: &'static str,
-    /// The first paragraph of its comment.
-    pub comment: &'static str,
-    /// The type of its value.
-    pub kind: Kind,
-    /// Whether the field is required.
-    pub is_required: bool,
-}
-
-/// The type of a request field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Text.
-    Text,
-    /// A list of texts.
-    Texts,
-    /// An integer.
-    Number,
-    /// True or false.
-    Bool,
-    /// A JSON object.
-    Object,
 }
 
 /// Replaces a secret in `Debug` output, which then shows only whether it is set.

@@ -107,6 +107,12 @@ impl Member {
         Ok(())
     }
 
+    /// Returns what makes the codes of the TOTP, pending or active, and the steps that are used.
+    pub(super) fn generator(&self, now: SystemTime) -> Option<(&totp_rs::Totp, &[u64])> {
+        let totp = self.totp.as_ref().filter(|totp| !totp.has_expired(now))?;
+        Some((&totp.generator, &totp.used_steps))
+    }
+
     pub(super) fn has_active_totp(&self) -> bool {
         self.totp.as_ref().is_some_and(|totp| totp.pending_until.is_none())
     }

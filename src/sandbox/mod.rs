@@ -11,6 +11,7 @@
 //! state is made of `member` and `session`; `seed` fills it, and `control` changes faults and time.
 
 mod authentication;
+mod authenticator;
 mod clock;
 mod control;
 mod error;
@@ -32,6 +33,7 @@ use std::{fmt, io, time::SystemTime};
 
 use tokio::net::TcpListener;
 
+pub use authenticator::{Authenticator, Code};
 pub use seed::{Project, Seed, SeedError};
 
 use self::{
@@ -40,23 +42,22 @@ use self::{
 };
 
 /// A sandbox, ready to run.
-#[derive(Clone)]
 pub struct Sandbox {
-    seed: Seed,
-    clock: Clock,
+    shared: Shared,
     control: bool,
 }
 
 impl Sandbox {
     /// Creates a sandbox that starts with the contents of `seed` and uses the system's clock.
     pub fn new(seed: Seed) -> Self {
-        Self { seed, clock: Clock::new(SystemTime::now), control: false }
+        let store = Store::new(seed, Clock::new(SystemTime::now));
+        Self { shared: Shared::new(store), control: false }
     }
 
     /// Replaces the system's clock with `clock`.
     #[must_use]
-    pub fn with_clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        self.clock = Clock::new(clock);
+    pub fn with_clock(self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.shared.lock().clock = Clock::new(clock);
         self
     }
 
@@ -66,6 +67,11 @@ impl Sandbox {
     pub fn with_control(mut self) -> Self {
         self.control = true;
         self
+    }
+
+    /// Returns the authenticator apps of the members.
+    pub fn authenticator(&self) -> Authenticator {
+        Authenticator(self.shared.clone())
     }
 
     /// Serves until `stop` completes.
@@ -78,13 +84,12 @@ impl Sandbox {
         listener: TcpListener,
         stop: impl Future<Output = ()>,
     ) -> io::Result<()> {
-        let shared = Shared::new(Store::new(self.seed, self.clock));
-        let mut router = routes::router(&shared);
+        let mut router = routes::router(&self.shared);
         if self.control {
             router = router.merge(control::router());
         }
         tokio::select! {
-            result = serve::serve(listener, router.with_state(shared)) => result,
+            result = serve::serve(listener, router.with_state(self.shared)) => result,
             () = stop => Ok(()),
         }
     }

@@ -1,7 +1,5 @@
 //! The admin port: plain HTTP for probes and for Prometheus.
 
-use std::sync::Arc;
-
 use axum::{
     Router,
     http::{
@@ -10,16 +8,11 @@ use axum::{
     },
     routing::get,
 };
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
 use tokio::{net::TcpListener, sync::watch, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    connection::{self, Acceptor, Slots, Workers},
+    http_server,
     telemetry::metrics::{Format, Metrics},
 };
 
@@ -52,14 +45,5 @@ pub(super) fn start(
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(readiness))
         .route("/metrics", get(metrics));
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new());
-    let workers = Arc::new(Workers::here());
-    let slots = Slots::new(MAX_CONNECTIONS, closing.clone());
-    let acceptor = Acceptor { slots, tls: None, workers, closing };
-    acceptor.spawn(listener, move |stream, _, activity| {
-        let service = TowerToHyperService::new(router.clone());
-        let connection = Box::pin(http.serve_connection(TokioIo::new(stream), service));
-        async move { connection::serve(connection, &activity, None).await }
-    });
+    http_server::serve(listener, router, MAX_CONNECTIONS, closing);
 }

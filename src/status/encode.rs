@@ -19,7 +19,7 @@ use super::{
 use crate::proto::metadata::{RETRY_PUSHBACK, STYTCH_REQUEST_ID};
 
 /// The `ErrorInfo.domain` of reasons that are Stytch's error types.
-const STYTCH_DOMAIN: &str = "stytch.com";
+pub(super) const STYTCH_DOMAIN: &str = "stytch.com";
 /// The `ErrorInfo.domain` of the reasons of this service.
 const DOMAIN: &str = "totp-facade";
 

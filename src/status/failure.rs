@@ -243,7 +243,7 @@ impl Failure {
     }
 
     /// Changes the content of a failure of this call. A recorded one stays as it is.
-    fn with(self, change: impl FnOnce(&mut Parts)) -> Self {
+    pub(super) fn with(self, change: impl FnOnce(&mut Parts)) -> Self {
         match Arc::unwrap_or_clone(self.0) {
             Form::Made { mut parts, .. } => {
                 change(&mut parts);

@@ -1,9 +1,10 @@
 //! The gRPC statuses of failed calls.
 //!
 //! `table.rs` has one row for each way in which a call can fail, and `docs/errors.md` publishes it.
-//! `rules.rs` finds the row for an error of Stytch. A [`Failure`] keeps its row until `encode.rs`
-//! writes the response.
+//! `rules.rs` finds the row for an error of Stytch, and `advice.rs` says whether to repeat a call.
+//! A [`Failure`] keeps its row until `encode.rs` writes the response.
 
+mod advice;
 mod bounds;
 mod code;
 mod encode;
@@ -14,6 +15,7 @@ mod rules;
 mod table;
 
 pub use crate::proto::code_name;
+pub use advice::Attempt;
 pub use bounds::{MAX_TRAILERS, MAX_VIOLATIONS};
 pub use code::is_failure;
 pub use encode::request_id;

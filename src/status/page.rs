@@ -2,13 +2,12 @@
 
 use std::fmt::Write as _;
 
-use tonic::Code;
-
 use super::{
+    advice::{Attempt, retry},
     rules::{AFFIXES, About, Affix, TYPES},
     table::{Case, Detail, Pushback, Reason, Row},
 };
-use crate::{proto::code_name, stytch::Upstream};
+use crate::proto::code_name;
 
 /// Returns the tables of `docs/errors.md`, in Markdown. A test compares them with the document.
 pub fn page() -> String {
@@ -65,66 +64,18 @@ pub fn retries_page() -> String {
             code_name(row.code),
             reason(row),
             row.cause,
-            of_get(case, row),
-            without_key(case, row),
-            with_key(case, row),
+            Attempt::Read.advice(case),
+            Attempt::WithoutKey.advice(case),
+            Attempt::WithKey.advice(case),
         );
     }
     page
-}
-
-/// The cell for a status that such a call cannot get.
-const NEVER: &str = "";
-
-fn of_get(case: Case, row: &Row) -> &'static str {
-    match case {
-        Case::OutcomeUnknown
-        | Case::KeyReused
-        | Case::NoIdempotencyStore
-        | Case::AuditTrailBlocked => NEVER,
-        _ if row.upstream == Upstream::Unknown => "yes: the call only reads",
-        _ => retry(row),
-    }
-}
-
-fn without_key(case: Case, row: &Row) -> &'static str {
-    match case {
-        Case::ReadFailed | Case::KeyReused | Case::NoIdempotencyStore => NEVER,
-        _ => retry(row),
-    }
-}
-
-fn with_key(case: Case, row: &Row) -> &'static str {
-    match case {
-        Case::ReadFailed => NEVER,
-        Case::DeadlineUnknown => "yes: the retry waits for the outcome",
-        _ if !row.is_remembered() => retry(row),
-        _ if row.upstream == Upstream::Unknown => "harmless: it gets the same status",
-        _ => "no: it gets the same status",
-    }
 }
 
 fn reason(row: &Row) -> String {
     match row.reason {
         Reason::Ours(reason) => format!("`{reason}`"),
         Reason::ErrorType => "the `error_type` in upper case".to_owned(),
-    }
-}
-
-fn retry(row: &Row) -> &'static str {
-    match (row.upstream, row.pushback) {
-        (Upstream::NotSent | Upstream::Rejected, Pushback::After(_)) => {
-            "yes, after the delay in `RetryInfo`"
-        }
-        (Upstream::Unknown, Pushback::After(_)) => "yes: the call only reads",
-        (_, Pushback::RetryAfter) => "yes, after the delay in `RetryInfo` if present",
-        (Upstream::Unknown, _) => "no: it may have taken effect",
-        (_, Pushback::Never) if row.detail == Detail::QuotaFailure => "no: not until the lock ends",
-        (_, Pushback::Never) => "no: the operator must fix the settings",
-        (Upstream::NotSent | Upstream::Rejected, Pushback::Unset) => match row.code {
-            Code::DeadlineExceeded | Code::Aborted => "yes; nothing was done",
-            _ => "no: change the request first; nothing was done",
-        },
     }
 }
 

@@ -881,7 +881,7 @@ async fn an_exceeded_client_deadline_is_reported_as_such() {
         }
         (create, healthcheck)
     };
-    let own = "error: your --deadline of 400ms ran out: ";
+    let own = "error: your deadline of 400ms ran out: ";
 
     // Nobody takes the connection.
     let deaf = Deaf::new().await;

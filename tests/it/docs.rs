@@ -7,6 +7,7 @@ use std::{
 };
 
 use totp_facade::{
+    proto,
     sandbox::Seed,
     status,
     telemetry::{
@@ -31,7 +32,8 @@ fn documents() -> Vec<(PathBuf, String)> {
             .map(PathBuf::from)
             .into();
     for entry in fs::read_dir(root().join("docs")).unwrap() {
-        paths.push(Path::new("docs").join(entry.unwrap().file_name()));
+        let path = Path::new("docs").join(entry.unwrap().file_name());
+        paths.extend(path.extension().is_some_and(|it| it == "md").then_some(path));
     }
     paths.into_iter().map(|path| (path.clone(), read(path))).collect()
 }
@@ -39,6 +41,7 @@ fn documents() -> Vec<(PathBuf, String)> {
 #[test]
 fn the_published_tables_are_those_in_the_code() {
     for (path, expected) in [
+        ("docs/api.md", proto::page()),
         ("docs/errors.md", status::page()),
         ("docs/traces.md", attributes::table()),
         ("docs/retries.md", status::retries_page()),
@@ -109,11 +112,12 @@ fn every_member_of_the_sandbox_is_documented() {
 }
 
 /// The pages that end with a table of promises, and the tests that hold them.
-const PROMISING: [&str; 13] = [
+const PROMISING: [&str; 14] = [
     "CONTRIBUTING.md",
     "SECURITY.md",
     "docs/audit.md",
     "docs/callers.md",
+    "docs/console.md",
     "docs/design.md",
     "docs/errors.md",
     "docs/flows.md",
@@ -210,15 +214,17 @@ fn the_tests_of_a_source_are_found_however_they_are_written() {
     assert_eq!(tests_of(source), ["plain", "runs", "guarded", "made"]);
 }
 
-/// The anchors of a page's headings, as a code host makes them.
+/// The anchors of a page's headings, as a code host makes them, and those that it sets itself.
 fn anchors(page: &str) -> BTreeSet<String> {
+    let set =
+        page.split("<a id=\"").skip(1).filter_map(|it| Some(it.split_once('"')?.0.to_owned()));
     let headings = page.lines().filter(|line| line.starts_with('#'));
     let headings = headings.map(|line| line.trim_start_matches('#').trim().to_lowercase());
     let anchor = |heading: String| {
         let kept = heading.replace(' ', "-");
         kept.chars().filter(|char| char.is_alphanumeric() || matches!(char, '-' | '_')).collect()
     };
-    headings.map(anchor).collect()
+    headings.map(anchor).chain(set).collect()
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod chaos;
 mod cli;
 mod comments;
 mod connections;
+mod console;
 mod create;
 mod credentials;
 mod docs;

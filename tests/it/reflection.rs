@@ -1,6 +1,6 @@
 //! Reflection and health: what tools like grpcurl ask first.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
@@ -10,7 +10,7 @@ use tonic::Code;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
-use totp_facade::proto::DESCRIPTORS;
+use totp_facade::proto::{self, DESCRIPTORS};
 
 use crate::support::{Facade, PATIENCE, info, sandbox};
 
@@ -124,4 +124,11 @@ async fn a_watch_of_an_unknown_service_says_so_and_stays_open() {
     let _drained = facade.stop();
     let end = timeout(PATIENCE, next).await.unwrap().expect_err("the server closes");
     assert_eq!((end.code(), info(&end).reason.as_str()), (Code::Unavailable, "SERVER_CLOSING"));
+}
+
+#[test]
+fn the_contract_marks_as_reading_only_what_changes_nothing() {
+    let reading: BTreeSet<_> =
+        proto::METHODS.iter().filter(|it| it.only_reads).map(|it| it.name).collect();
+    assert_eq!(reading, ["stytch.b2b.recovery_codes.v1.RecoveryCodesService/Get"].into());
 }

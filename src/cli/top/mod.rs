@@ -18,9 +18,8 @@ use std::{
 };
 
 use clap::Args;
-use tokio::runtime::{Builder, Runtime};
 
-use super::{failure::Failure, output::print};
+use super::{failure::Failure, output::print, runtime};
 use crate::config::address;
 use scrape::Scraper;
 use summary::Summary;
@@ -51,22 +50,14 @@ pub(super) fn top(args: &TopArgs) -> Result<(), Failure> {
         return Err(Failure::usage("--once", "is required where standard output is no terminal"));
     }
     let scraper = Scraper::new(&url).map_err(Failure::Run)?;
-    let runtime = runtime()?;
-    let result = runtime.block_on(async {
+    runtime::wait_for(async {
         if !args.once {
             return live::show(scraper, interval).await;
         }
         let page = scraper.page().await.map_err(Failure::Run)?;
         let window = Window::since_start(&page, SystemTime::now());
         print(&text::snapshot(scraper.address(), &Summary::of(&window)))
-    });
-    // Does not wait for a DNS lookup that is still running.
-    runtime.shutdown_background();
-    result
-}
-
-fn runtime() -> Result<Runtime, Failure> {
-    Builder::new_current_thread().enable_all().build().map_err(|error| Failure::run(&error))
+    })?
 }
 
 fn interval(text: &str) -> Result<Duration, String> {

@@ -102,10 +102,14 @@ impl Server {
 
     /// Returns the address that it says it listens on.
     pub fn addr(&mut self, what: &str) -> SocketAddr {
-        let prefix = format!("{what} listening on ");
+        self.line(&format!("{what} listening on ")).parse().unwrap()
+    }
+
+    /// Returns the rest of the line that begins with this.
+    pub fn line(&mut self, prefix: &str) -> String {
         loop {
-            if let Some(addr) = self.stdout.iter().find_map(|line| line.strip_prefix(&prefix)) {
-                return addr.parse().unwrap();
+            if let Some(rest) = self.stdout.iter().find_map(|line| line.strip_prefix(prefix)) {
+                return rest.to_owned();
             }
             let line = self.lines.recv_timeout(PATIENCE).expect("a line on standard output");
             self.stdout.push(line);

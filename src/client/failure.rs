@@ -1,0 +1,194 @@
+//! Why a call failed, and what is known of it.
+
+use std::{fmt, time::Duration};
+
+use super::report::Report;
+use crate::status::Attempt;
+
+const UNKNOWN: &str = "whether the call took effect is not known";
+
+/// Why a call failed.
+#[derive(Clone, Debug)]
+pub enum CallFailure {
+    /// There is no connection to the façade.
+    NotConnected {
+        /// The URL of the façade.
+        url: String,
+        /// Why there is none.
+        cause: String,
+    },
+    /// The deadline passed.
+    DeadlinePassed {
+        /// The time that the call had.
+        deadline: Duration,
+        /// What is known of the call, in words.
+        known: String,
+        /// Whether anything was sent to the façade.
+        is_sent: bool,
+        /// What the façade said, if it did.
+        report: Option<Report>,
+    },
+    /// The façade answered with a failure.
+    Refused(Report),
+    /// Something else answered, or the connection broke.
+    NotAFacade {
+        /// The URL of the façade.
+        url: String,
+        /// The status.
+        report: Report,
+    },
+}
+
+/// What is known of a call that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing reached Stytch.
+    NotSent,
+    /// Stytch refused the call, and did nothing.
+    Rejected,
+    /// The call may have taken effect.
+    Unknown,
+}
+
+impl Outcome {
+    /// Returns the outcome as the façade writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotSent => "not_sent",
+            Self::Rejected => "rejected",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    fn read(text: &str) -> Self {
+        let known = [Self::NotSent, Self::Rejected].into_iter().find(|it| it.as_str() == text);
+        known.unwrap_or(Self::Unknown)
+    }
+}
+
+impl CallFailure {
+    /// The deadline passed before anything was sent.
+    pub(super) fn unsent(deadline: Duration, known: String) -> Self {
+        Self::DeadlinePassed { deadline, known, is_sent: false, report: None }
+    }
+
+    /// The deadline passed, and the façade said nothing.
+    pub(super) fn unanswered(deadline: Duration) -> Self {
+        let known = format!("no response came; {UNKNOWN}");
+        Self::DeadlinePassed { deadline, known, is_sent: true, report: None }
+    }
+
+    /// The deadline passed, and the façade or the library said so.
+    pub(super) fn passed(deadline: Duration, report: Report) -> Self {
+        let known = report.to_string();
+        Self::DeadlinePassed { deadline, known, is_sent: true, report: Some(report) }
+    }
+
+    /// Returns the status, if there is one.
+    pub fn report(&self) -> Option<&Report> {
+        match self {
+            Self::NotConnected { .. } => None,
+            Self::DeadlinePassed { report, .. } => report.as_ref(),
+            Self::Refused(report) | Self::NotAFacade { report, .. } => Some(report),
+        }
+    }
+
+    /// Returns what is known of the call.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::NotConnected { .. } | Self::DeadlinePassed { is_sent: false, .. } => {
+                Outcome::NotSent
+            }
+            _ => {
+                let upstream = self.report().and_then(|report| report.metadata.get("upstream"));
+                upstream.map_or(Outcome::Unknown, |upstream| Outcome::read(upstream))
+            }
+        }
+    }
+
+    /// Says in one sentence whether and how to repeat the call.
+    pub fn advice(&self, attempt: Attempt) -> String {
+        let report = self.report();
+        let delay = report.and_then(|report| report.retry_after);
+        let of_table = report.and_then(|report| attempt.advice_on(report.status()));
+        if let Self::NotConnected { .. } = self {
+            return "Start the façade or correct the address, then repeat it: nothing was sent."
+                .to_owned();
+        }
+        match (of_table, self.outcome(), attempt) {
+            (Some(advice), ..) => sentence(advice, delay),
+            (None, Outcome::NotSent, _) => "Repeat it: nothing was sent.".to_owned(),
+            (None, _, Attempt::Read) => "Repeat it: the call only reads.".to_owned(),
+            (None, _, Attempt::WithKey) => {
+                "Repeat it with the same key: the retry gets the outcome of this call.".to_owned()
+            }
+            (None, _, Attempt::WithoutKey) => {
+                "Do not repeat it: it may have taken effect, and there is no key.".to_owned()
+            }
+        }
+    }
+}
+
+/// Makes a sentence of a cell of `docs/retries.md`.
+fn sentence(advice: &str, delay: Option<Duration>) -> String {
+    let text = match (advice.strip_prefix("yes, after the delay"), delay) {
+        (Some(_), Some(delay)) => {
+            return format!("Repeat it after {}.", humantime::format_duration(delay));
+        }
+        (Some(_), None) => return "Repeat it later.".to_owned(),
+        (None, _) => advice,
+    };
+    let (answer, why) = text.split_once([':', ';']).unwrap_or((text, ""));
+    let answer = match answer {
+        "yes" => "Repeat it",
+        "harmless" => "To repeat it is harmless",
+        _ => "Do not repeat it",
+    };
+    format!("{answer}:{why}.")
+}
+
+impl fmt::Display for CallFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotConnected { url, cause } => write!(f, "cannot connect to {url}: {cause}"),
+            Self::DeadlinePassed { deadline, known, .. } => {
+                let deadline = humantime::format_duration(*deadline);
+                write!(f, "your deadline of {deadline} ran out: {known}")
+            }
+            Self::Refused(report) => write!(f, "{report}"),
+            Self::NotAFacade { url, report } => write!(
+                f,
+                "no façade answered: {report}\n  either {url} is not the gRPC port of a façade, or a \
+                 proxy answered, or the connection broke; {UNKNOWN}"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::Case;
+
+    #[test]
+    fn every_advice_of_the_table_becomes_a_sentence() {
+        for case in Case::ALL.iter().copied() {
+            for attempt in [Attempt::Read, Attempt::WithoutKey, Attempt::WithKey] {
+                let advice = attempt.advice(case);
+                if advice.is_empty() {
+                    continue;
+                }
+                let sentence = sentence(advice, Some(Duration::from_millis(1500)));
+
+                let starts = ["Repeat it", "Do not repeat it: ", "To repeat it is harmless: "];
+                assert!(starts.iter().any(|it| sentence.starts_with(it)), "{advice}: {sentence}");
+                assert!(sentence.ends_with('.') && !sentence.contains('`'), "{advice}: {sentence}");
+            }
+        }
+        let waits = sentence("yes, after the delay in `RetryInfo`", Some(Duration::from_secs(2)));
+        assert_eq!(waits, "Repeat it after 2s.");
+        assert_eq!(sentence("yes; nothing was done", None), "Repeat it: nothing was done.");
+        let twice = sentence("no: change the request first; nothing was done", None);
+        assert_eq!(twice, "Do not repeat it: change the request first; nothing was done.");
+    }
+}
