@@ -51,6 +51,11 @@ readme:
 examples:
     python3 .ci/examples.py
 
+# The console's snippets, built and run in every language. Installs compilers from Debian, which takes root.
+snippets *LANGUAGES:
+    cargo build --locked
+    python3 .ci/snippets.py {{LANGUAGES}}
+
 # The retry policies of docs/retries.md, in gRPC and in Envoy.
 mesh:
     python3 .ci/mesh.py
@@ -58,6 +63,13 @@ mesh:
 # The callers of docs/callers.md: grpcurl, gRPC's C core, and through Envoy.
 callers:
     python3 .ci/callers.py
+
+# The console in Chromium: calls, flows, snippets, attacks. Pictures of it are in target/console; with
+# UPDATE_DOCS=1, the picture of the README is made anew.
+console:
+    cargo build --locked
+    npm ci --prefix .ci/console --ignore-scripts --no-audit --no-fund --silent
+    node --test --test-concurrency=2 .ci/console/*.test.js
 
 # Dashboard, rules and alerts against a real Prometheus that scrapes real façades.
 observability:

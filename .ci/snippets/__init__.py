@@ -1,0 +1,1 @@
+"""Writes, builds and runs the snippets of the console. `../snippets.py` is the program."""

