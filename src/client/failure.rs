@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::report::Report;
-use crate::status::Attempt;
+use crate::{status::Attempt, stytch::Upstream};
 
 const UNKNOWN: &str = "whether the call took effect is not known";
 
@@ -39,33 +39,6 @@ pub enum CallFailure {
     },
 }
 
-/// What is known of a call that failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Nothing reached Stytch.
-    NotSent,
-    /// Stytch refused the call, and did nothing.
-    Rejected,
-    /// The call may have taken effect.
-    Unknown,
-}
-
-impl Outcome {
-    /// Returns the outcome as the façade writes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NotSent => "not_sent",
-            Self::Rejected => "rejected",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    fn read(text: &str) -> Self {
-        let known = [Self::NotSent, Self::Rejected].into_iter().find(|it| it.as_str() == text);
-        known.unwrap_or(Self::Unknown)
-    }
-}
-
 impl CallFailure {
     /// The deadline passed before anything was sent.
     pub(super) fn unsent(deadline: Duration, known: String) -> Self {
@@ -94,14 +67,14 @@ impl CallFailure {
     }
 
     /// Returns what is known of the call.
-    pub fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> Upstream {
         match self {
             Self::NotConnected { .. } | Self::DeadlinePassed { is_sent: false, .. } => {
-                Outcome::NotSent
+                Upstream::NotSent
             }
             _ => {
                 let upstream = self.report().and_then(|report| report.metadata.get("upstream"));
-                upstream.map_or(Outcome::Unknown, |upstream| Outcome::read(upstream))
+                upstream.and_then(|name| Upstream::from_name(name)).unwrap_or(Upstream::Unknown)
             }
         }
     }
@@ -117,7 +90,7 @@ impl CallFailure {
         }
         match (of_table, self.outcome(), attempt) {
             (Some(advice), ..) => sentence(advice, delay),
-            (None, Outcome::NotSent, _) => "Repeat it: nothing was sent.".to_owned(),
+            (None, Upstream::NotSent, _) => "Repeat it: nothing was sent.".to_owned(),
             (None, _, Attempt::Read) => "Repeat it: the call only reads.".to_owned(),
             (None, _, Attempt::WithKey) => {
                 "Repeat it with the same key: the retry gets the outcome of this call.".to_owned()

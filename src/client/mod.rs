@@ -8,7 +8,8 @@ mod failure;
 mod report;
 mod rpc;
 
+pub use crate::config::MAX_DEADLINE;
 pub use connection::Connection;
-pub use failure::{CallFailure, Outcome};
+pub use failure::CallFailure;
 pub use report::Report;
 pub use rpc::{Answer, Options, RPCS, Rpc};

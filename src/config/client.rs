@@ -17,7 +17,8 @@ use super::{
 use crate::files::{self, pem};
 
 const DEFAULT_DEADLINE: &str = "15s";
-const MAX_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
+/// The longest time for a call.
+pub const MAX_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
 
 settings! { CONNECTION "Connection"
     /// Where the façade listens: a URL, or IP:PORT as the façade prints it.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::{
     client::{CONNECTION, CREDENTIALS, ClientConfig},
-    kind::Kind,
+    kind::{Kind, addr},
     setting::{Group, Setting, settings},
     unchecked::{FromSettings, Reader},
 };
@@ -17,9 +17,7 @@ settings! { CONSOLE "Console"
 
 /// Whoever reaches the console makes calls with its credentials.
 const LOOPBACK: Kind<SocketAddr> = Kind::text("IP:PORT", |text| {
-    let addr = text.parse();
-    let addr: SocketAddr =
-        addr.map_err(|_| format!("{text:?} is not IP:PORT, for instance 127.0.0.1:8091"))?;
+    let addr = addr(text, "127.0.0.1:8091")?;
     match addr.ip().is_loopback() {
         true => Ok(addr),
         false => Err(format!("{text:?} is not on loopback, and the console must be")),

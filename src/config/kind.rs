@@ -111,9 +111,8 @@ pub(super) const AUTHORITIES: Kind<PathBuf> =
     checked_file(|path| pem::check_authorities(path).map(|_| path.to_owned()));
 
 /// An IP address with a port, to listen on.
-pub(super) const ADDR: Kind<SocketAddr> = Kind::text("IP:PORT", |text| {
-    text.parse().map_err(|_| format!("{text:?} is not IP:PORT, for instance 127.0.0.1:50051"))
-});
+pub(super) const ADDR: Kind<SocketAddr> =
+    Kind::text("IP:PORT", |text| addr(text, "127.0.0.1:50051"));
 
 /// A number from 1 to the largest that a semaphore takes.
 pub(super) const COUNT: Kind<usize> = Kind::text("COUNT", |text| {
@@ -139,6 +138,11 @@ pub(super) const SWITCH: Kind<bool> = Kind::text("BOOL", |text| {
 /// A file whose path is the value, once `check` has read it.
 pub(super) const fn checked_file(check: fn(&Path) -> Result<PathBuf, String>) -> Kind<PathBuf> {
     Kind::file(check, |path| path.display().to_string())
+}
+
+/// Reads an IP address with a port; `example` is one.
+pub(super) fn addr(text: &str, example: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("{text:?} is not IP:PORT, for instance {example}"))
 }
 
 fn time(text: &str) -> Result<Duration, String> {

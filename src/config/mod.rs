@@ -19,7 +19,7 @@ mod stytch;
 mod traces;
 mod unchecked;
 
-pub use client::{ClientConfig, address};
+pub use client::{ClientConfig, MAX_DEADLINE, address};
 pub use console::ConsoleConfig;
 pub use facade::Config;
 pub use logs::LogConfig;

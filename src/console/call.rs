@@ -13,14 +13,12 @@ use tonic::Code;
 
 use super::state::Console;
 use crate::{
-    client::{Answer, CallFailure, Options, Outcome, Report, Rpc},
+    client::{Answer, CallFailure, MAX_DEADLINE, Options, Report, Rpc},
     proto::metadata::IDEMPOTENCY_KEY,
     status::{Attempt, code_name},
+    stytch::Upstream,
     translate::Inexact,
 };
-
-/// The longest deadline, in milliseconds: a day.
-const MAX_DEADLINE: u64 = 24 * 60 * 60 * 1000;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -99,10 +97,11 @@ fn prepare(rpc: &Rpc, body: &Body) -> Result<(Bytes, Options), Violation> {
         Inexact::NotJson => violation("", "the request is not a JSON object"),
         Inexact::Field { path, .. } => violation(path, &inexact.to_string()),
     })?;
-    if !(1..=MAX_DEADLINE).contains(&body.deadline_ms) {
+    let deadline = Duration::from_millis(body.deadline_ms);
+    if deadline.is_zero() || deadline > MAX_DEADLINE {
         return Err(violation("deadline", "must be longer than 0 and at most a day"));
     }
-    let options = Options::new(Duration::from_millis(body.deadline_ms));
+    let options = Options::new(deadline);
     let options = match &body.idempotency_key {
         None => options,
         Some(key) => options.with_key(key).map_err(|what| violation(IDEMPOTENCY_KEY, what))?,
@@ -163,7 +162,7 @@ impl Ending {
         Self::failed(Failure {
             message: format!("the request does not fit the contract: {}", violation.description),
             violations: vec![violation],
-            outcome: Outcome::NotSent.as_str(),
+            outcome: Upstream::NotSent.as_str(),
             advice: "Change the request first; nothing was sent.".to_owned(),
             ..Failure::default()
         })

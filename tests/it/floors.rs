@@ -88,8 +88,8 @@ const FLOORS: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("client", &["config", "error_chain", "idempotency", "proto", "status", "translate"]),
-    ("console", &["client", "http_server", "proto", "sandbox", "status", "translate"]),
+    ("client", &["config", "error_chain", "idempotency", "proto", "status", "stytch", "translate"]),
+    ("console", &["client", "http_server", "proto", "sandbox", "status", "stytch", "translate"]),
     (
         "cli",
         &[
