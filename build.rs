@@ -61,13 +61,16 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Returns the commit that this is built from, for the metric `totp_facade_build_info`.
 ///
-/// A package of cargo names its commit; elsewhere git does. Without either it is `unknown`. In a
-/// debug build it is `debug`, because every commit would build everything again.
+/// A package of cargo names its commit; the build of the image does so in a variable; elsewhere git
+/// does. Without any it is `unknown`. In a debug build it is `debug`, because every commit would
+/// build everything again.
 fn revision() -> String {
     if env::var("PROFILE").as_deref() != Ok("release") {
         return "debug".to_owned();
     }
-    of_package().or_else(of_git).unwrap_or_else(|| "unknown".to_owned())
+    println!("cargo::rerun-if-env-changed=TOTP_FACADE_REVISION");
+    let of_image = || env::var("TOTP_FACADE_REVISION").ok();
+    of_package().or_else(of_image).or_else(of_git).unwrap_or_else(|| "unknown".to_owned())
 }
 
 /// Reads the commit from the file that `cargo package` writes.

@@ -1,0 +1,1 @@
+"""Builds the image and looks at it. `../image.py` is the program."""

@@ -1,0 +1,51 @@
+"""Runs commands, and buildah with storage of its own below target/."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+from facade import ROOT
+
+FOLDER = ROOT / "target/image"
+PATIENCE = 3600  # seconds, for a build from scratch
+
+# With chroot, buildah needs no runtime for containers. The caches of RUN are in TMPDIR.
+ENV = os.environ | {
+    "BUILDAH_ISOLATION": "chroot",
+    "CONTAINERS_STORAGE_CONF": str(FOLDER / "storage.conf"),
+    "TMPDIR": str(FOLDER / "tmp"),
+}
+STORAGE = f"""[storage]
+driver = "overlay"
+graphroot = "{FOLDER}/storage"
+runroot = "{FOLDER}/run"
+"""
+
+
+def prepare():
+    (FOLDER / "tmp").mkdir(parents=True, exist_ok=True)
+    (FOLDER / "storage.conf").write_text(STORAGE)
+
+
+def fresh(name):
+    """An empty folder."""
+    folder = FOLDER / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def run(*command, **env):
+    """Runs a command that must succeed; with what it printed."""
+    done = subprocess.run(
+        list(map(str, command)),
+        cwd=ROOT,
+        text=True,
+        env=ENV | env,
+        stdout=subprocess.PIPE,
+        timeout=PATIENCE,
+    )
+    if done.returncode != 0:
+        sys.exit(f"{command} ended with {done.returncode}:\n{done.stdout}")
+    return done.stdout.strip()
