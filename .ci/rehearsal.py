@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+"""Rehearses a release with the image that `just image` has left, against a registry on this machine.
+
+Runs the scripts of .ci/release/ as .github/workflows/release.yml does, and looks at what they leave. The other
+architecture is the same image under another name. Not rehearsed: documents.sh (which compiles a tool for minutes),
+chart.sh, signing and attesting (which need the code host's identity), and the release itself. Needs Debian's
+docker-registry and skopeo.
+"""
+
+import hashlib
+import json
+import socket
+import subprocess
+import tarfile
+from contextlib import contextmanager
+
+from expect import check, wait_until
+from image.tools import ENV, FOLDER, fresh, prepare, run
+
+VERSION = "0.0.1-rehearsal"
+NAME = "localhost/totp-facade"
+
+
+def main():
+    prepare()
+    work = fresh("release")
+    with registry(work) as address:
+        repository = f"{address}/rehearsal"
+        digests = push(work / "digests", repository)
+        digest = check_index(work / "digests", repository, digests)
+        check_pins(work / "Containerfile", repository, digest)
+    check_archive(work / "dist")
+    print("rehearsed: images, index, pins, archive; not: documents, chart, signatures, attestations, the release")
+
+
+@contextmanager
+def registry(work):
+    """Runs a registry while the block runs; with its address."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    key, authority, settings = work / "key.pem", work / "authority.pem", work / "registry.json"
+    new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/"]
+    run(*new, "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", authority)
+    http = {"addr": address, "tls": {"certificate": str(authority), "key": str(key)}}
+    storage = {"filesystem": {"rootdirectory": str(work / "registry")}}
+    settings.write_text(json.dumps({"version": "0.1", "storage": storage, "http": http}))
+    ENV["SSL_CERT_FILE"] = str(authority)
+    with open(work / "registry.log", "w") as log:
+        process = subprocess.Popen(["docker-registry", "serve", settings], stdout=log, stderr=log)
+    try:
+        host, port = address.split(":")
+        wait_until(lambda: socket.socket().connect_ex((host, int(port))) == 0, "the registry listens")
+        yield address
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def push(folder, repository):
+    """Pushes the image for two architectures; with their digests."""
+    folder.mkdir()
+    other = run("buildah", "from", "--pull-never", NAME)
+    run("buildah", "config", "--arch", "arm64", other)
+    run("buildah", "commit", "--quiet", "--rm", "--format", "docker", other, f"{NAME}:arm64")
+    for architecture, image in [("x86_64", NAME), ("aarch64", f"{NAME}:arm64")]:
+        target = f"docker://{repository}:{VERSION}-{architecture}"
+        run("buildah", "push", "--quiet", "--digestfile", folder / architecture, image, target)
+    return sorted(file.read_text() for file in folder.iterdir())
+
+
+def check_index(folder, repository, digests):
+    digest = run(".ci/release/index.sh", repository, VERSION, folder)
+    index = run("skopeo", "inspect", "--raw", f"docker://{repository}:{VERSION}")
+    check("the digest of the index", digest, f"sha256:{hashlib.sha256(index.encode()).hexdigest()}")
+    manifests = json.loads(index)["manifests"]
+    check("its images", sorted(it["digest"] for it in manifests), digests)
+    check("its platforms", sorted(it["platform"]["architecture"] for it in manifests), ["amd64", "arm64"])
+    tags = json.loads(run("skopeo", "list-tags", f"docker://{repository}"))["Tags"]
+    check("tags of a pre-release", sorted(tags), sorted([VERSION, f"{VERSION}-x86_64", f"{VERSION}-aarch64"]))
+    return digest
+
+
+def check_pins(file, repository, digest):
+    """With the index as what a Containerfile starts from."""
+    file.write_text(f"ARG BUILDER={repository}:{VERSION}\nARG BASE={repository}:{VERSION}-x86_64\n")
+    [builder, base] = run(".ci/release/pin.sh", file).splitlines()
+    check("a pinned index", builder, f"builder={repository}@{digest}")
+    check("a pinned image", base, f"base={repository}@{(file.parent / 'digests/x86_64').read_text()}")
+
+
+def check_archive(folder):
+    """The archive has the program of the image, and is the same when it is made again."""
+    [first, second] = [run(".ci/release/archive.sh", NAME, folder / name) for name in ("first", "second")]
+    check("the archive, made again", digest_of(open(second, "rb")), digest_of(open(first, "rb")))
+    with tarfile.open(first) as archive:
+        names = {name.partition("/")[2]: name for name in archive.getnames()}
+        expected = {"totp-facade", "LICENSE-MIT", "LICENSE-APACHE", "completions/totp-facade.bash", "man/totp-facade.1"}
+        check("missing in the archive", sorted(expected - set(names)), [])
+        program = archive.extractfile(names["totp-facade"])
+        check("its program", digest_of(program), digest_of(open(FOLDER / "totp-facade", "rb")))
+
+
+def digest_of(file):
+    return hashlib.sha256(file.read()).hexdigest()
+
+
+main()
