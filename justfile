@@ -18,9 +18,30 @@ lint:
 test:
     bash -c "$(python3 .ci/readme.py --test)"
 
+# Everything that the other recipes run: the program with its tests.
+[private]
+built:
+    cargo build --locked
+    cargo test --locked --no-run
+
 # What ships compiles without the features that only tests need (dev-features/Cargo.toml).
 shipped:
     cargo check --locked --package totp-facade
+
+# The image of deploy/Containerfile, built and run; `--twice` builds it again and compares. Needs root, and Debian's
+# buildah and iproute2.
+image *FLAGS:
+    python3 .ci/image.py {{FLAGS}}
+
+# A release of what `just image` left, against a registry on this machine. Needs Debian's docker-registry and skopeo.
+rehearsal:
+    python3 .ci/rehearsal.py
+
+# The workflows of the code host and the scripts that they run, as far as that can be had without it.
+workflows:
+    actionlint
+    shellcheck .ci/run .ci/release/*.sh deploy/image.sh
+    python3 .ci/release_test.py
 
 # The API documentation, without broken links.
 doc:
@@ -103,6 +124,12 @@ bench *FLAGS: bench-build
 # Instructions of a call against bench/instructions.toml, which `--update` writes; needs valgrind.
 instructions *FLAGS: bench-build
     target/release/totp-facade-bench instructions {{FLAGS}}
+
+# The same for the program of the image, which `just image` leaves. What measures it need not be fast.
+image-instructions:
+    CARGO_TARGET_DIR=target CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
+        cargo build --locked --release --manifest-path bench/Cargo.toml
+    target/release/totp-facade-bench instructions --facade target/image/totp-facade
 
 # Half load in front of the sandbox with its faults, for an hour or for MINUTES.
 soak *MINUTES: bench-build
