@@ -16,7 +16,7 @@ lint:
 
 # The test command of the README.
 test:
-    bash -c "$(python3 .ci/readme.py --test)"
+    bash -c "$(python3 .ci/commands.py --test)"
 
 # Everything that the other recipes run: the program with its tests.
 [private]
@@ -64,9 +64,9 @@ advisories:
 docs:
     UPDATE_DOCS=1 cargo test --locked --test it the_published_tables
 
-# The commands of the README, docs/settings.md and docs/operations.md, as a newcomer types them.
-readme:
-    python3 .ci/readme.py
+# The commands of the documents, as a newcomer types them.
+commands:
+    python3 .ci/commands.py
 
 # The examples in Python and TypeScript.
 examples:

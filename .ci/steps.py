@@ -38,7 +38,7 @@ STEPS = {
     "test": COMPILED,
     "snippets": COMPILED,
     "observability": COMPILED,
-    "readme": COMPILED,
+    "commands": COMPILED,
     "examples": COMPILED,
     "mesh": COMPILED,
     "callers": COMPILED,
