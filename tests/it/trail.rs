@@ -61,15 +61,31 @@ impl Log {
 
     /// Returns the members that successful calls are recorded for.
     fn members(&self) -> BTreeSet<String> {
-        let done = self.events().into_iter().filter(|event| event["outcome"] == "done");
-        done.map(|event| event["member_id"].as_str().unwrap().to_owned()).collect()
+        members(self.events())
     }
+
+    /// Returns the same after a kill, which may cut the last line.
+    fn members_after_kill(&self) -> BTreeSet<String> {
+        let text = std::fs::read_to_string(&self.path).unwrap();
+        let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
+        members(audit_events(whole))
+    }
+}
+
+/// Returns the members that successful calls are recorded for.
+fn members(events: Vec<Value>) -> BTreeSet<String> {
+    let done = events.into_iter().filter(|event| event["outcome"] == "done");
+    done.map(|event| event["member_id"].as_str().unwrap().to_owned()).collect()
 }
 
 /// Returns the audit events in a file. Each of its lines is whole.
 fn events(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap();
     assert!(text.is_empty() || text.ends_with('\n'), "the last line is cut");
+    audit_events(&text)
+}
+
+fn audit_events(text: &str) -> Vec<Value> {
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect(line));
     lines.filter(|line| line["target"] == "audit").collect()
 }
@@ -238,7 +254,7 @@ async fn kill(peer: &Peer, flags: &[&str]) -> (BTreeMap<String, Duration>, BTree
     join_all(streams).await.into_iter().for_each(|stream| stream.unwrap());
     let answered = std::mem::take(&mut *answered.lock().unwrap());
     let before = answered.into_iter().map(|(it, at)| (it, killed.saturating_duration_since(at)));
-    (before.collect(), log.members())
+    (before.collect(), log.members_after_kill())
 }
 
 /// How often to kill it: `just kill` does so more often.
