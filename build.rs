@@ -40,7 +40,6 @@ const PROOFS: [&str; 3] = ["intermediate_session_token", "session_token", "sessi
 const NO_SIDE_EFFECTS: i32 = 1;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo::rerun-if-changed={ROOT}");
     println!("cargo::rustc-env=TOTP_FACADE_REVISION={}", revision());
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
 
@@ -55,7 +54,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out_dir.join("tables.rs"), tables(&contract)?)?;
     codegen(&contract).compile_fds(compiler.file_descriptor_set())?;
     fs::write(out_dir.join("servers.rs"), servers(&contract))?;
-    fs::write(out_dir.join("page.rs"), page()?)?;
+    fs::write(out_dir.join("page.rs"), embedded(PAGE, "html css js", "/")?)?;
+    fs::write(out_dir.join("proto_files.rs"), embedded(ROOT, "proto", "")?)?;
     Ok(())
 }
 
@@ -117,14 +117,14 @@ fn files(root: &Path, extensions: &str) -> Result<Vec<PathBuf>, Box<dyn Error>> 
     Ok(files)
 }
 
-/// Returns the list of the page's files: the path in the URL, and the content.
-fn page() -> Result<String, Box<dyn Error>> {
-    println!("cargo::rerun-if-changed={PAGE}");
+/// Returns the list of the files below `root`, to embed: `prefix` and the path, and the content.
+fn embedded(root: &str, extensions: &str, prefix: &str) -> Result<String, Box<dyn Error>> {
+    println!("cargo::rerun-if-changed={root}");
     let mut list = String::new();
-    for file in files(Path::new(PAGE), "html css js")? {
+    for file in files(Path::new(root), extensions)? {
         let parts: Vec<_> = file.iter().map(|part| part.to_string_lossy()).collect();
-        let (path, file) = (parts.join("/"), fs::canonicalize(Path::new(PAGE).join(&file))?);
-        list += &format!("    (\"/{path}\", include_str!({file:?})),\n");
+        let (path, file) = (parts.join("/"), fs::canonicalize(Path::new(root).join(&file))?);
+        list += &format!("    (\"{prefix}{path}\", include_str!({file:?})),\n");
     }
     Ok(format!("&[\n{list}]\n"))
 }

@@ -1,11 +1,14 @@
 //! The command line: subcommands that serve, subcommands that call, and the exit code of each.
 
 mod code;
+mod completions;
 mod console;
+mod contract;
 mod exit;
 mod failure;
 mod healthcheck;
 mod listen;
+mod man;
 mod output;
 mod parse;
 mod program;
@@ -17,7 +20,7 @@ mod serve;
 mod signals;
 mod top;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -68,6 +71,18 @@ enum Command {
     },
     /// Serves a page on loopback, to try every call of a running façade in a browser
     Console(console::ConsoleArgs),
+    /// Prints the contract for gateways and code generators: a descriptor set, or the .proto files
+    Contract(contract::ContractArgs),
+    /// Prints the completions of a shell
+    Completions {
+        /// The shell that reads them
+        shell: clap_complete::Shell,
+    },
+    /// Prints the man page of the program, or writes one for it and for each subcommand
+    Man {
+        /// The folder to write the pages to; it is created
+        dir: Option<PathBuf>,
+    },
     /// Asks a running façade whether it serves; exits with 0 if it does
     Healthcheck(healthcheck::HealthcheckArgs),
     /// Shows what a running façade does, live in the terminal, from its admin port
@@ -121,6 +136,9 @@ impl Command {
             Self::Rpc(_)
             | Self::Code
             | Self::Console(_)
+            | Self::Contract(_)
+            | Self::Completions { .. }
+            | Self::Man { .. }
             | Self::Token { .. }
             | Self::Healthcheck(_)
             | Self::Top(_) => Vec::new(),
@@ -138,6 +156,9 @@ fn run(command: Command, log: &Unchecked<LogConfig>) -> Result<(), Failure> {
         Command::Code => code::code(),
         Command::Token { name } => token(&name),
         Command::Console(args) => console::console(&args),
+        Command::Contract(args) => contract::contract(&args),
+        Command::Completions { shell } => completions::completions(shell),
+        Command::Man { dir } => man::man(dir.as_deref()),
         Command::Healthcheck(args) => healthcheck::healthcheck(args),
         Command::Top(args) => top::top(&args),
     }

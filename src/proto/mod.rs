@@ -5,6 +5,7 @@
 
 mod code;
 mod depth;
+mod export;
 pub mod json;
 pub mod metadata;
 mod reference;
@@ -15,6 +16,7 @@ use std::fmt;
 pub(crate) use code::CODES;
 pub use code::{code_name, is_server_error};
 pub use depth::Depth;
+pub use export::{DebugRedact, descriptor_set, files};
 pub use reference::{Field, Kind, MAIN_GROUP, Message, Method, first_paragraph, page};
 pub use rpc::Rpc;
 

@@ -1,0 +1,96 @@
+//! Man pages, and the completions of shells.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::Write as _,
+    process::{Command, Stdio},
+};
+
+use clap::CommandFactory as _;
+use totp_facade::cli::Cli;
+
+use crate::support::{folder::Folder, process::program};
+
+/// What no page may contain, as the value of a variable.
+const VALUE: &str = "value-of-a-variable";
+
+/// Runs it where variables are set, and returns what it prints.
+fn printed(args: &[&str]) -> String {
+    let variables = ["STYTCH_SECRET", "STYTCH_PROJECT_ID", "TOTP_FACADE_ADDR", "TOTP_FACADE_TOKEN"];
+    let output = program(args).envs(variables.map(|name| (name, VALUE))).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The names of all subcommands, as `recovery-codes-get`.
+fn subcommands(command: &clap::Command, prefix: &str) -> Vec<String> {
+    let below = command.get_subcommands().filter(|it| it.get_name() != "help");
+    below
+        .flat_map(|it| {
+            let name = format!("{prefix}{}", it.get_name());
+            let more = subcommands(it, &format!("{name}-"));
+            [vec![name], more].concat()
+        })
+        .collect()
+}
+
+#[test]
+fn the_program_and_every_subcommand_have_a_man_page() {
+    let folder = Folder::new();
+
+    assert_eq!(printed(&["man", folder.as_ref().to_str().unwrap()]), "");
+
+    let names = subcommands(&Cli::command(), "").into_iter();
+    let mut expected: BTreeSet<_> = names.map(|name| format!("totp-facade-{name}.1")).collect();
+    assert!(expected.contains("totp-facade-recovery-codes-get.1"), "{expected:?}");
+    expected.insert("totp-facade.1".into());
+    let mut pages = BTreeSet::new();
+    for entry in fs::read_dir(&folder).unwrap() {
+        let entry = entry.unwrap();
+        let text = fs::read_to_string(entry.path()).unwrap();
+        assert!(text.contains(".SH NAME") && text.contains(".SH SYNOPSIS"), "{text}");
+        assert!(!text.contains(VALUE), "{text}");
+        pages.insert(entry.file_name().into_string().unwrap());
+    }
+    assert_eq!(pages, expected);
+}
+
+#[test]
+fn without_a_folder_the_page_of_the_program_is_printed() {
+    let page = printed(&["man"]);
+
+    for subcommand in Cli::command().get_subcommands() {
+        // A hyphen is escaped.
+        let name = subcommand.get_name().replace('-', "\\-");
+        assert!(page.contains(&format!("totp\\-facade\\-{name}(1)")), "{name} in {page}");
+    }
+    assert!(!page.contains(VALUE), "{page}");
+}
+
+#[test]
+fn every_shell_gets_completions_for_every_subcommand() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = printed(&["completions", shell]);
+
+        for subcommand in Cli::command().get_subcommands() {
+            assert!(script.contains(subcommand.get_name()), "{shell}: {subcommand}");
+        }
+        assert!(!script.contains(VALUE), "{shell}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn bash_reads_its_completions() {
+    let mut script = printed(&["completions", "bash"]);
+    script += "\nCOMP_WORDS=(totp-facade heal); COMP_CWORD=1\n_totp-facade totp-facade heal\n\
+               echo \"${COMPREPLY[*]}\"\n";
+    let mut bash = Command::new("bash");
+    let mut bash = bash.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    bash.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+
+    let output = bash.wait_with_output().unwrap();
+
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "healthcheck\n");
+}
