@@ -52,6 +52,10 @@ buf:
     buf lint
     buf format --diff --exit-code
 
+# The contract against that of the last release; needs the tags.
+breaking:
+    python3 .ci/breaking.py
+
 # Licences, sources and duplicate versions of dependencies; needs cargo-deny.
 deny:
     cargo deny --locked check bans licenses sources
