@@ -56,6 +56,12 @@ buf:
 breaking:
     python3 .ci/breaking.py
 
+# What `contract`, `man` and `completions` print, read by protoc, groff, zsh and fish. Installs them from Debian,
+# which takes root.
+contract:
+    cargo build --locked
+    python3 .ci/contract.py
+
 # Licences, sources and duplicate versions of dependencies; needs cargo-deny.
 deny:
     cargo deny --locked check bans licenses sources

@@ -4,10 +4,15 @@
 use prost::Message as _;
 use prost_types::FileDescriptorProto;
 
-use super::DESCRIPTORS;
+/// The encoded `FileDescriptorSet` of the contract with its comments, as reflection has it.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 /// The `.proto` files: path and content.
 const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/proto_files.rs"));
+
+/// The package of the details of a status. tonic-types names its files without their folder;
+/// whoever has Google's own would then have each message twice.
+const GOOGLE_RPC: &str = "google.rpc";
 
 /// Whether the option `debug_redact` stays on the fields that hold secrets. `protoc` before version
 /// 22, and libraries of that age, do not know it.
@@ -33,14 +38,18 @@ pub fn descriptor_set(debug_redact: DebugRedact) -> Vec<u8> {
     let mut all: Vec<(String, Vec<u8>)> = Vec::new();
     for set in [DESCRIPTORS, tonic_types::pb::FILE_DESCRIPTOR_SET] {
         for file in DescriptorSet::decode(set).expect("a descriptor set").file {
-            let decoded = FileDescriptorProto::decode(&*file).expect("a descriptor");
+            let mut decoded = FileDescriptorProto::decode(&*file).expect("a descriptor");
+            let is_of_tonic = decoded.package() == GOOGLE_RPC;
+            if is_of_tonic {
+                decoded.name = Some(format!("google/rpc/{}", decoded.name()));
+            }
             if all.iter().any(|(name, _)| name == decoded.name()) {
                 continue;
             }
             let file = match debug_redact {
-                DebugRedact::Kept => file,
+                DebugRedact::Kept if !is_of_tonic => file,
                 // prost_types does not know the option, and drops it.
-                DebugRedact::Removed => decoded.encode_to_vec(),
+                _ => decoded.encode_to_vec(),
             };
             all.push((decoded.name().to_owned(), file));
         }

@@ -16,7 +16,7 @@ use std::fmt;
 pub(crate) use code::CODES;
 pub use code::{code_name, is_server_error};
 pub use depth::Depth;
-pub use export::{DebugRedact, descriptor_set, files};
+pub use export::{DESCRIPTORS, DebugRedact, descriptor_set, files};
 pub use reference::{Field, Kind, MAIN_GROUP, Message, Method, first_paragraph, page};
 pub use rpc::Rpc;
 
@@ -25,9 +25,6 @@ mod generated;
 
 pub(crate) use generated::rpcs;
 pub use generated::{MESSAGES, METHODS, stytch};
-
-/// The encoded `FileDescriptorSet` of the contract with its comments, for reflection.
-pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 /// The full name of every RPC.
 pub fn methods() -> Vec<String> {

@@ -50,14 +50,14 @@ fn the_descriptor_set_has_the_services_and_the_details_of_a_status() {
     let services: Vec<_> = pool.services().map(|it| it.full_name().to_owned()).collect();
     assert_eq!(
         services,
-        [
-            "stytch.b2b.recovery_codes.v1.RecoveryCodesService",
-            "stytch.b2b.totp.v1.TotpService"
-        ]
+        ["stytch.b2b.recovery_codes.v1.RecoveryCodesService", "stytch.b2b.totp.v1.TotpService"]
     );
     for message in ["Status", "ErrorInfo", "BadRequest", "RetryInfo", "RequestInfo", "Help"] {
         let name = format!("google.rpc.{message}");
         assert!(pool.get_message_by_name(&name).is_some(), "{name}");
+    }
+    for file in ["google/rpc/status.proto", "google/rpc/error_details.proto"] {
+        assert!(pool.get_file_by_name(file).is_some(), "{file}");
     }
     let redacted = redacted(&pool);
     assert!(redacted.contains(&"stytch.b2b.totp.v1.CreateResponse.secret".into()), "{redacted:?}");

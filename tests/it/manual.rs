@@ -57,6 +57,23 @@ fn the_program_and_every_subcommand_have_a_man_page() {
 }
 
 #[test]
+fn a_man_page_names_the_variable_of_each_setting_and_no_value() {
+    let folder = Folder::new();
+    printed(&["man", folder.as_ref().to_str().unwrap()]);
+
+    for (command, variable) in [
+        ("serve", "STYTCH_PROJECT_ID"),
+        ("check", "TOTP_FACADE_GRPC_ADDR"),
+        ("recovery-codes-get", "TOTP_FACADE_ADDR"),
+    ] {
+        let page = fs::read_to_string(folder.path(&format!("totp-facade-{command}.1"))).unwrap();
+        // An underscore needs no escape.
+        assert!(page.contains(&format!("\\fB{variable}\\fR environment variable")), "{page}");
+        assert!(!page.contains(VALUE), "{page}");
+    }
+}
+
+#[test]
 fn without_a_folder_the_page_of_the_program_is_printed() {
     let page = printed(&["man"]);
 
@@ -84,7 +101,7 @@ fn every_shell_gets_completions_for_every_subcommand() {
 #[test]
 fn bash_reads_its_completions() {
     let mut script = printed(&["completions", "bash"]);
-    script += "\nCOMP_WORDS=(totp-facade heal); COMP_CWORD=1\n_totp-facade totp-facade heal\n\
+    script += "\nCOMP_WORDS=(totp-facade heal); COMP_CWORD=1\n_totp__facade totp-facade heal\n\
                echo \"${COMPREPLY[*]}\"\n";
     let mut bash = Command::new("bash");
     let mut bash = bash.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
