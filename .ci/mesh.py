@@ -6,25 +6,20 @@ and Stytch.
 Takes its tools from PATH: a Python with examples/python/requirements.txt and PyYAML, and Envoy.
 """
 
-import json
 import re
-import socket
 import subprocess
 import sys
-import tempfile
-import threading
-import urllib.request
 import uuid
-from contextlib import contextmanager
 
 import grpc
 import yaml
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from backends import Proxy, alive, dead
 from envoy import envoy
 from expect import PATIENCE, check, wait_until
-from facade import ROOT, facade
+from facade import ROOT
 
 DEADLINE = 20  # seconds
 
@@ -36,114 +31,6 @@ codes, codes_grpc = grpc.protos_and_services("stytch/b2b/recovery_codes/v1/recov
 def blocks(language):
     text = (ROOT / "docs/retries.md").read_text()
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
-
-
-class Proxy:
-    """Forwards connections, and resets the open ones on demand."""
-
-    def __init__(self, upstream):
-        host, port = upstream.split(":")
-        self.upstream = (host, int(port))
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.addr = "127.0.0.1:%d" % self.listener.getsockname()[1]
-        self.open = []
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            client, _ = self.listener.accept()
-            try:
-                server = socket.create_connection(self.upstream)
-            except OSError:
-                client.close()
-                continue
-            self.open += [client, server]
-            for pair in [(client, server), (server, client)]:
-                threading.Thread(target=self.copy, args=pair, daemon=True).start()
-
-    @staticmethod
-    def copy(source, sink):
-        try:
-            while data := source.recv(65536):
-                sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
-
-    def reset(self):
-        for end in self.open:
-            # RST rather than FIN.
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-            try:
-                end.shutdown(socket.SHUT_RD)
-            except OSError:
-                pass
-            end.close()
-        self.open = []
-
-
-class Log:
-    """The façade's log, with one line for each call."""
-
-    def __init__(self):
-        self.file = tempfile.NamedTemporaryFile("r")
-
-    def calls(self, method):
-        self.file.seek(0)
-        lines = (json.loads(line) for line in self.file if line.startswith("{"))
-        return sum(
-            line["message"] == "call ended" and line.get("method", "").endswith(f"/{method}")
-            for line in lines
-            if line["target"] != "audit"
-        )
-
-
-@contextmanager
-def alive():
-    """A façade in front of its sandbox."""
-    log = Log()
-    with open(log.file.name, "w") as stderr:
-        flags = ["--sandbox-control", "--log", "totp_facade=debug", "--log-format", "json"]
-        with facade("dev", *flags, lines=3, stderr=stderr) as addrs:
-            yield addrs["grpc"], log, Sandbox(addrs["sandbox"])
-
-
-@contextmanager
-def dead():
-    """A façade in front of a closed port."""
-    log = Log()
-    closed = socket.create_server(("127.0.0.1", 0))
-    port = closed.getsockname()[1]
-    closed.close()
-    settings = {
-        "STYTCH_PROJECT_ID": "project-test-1",
-        "STYTCH_SECRET": "secret-test-1",
-        "STYTCH_BASE_URL": f"http://127.0.0.1:{port}",
-    }
-    with open(log.file.name, "w") as stderr:
-        flags = ["--log", "totp_facade=debug", "--log-format", "json"]
-        with facade("serve", *flags, stderr=stderr, **settings) as addrs:
-            yield addrs["grpc"], log
-
-
-class Sandbox:
-    def __init__(self, addr):
-        self.url = f"http://{addr}/sandbox/faults"
-
-    def ask(self, method, body=None):
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url, data=data, method=method)
-        with urllib.request.urlopen(request) as answer:
-            return json.loads(answer.read() or "null")
-
-    def rule(self, fault):
-        self.ask("DELETE")
-        self.ask("POST", {"path": "/v1/b2b/totp", "fault": fault})
-
-    def asked(self):
-        """The number of calls for a TOTP since the rule was set."""
-        (rule,) = self.ask("GET")
-        return rule["met"]
 
 
 class Client:

@@ -19,17 +19,18 @@ PATIENCE = 900  # seconds, for a build from scratch
 os.environ["PATH"] = f"{VENV}/bin:{os.environ['PATH']}:{ROOT}/target/debug"
 
 
-def python_packages():
-    """Goes on in a virtual environment that has the packages of requirements.txt."""
+def python_packages(requirements=HERE / "requirements.txt"):
+    """Goes on in a virtual environment that has these packages."""
     if Path(sys.prefix) != VENV:
         if not (VENV / "bin/pip").exists():
             run(sys.executable, "-m", "venv", VENV)
         os.execv(VENV / "bin/python", [VENV / "bin/python", *sys.argv])
-    requirements = HERE / "requirements.txt"
-    if is_new("requirements", requirements, ROOT / "examples/python/requirements.txt"):
+    name = f"{requirements.parent.name}-requirements"
+    files = [requirements, HERE / "requirements.txt", ROOT / "examples/python/requirements.txt"]
+    if is_new(name, *files):
         pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
         run(*pip, "install", "--requirement", requirements)
-        done("requirements", requirements, ROOT / "examples/python/requirements.txt")
+        done(name, *files)
 
 
 def debian_packages(*names):
