@@ -8,6 +8,7 @@ format:
     cargo fmt --check --manifest-path fuzz/Cargo.toml
     cargo fmt --check --manifest-path models/Cargo.toml
     cargo fmt --check --manifest-path bench/Cargo.toml
+    cargo fmt --check --manifest-path examples/rust/Cargo.toml
 
 # Warnings are errors.
 lint:
@@ -78,9 +79,10 @@ docs:
 commands:
     python3 .ci/commands.py
 
-# The examples in Python and TypeScript.
-examples:
-    python3 .ci/examples.py
+# The examples, built and run in seven languages, and the matrix of docs/interop.md, which UPDATE_DOCS=1 prints.
+# Installs compilers from Debian, which takes root.
+interop *CLIENTS:
+    python3 .ci/interop.py {{CLIENTS}}
 
 # The console's snippets, built and run in every language. Installs compilers from Debian, which takes root.
 snippets *LANGUAGES:

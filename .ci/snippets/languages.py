@@ -175,8 +175,9 @@ class Go(Language):
         # Retries are off by default before gRPC 1.40.
         return super().environment(authority) | {"GRPC_GO_RETRY": "on"}
 
-    def go(self, *arguments):
-        path = f"/usr/share/gocode:{self.folder}"
+    def go(self, *arguments, before=""):
+        """Runs go; packages in the folder `before` are taken in place of those of the same name here."""
+        path = f"{before}:/usr/share/gocode:{self.folder}".removeprefix(":")
         run("go", *arguments, GO111MODULE="off", GOPATH=path, GOFLAGS="")
 
 
@@ -272,22 +273,20 @@ class Rust(Language):
 
 class Cpp(Language):
     is_compiled = True
-    packages = ["libgrpc++-dev", "protobuf-compiler-grpc", *PROTOC]
+    packages = ["libgrpc++-dev", "libssl-dev", "make", "pkg-config", "protobuf-compiler-grpc", *PROTOC]
     suffix = ".cc"
     authorities = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
     FLAGS = ["-std=c++17", "-Igen", "-I."]
 
     def prepare(self):
         generated = self.folder / "gen"
-        generated.mkdir(exist_ok=True)
-        plugin = shutil.which("grpc_cpp_plugin")
-        protoc(f"--cpp_out={generated}", *proto_files(), *ERRORS)
-        protoc(f"--grpc_out={generated}", f"--plugin=protoc-gen-grpc={plugin}", *proto_files())
-        files = [file.relative_to(self.folder) for file in generated.rglob("*.cc")]
-        objects = parallel(self.object, files)
-        run("ar", "rcs", "contract.a", *objects, cwd=self.folder)
+        folders = [f"PROTO={old_protos()}", f"GOOGLEAPIS={GOOGLE}", f"GEN={generated}"]
+        jobs = f"--jobs={os.cpu_count()}"
+        make = ["make", jobs, *folders, "CXXFLAGS=", generated / "contract.a"]
+        run(*make, cwd=ROOT / "examples/cpp")
+        files = [file.relative_to(self.folder) for file in generated.rglob("*.h")]
         # Every snippet includes these, which take the compiler longer than all the rest.
-        headers = ["grpcpp/grpcpp.h", *(file.with_suffix(".h") for file in files)]
+        headers = ["grpcpp/grpcpp.h", *sorted(files)]
         text = "".join(f'#include "{header}"\n' for header in headers)
         (self.folder / "all.h").write_text(text.replace('"gen/', '"'))
         self.compile("-x", "c++-header", "all.h", "-o", "all.h.gch")
@@ -299,12 +298,8 @@ class Cpp(Language):
 
     def link(self, file):
         libraries = run("pkg-config", "--libs", "grpc++", "protobuf").split()
-        options = ["-include", "all.h", file, "contract.a", *libraries]
+        options = ["-include", "all.h", file, "gen/contract.a", *libraries]
         self.compile(*options, "-o", file.with_suffix(""))
-
-    def object(self, file):
-        self.compile("-c", file, "-o", file.with_suffix(".o"))
-        return file.with_suffix(".o")
 
     def compile(self, *arguments):
         run("c++", *self.FLAGS, *arguments, cwd=self.folder)
@@ -329,7 +324,7 @@ def prepared(name):
     """A language, ready to build. What it has generated is kept until that would change."""
     language = LANGUAGES[name](name)
     folders = [HERE / "go", HERE / "rust", HERE / "proto", ROOT / "proto"]
-    files = [HERE / "languages.py", ROOT / "examples/node/package-lock.json"]
+    files = [HERE / "languages.py", ROOT / "examples/node/package-lock.json", ROOT / "examples/cpp/Makefile"]
     files += sorted(path for folder in folders for path in folder.rglob("*.*") if path.is_file())
     with open(FOLDER / f"{name}.lock", "w") as lock:
         flock(lock, LOCK_EX)
@@ -341,7 +336,12 @@ def prepared(name):
 
 
 def protoc(*arguments, **env):
-    """Runs Debian's protoc, which is too old to know `debug_redact`."""
+    """Runs Debian's protoc."""
+    run("protoc", f"-I{old_protos()}", f"-I{GOOGLE}", *arguments, **env)
+
+
+def old_protos():
+    """The contract without `debug_redact`, which Debian's protoc is too old to know; with its folder."""
     old = FOLDER / "old-proto"
     with OLD:
         for file in proto_files():
@@ -349,7 +349,7 @@ def protoc(*arguments, **env):
             if not (old / file).exists() or (old / file).read_text() != text:
                 (old / file).parent.mkdir(parents=True, exist_ok=True)
                 (old / file).write_text(text)
-    run("protoc", f"-I{old}", f"-I{GOOGLE}", *arguments, **env)
+    return old
 
 
 def link(path, target):

@@ -3,76 +3,23 @@
     python -m venv .venv && .venv/bin/pip install -r requirements.txt
     .venv/bin/python enrol.py
 
-Runs against `totp-facade dev`, unless ADDR, ORGANIZATION and MEMBER in the environment say
-otherwise.
+Runs against `totp-facade dev`, unless the environment says otherwise: ../README.md.
 """
 
 import base64
-import json
 import os
 import secrets
-import sys
-import uuid
 from pathlib import Path
 
 import grpc
 import pyotp
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
-# Generates the classes at run time; a real service would do that in a build step.
-sys.path.append(str(Path(__file__).resolve().parents[2] / "proto"))
-totp_pb2, totp_pb2_grpc = grpc.protos_and_services("stytch/b2b/totp/v1/totp.proto")
+from facade import call, connect, details, totp_pb2, totp_pb2_grpc
 
-ADDR = os.environ.get("ADDR", "127.0.0.1:50051")
 WHO = {
     "organization_id": os.environ.get("ORGANIZATION", "example-works"),
     "member_id": os.environ.get("MEMBER", "fresh"),
 }
-DEADLINE = 5  # seconds, retries included
-
-# Every call carries an idempotency key, so gRPC may retry it after any failure. The server's
-# pushback delays retries, and stops those that cannot help. Without keys, retry reads only:
-# docs/retries.md.
-RETRIES = {
-    "methodConfig": [
-        {
-            "name": [
-                {"service": "stytch.b2b.totp.v1.TotpService"},
-                {"service": "stytch.b2b.recovery_codes.v1.RecoveryCodesService"},
-            ],
-            "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.1s",
-                "maxBackoff": "2s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": [
-                    "UNAVAILABLE", "RESOURCE_EXHAUSTED", "INTERNAL", "UNKNOWN", "CANCELLED"
-                ],
-            },
-        }
-    ]
-}
-
-
-def call(method, request):
-    """Makes one call. All its attempts carry the same idempotency key."""
-    key = ("idempotency-key", str(uuid.uuid4()))
-    return method(request, timeout=DEADLINE, metadata=[key])
-
-
-def details(error):
-    """Returns the details of a failed call: the reason, `upstream`, and the invalid fields."""
-    info, fields = error_details_pb2.ErrorInfo(), []
-    status = rpc_status.from_call(error)
-    for detail in status.details if status else []:
-        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
-            detail.Unpack(info)
-        elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
-            bad = error_details_pb2.BadRequest()
-            detail.Unpack(bad)
-            fields = [violation.field for violation in bad.field_violations]
-    return info.reason, info.metadata.get("upstream", ""), fields
 
 
 def create(stub):
@@ -89,14 +36,13 @@ def create(stub):
 
 
 def main():
-    options = [("grpc.service_config", json.dumps(RETRIES))]
-    with grpc.insecure_channel(ADDR, options=options) as channel:
+    with connect() as channel:
         stub = totp_pb2_grpc.TotpServiceStub(channel)
 
         created = create(stub)
         picture = Path("qr.png")
         picture.write_bytes(base64.b64decode(created.qr_code.split(",", 1)[1]))
-        print(f"scan {picture.resolve()}, or type {created.secret}")
+        print(f"scan {picture}, or type {created.secret}")
 
         # In place of the member's authenticator app.
         code = pyotp.TOTP(created.secret).now()
