@@ -1,15 +1,14 @@
 """Starts Envoy, for the scripts beside this one."""
 
 import json
-import socket
-import subprocess
-import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-from expect import wait_until
+from process import free_port, process
 
+# Envoys of one machine would share memory.
+ENVOY = ["envoy", "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warn"]
 FILTERS = "type.googleapis.com/envoy.extensions.filters"
 
 
@@ -54,9 +53,7 @@ def envoy(upstream, routes, connection=None, tls=None):
     if tls:
         kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
         chain["transport_socket"] = {"name": "tls", "typed_config": {"@type": kind} | tls}
-    free = socket.create_server(("127.0.0.1", 0))
-    listen = free.getsockname()[1]
-    free.close()
+    listen = free_port()
     bootstrap = {
         "static_resources": {
             "listeners": [{"address": socket_address(listen), "filter_chains": [chain]}],
@@ -66,19 +63,5 @@ def envoy(upstream, routes, connection=None, tls=None):
     with tempfile.TemporaryDirectory() as folder:
         config, log = Path(folder, "envoy.json"), Path(folder, "envoy.log")
         config.write_text(json.dumps(bootstrap))
-        command = ["envoy", "-c", str(config), "--use-dynamic-base-id", "--concurrency", "1"]
-        with open(log, "w") as stderr:
-            process = subprocess.Popen([*command, "--log-level", "warn"], stderr=stderr)
-        try:
-
-            def listens():
-                if process.poll() is not None:
-                    sys.exit(f"Envoy does not start:\n{log.read_text()}")
-                with socket.socket() as probe:
-                    return probe.connect_ex(("127.0.0.1", listen)) == 0
-
-            wait_until(listens, "Envoy listens")
+        with process(listen, *ENVOY, "-c", config, log=log):
             yield f"127.0.0.1:{listen}"
-        finally:
-            process.terminate()
-            process.wait(timeout=60)

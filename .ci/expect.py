@@ -18,3 +18,11 @@ def check(what, found, expected):
     if found != expected:
         sys.exit(f"{what}: {found}, but expected {expected}")
     print(f"ok: {what}: {found}", flush=True)
+
+
+def check_all(what, found, expected):
+    """Holds several facts to what is expected of them, by their names."""
+    for name, value in expected.items():
+        if found[name] != value:
+            sys.exit(f"{what}: {name}: {found[name]}, but expected {value}")
+    print(f"ok: {what}: {', '.join(expected)}", flush=True)

@@ -20,7 +20,8 @@ from typing import NamedTuple
 from expect import check, wait_until
 from facade import ROOT, facade
 from load import LIMIT, POLICY, Replica, load
-from prometheus import PANELS, RULES, SCRAPE, WINDOW, expressions, free_port, get, process, prometheus, run
+from process import free_port, process
+from prometheus import PANELS, RULES, SCRAPE, WINDOW, expressions, get, prometheus, run
 
 LASTS = WINDOW + 3  # seconds: a window that is over before anything is looked at, and a look
 

@@ -3,7 +3,6 @@
 import json
 import math
 import re
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 
 from expect import PATIENCE, wait_until
 from facade import ROOT
+from process import free_port, process
 
 RULES = ROOT / "deploy/prometheus"
 DASHBOARD = json.loads((ROOT / "deploy/grafana/totp-facade.json").read_text())
@@ -30,30 +30,6 @@ def run(*command, **options):
         sys.exit(f"{command} ended with {done.returncode}:\n{done.stdout}")
     print(f"ok: {' '.join(map(str, command[:3]))}", flush=True)
     return done.stdout
-
-
-def free_port():
-    with socket.socket() as it:
-        it.bind(("127.0.0.1", 0))
-        return it.getsockname()[1]
-
-
-@contextmanager
-def process(port, *command, **options):
-    """Runs a server while the block runs, which begins once the server listens."""
-    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    it = subprocess.Popen(list(map(str, command)), **silent, **options)
-    try:
-        wait_until(lambda: connects(port), f"{command[0]} listens")
-        yield it
-    finally:
-        it.terminate()
-        it.wait(timeout=PATIENCE)
-
-
-def connects(port):
-    with socket.socket() as it:
-        return it.connect_ex(("127.0.0.1", port)) == 0
 
 
 def get(url):
