@@ -93,6 +93,12 @@ snippets *LANGUAGES:
 mesh:
     python3 .ci/mesh.py
 
+# The proxies and meshes of docs/proxies.md, with the files of deploy/, and deploy/compose without containers. Installs
+# nginx, HAProxy, Redis and Prometheus from Debian, which takes root; `--rolls 50` rolls replicas as often under load.
+proxies *FLAGS:
+    cargo build --locked
+    python3 .ci/proxies.py {{FLAGS}}
+
 # The callers of docs/callers.md: grpcurl, gRPC's C core, and through Envoy.
 callers:
     python3 .ci/callers.py

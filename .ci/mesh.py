@@ -117,7 +117,7 @@ def service_configs():
 
 def mesh(upstream):
     """An Envoy with the routes of the document."""
-    (routes, _) = blocks("yaml")
+    (routes,) = blocks("yaml")
     return envoy(upstream, yaml.safe_load(routes))
 
 

@@ -1,0 +1,48 @@
+"""Ordinary calls through a proxy, for as long as a block runs."""
+
+import threading
+import time
+from collections import Counter
+from contextlib import contextmanager
+
+from proxies.client import Outcome, codes, new_key, ORGANIZATION
+
+PAUSE = 0.2  # seconds
+
+
+class Load:
+    """Calls that change something, with a key and without, and reads. None is repeated here."""
+
+    def __init__(self, caller):
+        self.caller, self.calls, self.changes = caller, [], 0
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        rotate = codes.RotateRequest(member_id="enrolled", **ORGANIZATION)
+        get = codes.GetRequest(member_id="enrolled", **ORGANIZATION)
+        while not self.stop.is_set():
+            self.calls.append(self.caller.start(self.caller.codes.Rotate, rotate))
+            self.calls.append(self.caller.start(self.caller.codes.Rotate, rotate, key=new_key()))
+            self.calls.append(self.caller.start(self.caller.codes.Get, get))
+            self.changes += 2
+            time.sleep(PAUSE)
+
+    def failures(self):
+        """What went wrong, and how often."""
+        outcomes = map(Outcome, self.calls)
+        return dict(Counter((*it.facts(), it.message) for it in outcomes if it.code != "OK"))
+
+
+@contextmanager
+def load(callers):
+    """The loads, by the names of their callers."""
+    loads = {name: Load(caller) for name, caller in callers.items()}
+    for each in loads.values():
+        each.thread.start()
+    try:
+        yield loads
+    finally:
+        for each in loads.values():
+            each.stop.set()
+            each.thread.join()
