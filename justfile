@@ -99,6 +99,12 @@ proxies *FLAGS:
     cargo build --locked
     python3 .ci/proxies.py {{FLAGS}}
 
+# Restarts and kills replicas under load, behind Envoy with Redis. `just rolling 100 60` rolls a hundred times and kills
+# for a minute, which takes twelve.
+rolling *COUNTS:
+    cargo build --locked
+    python3 .ci/rolling.py {{COUNTS}}
+
 # The callers of docs/callers.md: grpcurl, gRPC's C core, and through Envoy.
 callers:
     python3 .ci/callers.py
