@@ -105,6 +105,10 @@ rolling *COUNTS:
     cargo build --locked
     python3 .ci/rolling.py {{COUNTS}}
 
+# What a call costs façade, Envoy and Redis: the figures of .ci/scale.py.
+footprint: bench-build
+    TOTP_FACADE=target/dist/totp-facade python3 .ci/footprint.py
+
 # The callers of docs/callers.md: grpcurl, gRPC's C core, and through Envoy.
 callers:
     python3 .ci/callers.py
