@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Checks the access control of docs/callers.md with other clients: grpcurl and gRPC's C core with client
-certificates and tokens, and an Envoy that forwards the certificates that it has verified. The policy and Envoy's
+certificates and tokens, and on a Unix domain socket, and an Envoy that forwards the certificates that it has verified,
+by a port and by a socket. The policy and Envoy's
 settings are those of the document.
 
 Takes its tools from PATH: a Python with examples/python/requirements.txt, cryptography and PyYAML; buf, grpcurl and
@@ -131,7 +132,27 @@ def over_tls(folder, ours, theirs, policy):
         print("ok: healthcheck with nothing", flush=True)
 
 
-def behind_envoy(ours, policy):
+def on_a_socket(folder, policy):
+    """As docs/operations.md says of `:authority`."""
+    path = folder / "callers.sock"
+    policy.write_text(
+        f"""caller = [{{ name = "me", identities = ["unix:{os.getuid()}"], methods = ["*", "reflection"] }}]"""
+    )
+    flags = ["--callers-file", str(policy), "--log", "warn,audit=off"]
+    with facade("dev", *flags, grpc=f"unix:{path}", lines=3):
+        for authority, expected in [("localhost", "OK"), (None, "INTERNAL")]:
+            options = [("grpc.default_authority", authority)] if authority else []
+            with grpc.insecure_channel(f"unix:{path}", options) as channel:
+                request = totp.CreateRequest(organization_id="example-works", member_id="fresh")
+                call = totp_grpc.TotpServiceStub(channel).Create.future(request, timeout=PATIENCE)
+                found = call.code().name if call.exception() else "OK"
+                check(f"gRPC on a socket with the authority {authority}", found, expected)
+        command = ["grpcurl", "-plaintext", "-authority", "localhost", "-unix", path, "list"]
+        listed = subprocess.run(command, text=True, capture_output=True, timeout=PATIENCE)
+        check("grpcurl on a socket", CREATE.split("/")[0] in listed.stdout, True)
+
+
+def behind_envoy(folder, ours, policy):
     front = ours.certify("front", LOCALHOST)
     login, support = ours.certify("login", LOGIN), ours.certify("support", SUPPORT)
     file = lambda path: {"filename": str(path)}
@@ -164,9 +185,12 @@ def behind_envoy(ours, policy):
             "UNAUTHENTICATED",
         ),
         ("a certificate, and is not listed", "10.0.0.1", {"identity": login}, "UNAUTHENTICATED"),
+        ("a certificate, by a socket", f"unix:{os.getuid()}", {"identity": login}, "OK"),
+        ("nothing, by a socket", f"unix:{os.getuid()}", {}, "UNAUTHENTICATED"),
     ]:
         flags = ["--trust-xfcc-from", trusted, "--callers-file", str(policy)]
-        with facade("dev", *flags, "--log", "warn,audit=off", lines=3) as addrs:
+        listen = f"unix:{folder}/envoy.sock" if trusted.startswith("unix:") else "127.0.0.1:0"
+        with facade("dev", *flags, "--log", "warn,audit=off", grpc=listen, lines=3) as addrs:
             with envoy(addrs["grpc"], routes, details, tls) as addr:
                 check(f"Envoy with {what}", grpcio(addr, ours.file, **credentials), expected)
 
@@ -179,7 +203,8 @@ def main():
         policy = folder / "callers.toml"
         policy.write_text(block("toml"))
         over_tls(folder, ours, theirs, policy)
-        behind_envoy(ours, policy)
+        behind_envoy(folder, ours, policy)
+        on_a_socket(folder, policy)
 
 
 main()

@@ -17,12 +17,13 @@ def socket_address(port):
 
 
 def cluster(upstream):
-    """The façade at `upstream`, by plain HTTP/2."""
+    """The façade at `upstream`, IP:PORT or unix:PATH, by plain HTTP/2."""
     http2 = {
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
         "explicit_http_config": {"http2_protocol_options": {}},
     }
-    address = socket_address(int(upstream.split(":")[1]))
+    kind, place = upstream.split(":")
+    address = {"pipe": {"path": place}} if kind == "unix" else socket_address(int(place))
     return {
         "name": "totp-facade",
         "type": "STATIC",

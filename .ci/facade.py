@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PORTS = ["--grpc-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0", "--drain-delay", "0s"]
+PORTS = ["--admin-addr", "127.0.0.1:0", "--drain-delay", "0s"]
 
 
 @contextmanager
-def facade(subcommand, *flags, lines=2, stderr=None, **env):
+def facade(subcommand, *flags, grpc="127.0.0.1:0", lines=2, stderr=None, **env):
     """Runs `serve` or `dev` while the block runs; with the addresses that its first lines name."""
     process = subprocess.Popen(
-        ["cargo", "run", "--", subcommand, *PORTS, *flags],
+        ["cargo", "run", "--", subcommand, "--grpc-addr", grpc, *PORTS, *flags],
         cwd=ROOT,
         text=True,
         stdout=subprocess.PIPE,

@@ -80,5 +80,6 @@ pub fn build(settings: &Settings, metrics: Metrics) -> Result<Server, SetupError
         metrics,
         tracer,
         exporter,
+        heartbeat: None,
     })
 }

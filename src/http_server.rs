@@ -26,7 +26,7 @@ pub(crate) fn serve(
     let workers = Arc::new(Workers::here());
     let slots = Slots::new(max_connections, closing.clone());
     let acceptor = Acceptor { slots, tls: None, workers, closing };
-    acceptor.spawn(listener, move |stream, _, activity| {
+    acceptor.spawn(listener.into(), move |stream, _, activity| {
         let service = TowerToHyperService::new(router.clone());
         let connection = Box::pin(http.serve_connection(TokioIo::new(stream), service));
         async move { connection::serve(connection, &activity, None).await }

@@ -6,12 +6,17 @@ const SPIFFE: &str = "spiffe://";
 const DNS: &str = "dns:";
 const TOKEN: &str = "token:";
 const JWT: &str = "jwt:";
+const USER: &str = "unix:";
+
+/// The user that Linux shows in place of one of another user namespace: it may be anybody.
+const NOBODY: u32 = 65534;
 
 /// The maximum length of a SPIFFE id. A subject of OpenID Connect has at most 255 bytes, one of
 /// Kubernetes 340.
 const MAX_BYTES: usize = 2048;
 
-/// A name by which a caller is known: `spiffe://…`, `dns:NAME`, `token:NAME` or `jwt:SUBJECT`.
+/// A name by which a caller is known: `spiffe://…`, `dns:NAME`, `token:NAME`, `jwt:SUBJECT` or
+/// `unix:UID`.
 ///
 /// It consists of visible ASCII characters, so that it cannot pass for another name in a policy or
 /// in the audit trail. Only the subject of a JWT may contain blanks, and not at its ends. An
@@ -21,7 +26,10 @@ pub struct Identity(String);
 
 /// The error for a text that is not an identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("is not {SPIFFE}…, {DNS}NAME, {TOKEN}NAME or {JWT}SUBJECT in visible ASCII")]
+#[error(
+    "is not {SPIFFE}…, {DNS}NAME, {TOKEN}NAME or {JWT}SUBJECT in visible ASCII, or {USER}UID with a \
+     number other than {NOBODY}"
+)]
 pub struct InvalidIdentity;
 
 impl Identity {
@@ -46,7 +54,16 @@ impl Identity {
         Self::new(format!("{JWT}{subject}"))
     }
 
+    /// Returns the identity of the user who owns the other end of a Unix domain socket, or `None`
+    /// if the number stands for users of other user namespaces.
+    pub(crate) fn user(uid: u32) -> Option<Self> {
+        Self::new(format!("{USER}{uid}"))
+    }
+
     fn new(text: String) -> Option<Self> {
+        if let Some(uid) = text.strip_prefix(USER) {
+            return user(uid).is_some().then_some(Self(text));
+        }
         let prefix = [SPIFFE, DNS, TOKEN, JWT].into_iter().find(|it| text.starts_with(it))?;
         let name = &text[prefix.len()..];
         let may_have_blanks = prefix == JWT && name.trim_ascii() == name;
@@ -64,6 +81,12 @@ impl Identity {
     pub fn token_name(&self) -> Option<&str> {
         self.0.strip_prefix(TOKEN)
     }
+}
+
+/// Reads the number of a user, in its one spelling; `None` if it names nobody.
+pub(crate) fn user(text: &str) -> Option<u32> {
+    let uid: u32 = text.parse().ok()?;
+    (uid != NOBODY && uid.to_string() == text).then_some(uid)
 }
 
 impl FromStr for Identity {
@@ -99,6 +122,8 @@ mod tests {
             "token:login",
             "jwt:system:serviceaccount:web:login",
             "jwt:CN=a b",
+            "unix:0",
+            "unix:1000",
             &long(MAX_BYTES),
         ] {
             assert_eq!(good.parse::<Identity>().map(|it| it.to_string()), Ok(good.to_owned()));
@@ -122,6 +147,13 @@ mod tests {
             "jwt:\u{200b}",
             "dns:a b",
             "token:\u{feff}login",
+            "unix:",
+            "unix:login",
+            "unix:-1",
+            "unix:+1",
+            "unix:01",
+            "unix:4294967296",
+            "unix:65534",
             &long(MAX_BYTES + 1),
         ] {
             assert_eq!(bad.parse::<Identity>(), Err(InvalidIdentity), "{bad:?}");
@@ -135,6 +167,8 @@ mod tests {
         assert_eq!(kinds.map(|it| it.unwrap().to_string()), ["dns:a", "token:a", "jwt:a"]);
         assert_eq!(Identity::token("a").unwrap().token_name(), Some("a"));
         assert_eq!(Identity::dns("a").unwrap().token_name(), None);
+        assert_eq!(Identity::user(0).unwrap().to_string(), "unix:0");
+        assert_eq!(Identity::user(NOBODY), None);
         for make in [Identity::dns, Identity::token, Identity::jwt] {
             assert_eq!(make(""), None);
         }

@@ -15,12 +15,12 @@ mod policy;
 mod proxies;
 mod refusal;
 mod tokens;
+mod user;
 pub mod xfcc;
 
 use std::{path::PathBuf, sync::Arc};
 
 use http::HeaderMap;
-use ipnet::IpNet;
 
 pub use crate::identity::Identity;
 use crate::{
@@ -33,11 +33,12 @@ pub use credential::bearer_token;
 use credential::{Credential, Identities, Presented};
 use jwt::Jwts;
 pub use policy::{Caller, Policy, REFLECTION};
-pub use proxies::network;
+pub use proxies::Proxy;
 use proxies::{Proxies, Sender};
 pub use refusal::Refusal;
 use tokens::FileTokens;
 pub use tokens::{Tokens, line as token_line};
+use user::Users;
 use xfcc::ForwardedCertificates;
 
 /// How callers are identified, and what they may do.
@@ -52,12 +53,19 @@ pub struct Settings {
     /// Which JWTs are accepted.
     pub jwt: Option<jwt::Settings>,
     /// The proxies whose `x-forwarded-client-cert` is trusted.
-    pub proxies: Vec<IpNet>,
+    pub proxies: Vec<Proxy>,
+    /// Whether callers on a Unix domain socket are known by the users that they run as.
+    pub users: bool,
 }
 
 impl Settings {
     /// Whether callers are identified at all.
     pub fn authenticates(&self) -> bool {
+        self.users || self.presents_credentials()
+    }
+
+    /// Whether callers are identified by something that they present.
+    pub fn presents_credentials(&self) -> bool {
         self.certificates || self.tokens.is_some() || self.jwt.is_some() || !self.proxies.is_empty()
     }
 }
@@ -69,7 +77,7 @@ type Alternatives = Vec<Box<dyn Credential>>;
 /// Sets up the kinds of credentials, one line each. A row holds alternatives; a caller who presents
 /// credentials of several rows is identified by the first of these.
 fn credentials(settings: &Settings, metrics: &Metrics) -> Result<Vec<Alternatives>, String> {
-    let Settings { tokens, policy: _, certificates, jwt, proxies } = settings;
+    let Settings { tokens, policy: _, certificates, jwt, proxies, users } = settings;
     let rows = [
         vec![boxed(certificates.then_some(Certificates))],
         vec![boxed((!proxies.is_empty()).then_some(ForwardedCertificates))],
@@ -77,6 +85,8 @@ fn credentials(settings: &Settings, metrics: &Metrics) -> Result<Vec<Alternative
             boxed(tokens.as_ref().map(|path| FileTokens::new(path, metrics)).transpose()?),
             boxed(jwt.as_ref().map(|jwt| Jwts::new(jwt, metrics)).transpose()?),
         ],
+        // What every connection has comes last.
+        vec![boxed(users.then_some(Users))],
     ];
     Ok(rows.map(|row| row.into_iter().flatten().collect()).into())
 }
@@ -189,6 +199,7 @@ fn first_accepted(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connection::PeerAddr;
 
     #[test]
     fn every_credential_must_be_accepted_and_a_token_counts_only_where_tokens_are_set_up() {
@@ -205,7 +216,8 @@ mod tests {
             (Some("10.0.0.2:1"), forwarded, None, Err("neither a client certificate")),
             (None, forwarded, None, Err("neither a client certificate")),
         ] {
-            let peer = Peer { addr: addr.map(|it| it.parse().unwrap()), certificate: None };
+            let addr = addr.map(|it| PeerAddr::Ip(it.parse().unwrap()));
+            let peer = Peer { addr, certificate: None };
             let mut headers = HeaderMap::new();
             for (name, value) in
                 [("x-forwarded-client-cert", forwarded), ("authorization", authorization)]

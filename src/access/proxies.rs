@@ -1,22 +1,34 @@
-//! The proxies whose `x-forwarded-client-cert` is trusted, by the addresses that they connect from.
+//! The proxies whose `x-forwarded-client-cert` is trusted, by the addresses that they connect from,
+//! or on a Unix domain socket by the users that they run as.
 //!
 //! A network covers only addresses of its own family: `0.0.0.0/0` every IPv4 address, `::/0` every
 //! IPv6 address. An IPv4 address is the same in either spelling, in the list and of a peer: a
 //! dual-stack socket shows `10.0.0.1` as `::ffff:10.0.0.1`.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
 
 use ipnet::{IpNet, Ipv4Net};
+
+use crate::{connection::PeerAddr, identity};
 
 /// The prefix length of `::ffff:0:0/96`, into which IPv4 addresses are mapped.
 const MAPPED_PREFIX: u8 = 96;
 
-/// The addresses and networks of trusted proxies. Clones share them.
+/// The prefix of a user in the list.
+const USER: &str = "unix:";
+
+/// A trusted proxy, or several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proxy {
+    /// Those of a network.
+    Network(IpNet),
+    /// Those that run as this user and connect by a Unix domain socket.
+    User(u32),
+}
+
+/// The trusted proxies. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Proxies(Arc<[IpNet]>);
+pub(super) struct Proxies(Arc<[Proxy]>);
 
 /// Who sends the calls of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,27 +42,59 @@ pub(super) enum Sender {
 }
 
 impl Proxies {
-    /// Trusts these networks; IPv4 networks may be spelled as mapped into IPv6.
+    /// Trusts these; IPv4 networks may be spelled as mapped into IPv6.
     ///
     /// # Errors
     ///
     /// A network covers addresses of both families.
-    pub(super) fn new(networks: &[IpNet]) -> Result<Self, String> {
-        networks.iter().map(|network| unmapped(*network)).collect::<Result<_, _>>().map(Self)
+    pub(super) fn new(proxies: &[Proxy]) -> Result<Self, String> {
+        let canonical = |proxy: &Proxy| match *proxy {
+            Proxy::Network(network) => unmapped(network).map(Proxy::Network),
+            Proxy::User(uid) => Ok(Proxy::User(uid)),
+        };
+        proxies.iter().map(canonical).collect::<Result<_, _>>().map(Self)
     }
 
     /// Returns who sends the calls of a connection from this address.
-    pub(super) fn sender(&self, addr: Option<SocketAddr>) -> Sender {
+    pub(super) fn sender(&self, addr: Option<PeerAddr>) -> Sender {
         match addr {
-            Some(addr) if self.contains(addr.ip()) => Sender::Proxy,
+            Some(addr) if self.contains(addr) => Sender::Proxy,
             None if !self.0.is_empty() => Sender::Unknown,
             _ => Sender::Caller,
         }
     }
 
-    fn contains(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.0.iter().any(|network| network.contains(&address))
+    fn contains(&self, addr: PeerAddr) -> bool {
+        self.0.iter().any(|proxy| match (proxy, addr) {
+            (Proxy::Network(network), PeerAddr::Ip(addr)) => {
+                network.contains(&addr.ip().to_canonical())
+            }
+            (Proxy::User(user), PeerAddr::Unix { uid, .. }) => *user == uid,
+            _ => false,
+        })
+    }
+}
+
+/// An address, a network such as `10.0.0.0/8`, or `unix:UID`.
+impl FromStr for Proxy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix(USER) {
+            None => network(text).map(Self::Network),
+            Some(uid) => identity::user(uid).map(Self::User).ok_or_else(|| {
+                format!("{text:?} is not {USER}UID with the number of a user of this namespace")
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(network) => network.fmt(f),
+            Self::User(uid) => write!(f, "{USER}{uid}"),
+        }
     }
 }
 
@@ -59,7 +103,7 @@ impl Proxies {
 /// # Errors
 ///
 /// The text is neither, or the network covers addresses of both families.
-pub fn network(text: &str) -> Result<IpNet, String> {
+fn network(text: &str) -> Result<IpNet, String> {
     let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
     let network = network
         .map_err(|_| format!("{text:?} is neither an address nor a network like 10.0.0.0/8"))?;
@@ -81,6 +125,8 @@ fn unmapped(network: IpNet) -> Result<IpNet, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     #[test]
@@ -113,14 +159,26 @@ mod tests {
         ] {
             let given = listed.parse().or_else(|_| listed.parse::<IpAddr>().map(IpNet::from));
             for network in [network(listed).unwrap(), given.unwrap()] {
-                let proxies = Proxies::new(&[network]).unwrap();
+                let proxies = Proxies::new(&[Proxy::Network(network)]).unwrap();
+                let addr = SocketAddr::new(address.parse().unwrap(), 1);
 
-                assert_eq!(
-                    proxies.contains(address.parse().unwrap()),
-                    expected,
-                    "{listed}, {address}"
-                );
+                assert_eq!(proxies.contains(addr.into()), expected, "{listed}, {address}");
             }
+        }
+    }
+
+    #[test]
+    fn a_proxy_on_a_unix_socket_is_known_by_its_user_alone() {
+        let proxies = ["unix:1000", "127.0.0.1"].map(|it| it.parse().unwrap());
+        let proxies = Proxies::new(&proxies).unwrap();
+        for (addr, expected) in [
+            (Some(PeerAddr::Unix { uid: 1000, pid: None }), Sender::Proxy),
+            (Some(PeerAddr::Unix { uid: 1001, pid: Some(1000) }), Sender::Caller),
+            (Some(PeerAddr::Unix { uid: 0, pid: None }), Sender::Caller),
+            (Some(PeerAddr::Ip("127.0.0.1:1000".parse().unwrap())), Sender::Proxy),
+            (None, Sender::Unknown),
+        ] {
+            assert_eq!(proxies.sender(addr), expected, "{addr:?}");
         }
     }
 
@@ -138,7 +196,10 @@ mod tests {
         ] {
             assert!(network(text).is_err(), "{text}");
         }
+        for text in ["unix:", "unix:envoy", "unix:65534", "unix:/run/grpc.sock"] {
+            assert!(text.parse::<Proxy>().is_err(), "{text}");
+        }
         let mixed = "::ffff:0:0/95".parse().unwrap();
-        assert!(Proxies::new(&[mixed]).is_err());
+        assert!(Proxies::new(&[Proxy::Network(mixed)]).is_err());
     }
 }

@@ -5,13 +5,14 @@ use tokio::net::TcpListener;
 
 use super::{
     failure::Failure,
-    listen::{bind, url_of},
+    listen::{addr_of, bind, url_of},
     output::print,
     program::program,
     runtime::runtime,
     signals::stop_signal,
 };
 use crate::{
+    address::Address,
     client::Connection,
     config::{ClientConfig, ConsoleConfig, Unchecked},
     console::{self, Console, Settings},
@@ -63,5 +64,5 @@ pub(super) async fn run(
 
 /// Says where the page is.
 pub(super) fn announcement(listener: &TcpListener) -> Result<String, Failure> {
-    Ok(format!("console listening on {}\n", url_of(listener, false)?))
+    Ok(format!("console listening on {}\n", url_of(Address::Tcp(addr_of(listener)?), false)))
 }

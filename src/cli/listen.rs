@@ -7,12 +7,54 @@ use std::{
 
 use tokio::net::{TcpListener, TcpSocket};
 
-use super::failure::Failure;
+use super::{failure::Failure, service_manager::Inherited};
+use crate::{address::Address, config::Addresses, connection::Listener, server::Listeners};
 
 /// The length of the queue of connections that wait to be accepted; the system may allow less. The
 /// runtime's default of 128 is less than what a proxy opens at once, and the rest is reset.
 const BACKLOG: u32 = 4096;
 
+/// Listens for gRPC and on the admin port, on sockets of the service manager where it passed them.
+pub(super) async fn listen(addresses: &Addresses) -> Result<Listeners, Failure> {
+    let mut inherited = Inherited::new()?;
+    let grpc = match &addresses.grpc {
+        Address::Tcp(addr) => tcp("grpc", *addr, &mut inherited)?.into(),
+        Address::Unix(path) => unix(path, addresses.socket_mode, &mut inherited)
+            .await
+            .map_err(|error| failed("grpc", &addresses.grpc, &error))?,
+    };
+    let admin = tcp("admin", addresses.admin, &mut inherited)?;
+    inherited.end()?;
+    Ok(Listeners { grpc, admin })
+}
+
+fn tcp(what: &str, addr: SocketAddr, inherited: &mut Inherited) -> Result<TcpListener, Failure> {
+    let Some(listener) = inherited.tcp(addr) else { return bind(what, addr) };
+    let listener = listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener));
+    listener.map_err(|error| Failure::run(&error))
+}
+
+#[cfg(unix)]
+async fn unix(
+    path: &std::path::Path,
+    mode: u32,
+    inherited: &mut Inherited,
+) -> io::Result<Listener> {
+    use crate::connection::UnixSocket;
+
+    let socket = match inherited.unix(path) {
+        Some(listener) => UnixSocket::inherited(listener)?,
+        None => UnixSocket::bind(path, mode, BACKLOG).await?,
+    };
+    Ok(Listener::Unix(socket))
+}
+
+#[cfg(not(unix))]
+async fn unix(_: &std::path::Path, _: u32, _: &mut Inherited) -> io::Result<Listener> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Listens on an IP address and a port.
 pub(super) fn bind(what: &str, addr: SocketAddr) -> Result<TcpListener, Failure> {
     let listen = || {
         let socket = match addr {
@@ -25,28 +67,34 @@ pub(super) fn bind(what: &str, addr: SocketAddr) -> Result<TcpListener, Failure>
         socket.bind(addr)?;
         socket.listen(BACKLOG)
     };
-    listen().map_err(|error: io::Error| {
-        Failure::Run(format!("cannot listen for {what} on {addr}: {error}"))
-    })
+    listen().map_err(|error| failed(what, &Address::Tcp(addr), &error))
+}
+
+fn failed(what: &str, address: &Address, error: &io::Error) -> Failure {
+    Failure::Run(format!("cannot listen for {what} on {address}: {error}"))
 }
 
 /// Says where something listens, in a form that scripts can read.
-pub(super) fn listening(what: &str, listener: &TcpListener) -> Result<String, Failure> {
-    Ok(format!("{what} listening on {}\n", addr_of(listener)?))
+pub(super) fn listening(what: &str, address: &Address) -> String {
+    format!("{what} listening on {address}\n")
 }
 
+/// Returns the address of a port.
 pub(super) fn addr_of(listener: &TcpListener) -> Result<SocketAddr, Failure> {
     listener.local_addr().map_err(|error| Failure::run(&error))
 }
 
-/// Returns a URL by which this machine reaches the listener.
-pub(super) fn url_of(listener: &TcpListener, has_tls: bool) -> Result<String, Failure> {
-    let mut addr = addr_of(listener)?;
+/// Returns a URL by which this machine reaches the address.
+pub(super) fn url_of(address: Address, has_tls: bool) -> String {
+    let mut addr = match address {
+        Address::Tcp(addr) => addr,
+        unix @ Address::Unix(_) => return unix.to_string(),
+    };
     match addr.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => addr.set_ip(Ipv4Addr::LOCALHOST.into()),
         IpAddr::V6(ip) if ip.is_unspecified() => addr.set_ip(Ipv6Addr::LOCALHOST.into()),
         _ => {}
     }
     let scheme = if has_tls { "https" } else { "http" };
-    Ok(format!("{scheme}://{addr}"))
+    format!("{scheme}://{addr}")
 }

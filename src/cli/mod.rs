@@ -17,6 +17,7 @@ mod request;
 mod rpc;
 mod runtime;
 mod serve;
+mod service_manager;
 mod signals;
 mod top;
 

@@ -1,17 +1,19 @@
 //! `serve`, `dev` and `sandbox`: the subcommands that run until a signal stops them.
 
-use std::{future::pending, net::SocketAddr};
+use std::future::pending;
 
 use super::{
     console,
     failure::Failure,
-    listen::{addr_of, bind, listening, url_of},
+    listen::{addr_of, bind, listen, listening, url_of},
     output::print,
     program::program,
     runtime::runtime,
+    service_manager,
     signals::stop_signal,
 };
 use crate::{
+    address::Address,
     config::{Config, ConsoleConfig, DevConfig, SandboxConfig, sandbox_url},
     facade, otlp,
     sandbox::{Sandbox, Seed},
@@ -23,7 +25,7 @@ pub(super) fn serve(config: Config) -> Result<(), Failure> {
     forbid_core_dumps();
     runtime()?.block_on(async {
         let stop = stop_signal()?;
-        let listeners = listen(&config)?;
+        let listeners = listen(&config.addresses).await?;
         warn_if_exposed(&config);
         let announce = announcement(&listeners)?;
         let serving = || {
@@ -40,20 +42,21 @@ pub(super) fn dev(dev: DevConfig) -> Result<(), Failure> {
     let DevConfig { mut config, sandbox, console: ConsoleConfig { addr, mut client } } = dev;
     runtime()?.block_on(async {
         let stop = stop_signal()?;
-        let listeners = listen(&config)?;
+        let listeners = listen(&config.addresses).await?;
         let listener = bind("sandbox", sandbox.addr)?;
         let page_listener = bind("console", addr)?;
         config.facade.stytch.base_url = sandbox_url(addr_of(&listener)?);
         let announce = announcement(&listeners)?
-            + &listening("sandbox", &listener)?
+            + &listening("sandbox", &Address::Tcp(addr_of(&listener)?))
             + &console::announcement(&page_listener)?;
         let seed = sandbox.seed.clone();
-        let hints = dev_hints(&seed, addr_of(&listeners.grpc)?);
+        let grpc = address_of(&listeners)?;
+        let hints = dev_hints(&seed, &grpc);
         let serving = || {
             let _ = print(&(announce + &hints));
         };
         let sandbox = start(sandbox);
-        client.url = url_of(&listeners.grpc, config.facade.tls.is_some())?;
+        client.url = url_of(grpc, config.facade.tls.is_some());
         let page = console::of(client, Some((seed, sandbox.authenticator())))?;
         tokio::select! {
             result = sandbox.run(listener, pending()) => {
@@ -72,7 +75,7 @@ pub(super) fn sandbox(config: SandboxConfig) -> Result<(), Failure> {
         let seed = &config.seed;
         print(&format!(
             "{}STYTCH_PROJECT_ID={}\nSTYTCH_SECRET={}\n{}",
-            listening("sandbox", &listener)?,
+            listening("sandbox", &Address::Tcp(addr_of(&listener)?)),
             seed.project.project_id,
             seed.project.secret,
             members(seed)
@@ -96,9 +99,12 @@ async fn run(
     let server = facade::build(settings, Metrics::default());
     let stop = async {
         serving();
+        service_manager::ready();
         stop.await;
+        service_manager::stopping();
     };
-    let server = server.map_err(|error| Failure::run(&error))?;
+    let mut server = server.map_err(|error| Failure::run(&error))?;
+    server.heartbeat = service_manager::heartbeat();
     server.run(listeners, stop).await.map_err(|error| Failure::run(&error))
 }
 
@@ -107,7 +113,7 @@ fn warn_if_exposed(config: &Config) {
     if config.facade.traces.as_ref().is_some_and(otlp::Settings::exposes_headers) {
         tracing::warn!("OTEL_EXPORTER_OTLP_HEADERS travel in the clear");
     }
-    if config.grpc_addr.ip().is_loopback() {
+    if config.addresses.grpc.is_local() {
         return;
     }
     if !config.facade.access.authenticates() {
@@ -119,25 +125,30 @@ fn warn_if_exposed(config: &Config) {
     }
 }
 
-fn listen(config: &Config) -> Result<Listeners, Failure> {
-    Ok(Listeners {
-        grpc: bind("grpc", config.grpc_addr)?,
-        admin: bind("admin", config.admin_addr)?,
-    })
+/// Returns the address for gRPC.
+fn address_of(listeners: &Listeners) -> Result<Address, Failure> {
+    listeners.grpc.address().map_err(|error| Failure::run(&error))
 }
 
 /// Says where the façade listens.
 fn announcement(listeners: &Listeners) -> Result<String, Failure> {
-    Ok(listening("grpc", &listeners.grpc)? + &listening("admin", &listeners.admin)?)
+    let admin = Address::Tcp(addr_of(&listeners.admin)?);
+    Ok(listening("grpc", &address_of(listeners)?) + &listening("admin", &admin))
 }
 
 /// Returns commands to paste, for the members of the sandbox.
-fn dev_hints(seed: &Seed, grpc: SocketAddr) -> String {
+fn dev_hints(seed: &Seed, grpc: &Address) -> String {
     let organization = seed.organization();
     // The default address needs no flag.
-    let addr = match grpc.to_string().as_str() {
-        "127.0.0.1:50051" => String::new(),
-        addr => format!("--addr http://{addr} "),
+    let (addr, target) = match grpc {
+        // Otherwise grpcurl sends the path as `:authority`, which is no host.
+        Address::Unix(path) => {
+            (format!("--addr {grpc} "), format!("-authority localhost -unix {}", path.display()))
+        }
+        Address::Tcp(addr) if addr.to_string() == "127.0.0.1:50051" => {
+            (String::new(), addr.to_string())
+        }
+        Address::Tcp(addr) => (format!("--addr http://{addr} "), addr.to_string()),
     };
     let program = program();
     let Some((member, _)) = seed.members().next() else {
@@ -149,7 +160,7 @@ fn dev_hints(seed: &Seed, grpc: SocketAddr) -> String {
          {program} authenticate {addr}--organization-id {organization} --member-id {member} \
          --intermediate-session-token sandbox-login.{member} --code CODE\n  \
          grpcurl -plaintext -d '{{\"organization_id\":\"{organization}\",\"member_id\":\"{member}\"}}' \
-         {grpc} stytch.b2b.totp.v1.TotpService/Create\n\n{}",
+         {target} stytch.b2b.totp.v1.TotpService/Create\n\n{}",
         members(seed)
     )
 }

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use ipnet::IpNet;
 use reqwest::Url;
 
 use super::{
@@ -12,7 +11,7 @@ use super::{
     unchecked::Reader,
 };
 use crate::{
-    access::{self, Policy, Tokens, jwt},
+    access::{self, Policy, Proxy, Tokens, jwt},
     connection::tls,
     http_client::is_confidential,
 };
@@ -53,9 +52,9 @@ settings! { CALLERS "Callers"
         checked_file(|path| jwt::check_token(path).map(|()| path.to_owned())),
     );
 
-    /// Proxies whose `x-forwarded-client-cert` is trusted: addresses and networks, separated by
-    /// commas.
-    TRUST_XFCC_FROM: Vec<IpNet> = Setting::new("TOTP_FACADE_TRUST_XFCC_FROM", PROXIES);
+    /// Proxies whose `x-forwarded-client-cert` is trusted: addresses and networks, or on a Unix
+    /// domain socket unix:UID, separated by commas.
+    TRUST_XFCC_FROM: Vec<Proxy> = Setting::new("TOTP_FACADE_TRUST_XFCC_FROM", PROXIES);
 
     /// Policy file that says who may call what (docs/callers.md). Without it, every caller with an
     /// identity may call everything. Read again when it changes.
@@ -69,33 +68,42 @@ settings! { CALLERS "Callers"
         Setting::new("TOTP_FACADE_ALLOW_UNAUTHENTICATED", SWITCH).default("false");
 
     /// Serve gRPC reflection, with which tools learn the contract.
-    REFLECTION: bool =
-        Setting::new("TOTP_FACADE_REFLECTION", SWITCH).derived("true on loopback, else false");
+    REFLECTION: bool = Setting::new("TOTP_FACADE_REFLECTION", SWITCH)
+        .derived("true on loopback and on a Unix domain socket, else false");
 }
 
-const PROXIES: Kind<Vec<IpNet>> = Kind::shown("IPS", proxies, |proxies| {
-    proxies.iter().map(IpNet::to_string).collect::<Vec<_>>().join(",")
+const PROXIES: Kind<Vec<Proxy>> = Kind::shown("PEERS", proxies, |proxies| {
+    proxies.iter().map(Proxy::to_string).collect::<Vec<_>>().join(",")
 });
 
 /// Reads the files of TLS and how callers are identified.
 pub(super) fn read(reader: &mut Reader<'_>) -> (Option<tls::Files>, access::Settings) {
     let tls = tls(reader);
-    let access = access::Settings {
+    let mut access = access::Settings {
         certificates: reader.is_given(&TLS_CLIENT_CA_FILE),
         tokens: reader.get(&TOKENS_FILE),
         jwt: jwt(reader),
         proxies: reader.get(&TRUST_XFCC_FROM).unwrap_or_default(),
         policy: reader.get(&CALLERS_FILE),
+        users: false,
     };
+    let is_unix = reader.get(&GRPC_ADDR).is_some_and(|addr| addr.is_unix());
+    // Beside credentials, the users count that the policy names: anybody on the machine is a user.
+    access.users = is_unix && (access.policy.is_some() || !is_way_given(reader, &access));
+    if is_unix && tls.is_some() {
+        let what = format!("is for TCP; {GRPC_ADDR} is a Unix domain socket");
+        reader.report(&TLS_CERT_FILE, what);
+    }
+    check_proxies(reader, &access, is_unix);
     check_policy(reader, &access);
     check_openness(reader, &access);
     (tls, access)
 }
 
-/// Reads whether to serve reflection: by default on loopback only.
+/// Reads whether to serve reflection: by default only where just this machine can connect.
 pub(super) fn reflection(reader: &mut Reader<'_>) -> Option<bool> {
     let addr = reader.get(&GRPC_ADDR);
-    reader.get_or(&REFLECTION, || addr.map(|addr| addr.ip().is_loopback()))
+    reader.get_or(&REFLECTION, || addr.map(|addr| addr.is_local()))
 }
 
 /// Returns the ways to identify callers, for a message.
@@ -110,6 +118,18 @@ fn is_way_given(reader: &mut Reader<'_>, access: &access::Settings) -> bool {
         || reader.is_given(&JWT_KEYS);
     let is_xfcc_bad = reader.is_given(&TRUST_XFCC_FROM) && reader.get(&TRUST_XFCC_FROM).is_none();
     access.authenticates() || reader.is_given(&TOKENS_FILE) || is_jwt_given || is_xfcc_bad
+}
+
+/// Checks that every trusted proxy could connect.
+fn check_proxies(reader: &mut Reader<'_>, access: &access::Settings, is_unix: bool) {
+    let fits = |proxy: &&Proxy| matches!(proxy, Proxy::User(_)) == is_unix;
+    if let Some(other) = access.proxies.iter().find(|proxy| !fits(proxy)) {
+        let what = match is_unix {
+            true => format!("{other} cannot reach a Unix domain socket: list unix:UID"),
+            false => format!("{other} needs a Unix domain socket as {GRPC_ADDR}"),
+        };
+        reader.report(&TRUST_XFCC_FROM, what);
+    }
 }
 
 /// Checks that callers are identified, and that every token of the policy is in the file of tokens.
@@ -133,7 +153,7 @@ fn check_policy(reader: &mut Reader<'_>, access: &access::Settings) {
 fn check_openness(reader: &mut Reader<'_>, access: &access::Settings) {
     let is_allowed = reader.get(&ALLOW_UNAUTHENTICATED);
     let addr = reader.get(&GRPC_ADDR);
-    let is_beyond_loopback = addr.is_some_and(|addr| !addr.ip().is_loopback());
+    let is_beyond_loopback = addr.is_some_and(|addr| !addr.is_local());
     if is_beyond_loopback && is_allowed == Some(false) && !is_way_given(reader, access) {
         let what = format!(
             "is beyond loopback, where callers must be identified: set {}, or --allow-unauthenticated \
@@ -214,10 +234,10 @@ fn jwt_keys(text: &str) -> Result<jwt::Source, String> {
     }
 }
 
-/// Reads networks, separated by commas.
-fn proxies(text: &str) -> Result<Vec<IpNet>, String> {
+/// Reads proxies, separated by commas.
+fn proxies(text: &str) -> Result<Vec<Proxy>, String> {
     let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-    let (good, bad): (Vec<_>, Vec<_>) = parts.map(access::network).partition(Result::is_ok);
+    let (good, bad): (Vec<_>, Vec<_>) = parts.map(str::parse::<Proxy>).partition(Result::is_ok);
     match bad.is_empty() {
         true => Ok(good.into_iter().flatten().collect()),
         false => Err(bad.into_iter().filter_map(Result::err).collect::<Vec<_>>().join("; ")),

@@ -14,14 +14,17 @@ use super::{
     setting::{Group, Setting, settings},
     unchecked::{FromSettings, Reader},
 };
-use crate::files::{self, pem};
+use crate::{
+    address,
+    files::{self, pem},
+};
 
 const DEFAULT_DEADLINE: &str = "15s";
 /// The longest time for a call.
 pub const MAX_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
 
 settings! { CONNECTION "Connection"
-    /// Where the façade listens: a URL, or IP:PORT as the façade prints it.
+    /// Where the façade listens: a URL, or IP:PORT or unix:PATH as the façade prints it.
     ADDR: String = Setting::new("--addr", Kind::text("URL", url))
         .variable("TOTP_FACADE_ADDR")
         .default("http://127.0.0.1:50051");
@@ -123,6 +126,9 @@ fn authorization(token: &str) -> Result<MetadataValue<Ascii>, String> {
 }
 
 fn url(addr: &str) -> Result<String, String> {
+    if let Some(unix) = address::unix(addr) {
+        return unix.map(|address| address.to_string());
+    }
     let instead = format!("; {TOKEN} is the bearer token to call with");
     Ok(address(addr, &instead)?.as_str().trim_end_matches('/').to_owned())
 }

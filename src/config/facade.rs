@@ -1,7 +1,5 @@
 //! The configuration of a façade, as `serve` reads it.
 
-use std::net::SocketAddr;
-
 use super::{
     callers, idempotency, server,
     setting::Group,
@@ -13,10 +11,8 @@ use crate::{access::Policy, connection::tls, facade};
 /// A façade in front of Stytch.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The address to listen on for gRPC.
-    pub grpc_addr: SocketAddr,
-    /// The address to listen on for HTTP probes and metrics.
-    pub admin_addr: SocketAddr,
+    /// Where to listen.
+    pub addresses: server::Addresses,
     /// Everything else.
     pub facade: facade::Settings,
 }
@@ -51,7 +47,7 @@ impl Config {
         let idempotency = idempotency::read(reader);
         let (tls, access) = callers::read(reader);
         let traces = traces::read(reader);
-        let (grpc_addr, admin_addr) = addresses?;
+        let addresses = addresses?;
         let facade = facade::Settings {
             stytch: stytch?,
             idempotency: idempotency?,
@@ -60,7 +56,7 @@ impl Config {
             server: server?,
             traces: traces?,
         };
-        Some(Self { grpc_addr, admin_addr, facade })
+        Some(Self { addresses, facade })
     }
 
     /// Describes who may call what, and how long the certificate is valid, for people.
@@ -73,8 +69,11 @@ impl Config {
         let access = &self.facade.access;
         text += &match access.policy.as_deref().map(Policy::read) {
             Some(Ok(policy)) => format!("Who may call what:\n{}", policy.summary()),
-            _ if access.authenticates() => "Every identified caller may call everything.\n".into(),
-            _ if self.grpc_addr.ip().is_loopback() => {
+            _ if access.presents_credentials() => {
+                "Every identified caller may call everything.\n".into()
+            }
+            _ if access.users => "Every user who may open the socket may call everything.\n".into(),
+            _ if self.addresses.grpc.is_local() => {
                 "Callers are not identified: anyone on this machine may call everything.\n".into()
             }
             _ => "CALLERS ARE NOT IDENTIFIED: anyone who reaches the port may call everything.\n"

@@ -25,5 +25,6 @@ pub use facade::Config;
 pub use logs::LogConfig;
 pub use page::{all, page, secrets_help};
 pub use sandbox::{DevConfig, SandboxConfig, sandbox_url};
+pub use server::Addresses;
 pub use setting::{About, Group};
 pub use unchecked::{FromSettings, Problem, Reader, Unchecked};

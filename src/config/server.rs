@@ -3,11 +3,14 @@
 use std::{net::SocketAddr, num::NonZero, thread::available_parallelism, time::Duration};
 
 use super::{
-    kind::{ADDR, COUNT, Kind, TIME},
+    kind::{ADDR, COUNT, Kind, TIME, addr},
     setting::{Setting, settings},
     unchecked::Reader,
 };
-use crate::server;
+use crate::{
+    address::{self, Address},
+    server,
+};
 
 /// A number of threads.
 const THREADS: Kind<usize> = Kind::text("COUNT", |text| {
@@ -16,9 +19,33 @@ const THREADS: Kind<usize> = Kind::text("COUNT", |text| {
 })
 .limits("From 1 to 1024");
 
+/// An IP address with a port, or the path of a Unix domain socket.
+const GRPC: Kind<Address> = Kind::text("ADDR", |text| match address::unix(text) {
+    Some(unix) => unix,
+    None => match addr(text, "127.0.0.1:50051") {
+        Ok(addr) => Ok(Address::Tcp(addr)),
+        Err(problem) => Err(format!("{problem}, or unix:PATH")),
+    },
+});
+
+/// Permissions of a file.
+const MODE: Kind<u32> = Kind::shown(
+    "MODE",
+    |text| {
+        let mode = u32::from_str_radix(text, 8).ok();
+        let mode = mode.filter(|mode| *mode <= 0o777 && mode & 0o600 == 0o600);
+        mode.ok_or_else(|| format!("{text:?} is not a mode such as 0660 that lets its owner in"))
+    },
+    |mode| format!("{mode:04o}"),
+);
+
 settings! { SERVER "Server"
-    /// Address to listen on for gRPC. Port 0 takes a free port and prints it.
-    GRPC_ADDR: SocketAddr = Setting::new("TOTP_FACADE_GRPC_ADDR", ADDR).default("127.0.0.1:50051");
+    /// Address to listen on for gRPC: IP:PORT, or unix:PATH for a Unix domain socket. Port 0 takes
+    /// a free port and prints it.
+    GRPC_ADDR: Address = Setting::new("TOTP_FACADE_GRPC_ADDR", GRPC).default("127.0.0.1:50051");
+
+    /// Permissions of the Unix domain socket, in octal: whoever may write to it may connect.
+    GRPC_SOCKET_MODE: u32 = Setting::new("TOTP_FACADE_GRPC_SOCKET_MODE", MODE).default("0600");
 
     /// Address to listen on for HTTP: `/livez`, `/readyz` and `/metrics`. Port 0 takes a free port
     /// and prints it.
@@ -51,14 +78,29 @@ settings! { SHUTDOWN "Shutdown"
     DRAIN_TIMEOUT: Duration = Setting::new("TOTP_FACADE_DRAIN_TIMEOUT", TIME).default("25s");
 }
 
+/// Where a façade listens.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// The address for gRPC.
+    pub grpc: Address,
+    /// The permissions of the socket, if that is the path of one.
+    pub socket_mode: u32,
+    /// The address for HTTP probes and metrics.
+    pub admin: SocketAddr,
+}
+
 /// Reads the addresses for gRPC and for HTTP.
-pub(super) fn addresses(reader: &mut Reader<'_>) -> Option<(SocketAddr, SocketAddr)> {
+pub(super) fn addresses(reader: &mut Reader<'_>) -> Option<Addresses> {
     let (grpc, admin) = (reader.get(&GRPC_ADDR), reader.get(&ADMIN_ADDR));
+    let socket_mode = reader.get(&GRPC_SOCKET_MODE);
     let (grpc, admin) = (grpc?, admin?);
-    if grpc == admin && grpc.port() != 0 {
+    if grpc == Address::Tcp(admin) && admin.port() != 0 {
         return reader.problem(&ADMIN_ADDR, format!("must not be the address of {GRPC_ADDR}"));
     }
-    Some((grpc, admin))
+    if !grpc.is_unix() {
+        reader.show(&GRPC_SOCKET_MODE, "(not used)");
+    }
+    Some(Addresses { grpc, socket_mode: socket_mode?, admin })
 }
 
 /// Reads limits and times.

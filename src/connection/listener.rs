@@ -3,19 +3,20 @@
 //! At the limit, `slots.rs` evicts connections. While the process is out of file descriptors,
 //! `accept` fails at once each time, and tonic's own loop would spin; this one pauses.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use futures_util::StreamExt as _;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{either::Either, sync::CancellationToken, task::TaskTracker};
-use tonic::transport::server::TcpIncoming;
 
 use super::{
+    peer::Peer,
     slots::{Activity, Slots},
+    socket::{Listener, LocalStream, Socket},
     tls::{ClientCertificate, Tls},
     workers::Workers,
 };
@@ -31,17 +32,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// How long a client may take for the TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// An accepted connection, plain or with TLS.
-pub(crate) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
-
-/// The other end of a connection.
-#[derive(Clone, Debug, Default)]
-pub struct Peer {
-    /// The address that it connects from.
-    pub addr: Option<SocketAddr>,
-    /// The client's certificate, if it presented one and that was trusted.
-    pub certificate: Option<Arc<ClientCertificate>>,
-}
+/// An accepted connection: plain TCP first, which most are.
+pub(crate) type Stream = Either<TcpStream, Either<Box<TlsStream<TcpStream>>, LocalStream>>;
 
 /// Accepts the connections of a port.
 pub(crate) struct Acceptor {
@@ -60,7 +52,7 @@ impl Acceptor {
     /// serves. Returns a tracker of the latter. A handshake holds up no other connection.
     pub(crate) fn spawn<S>(
         self,
-        listener: TcpListener,
+        listener: Listener,
         serve: impl Fn(Stream, Peer, Arc<Activity>) -> S + Clone + Send + 'static,
     ) -> TaskTracker
     where
@@ -73,16 +65,14 @@ impl Acceptor {
 
     async fn accept_all<S>(
         self,
-        listener: TcpListener,
+        listener: Listener,
         serve: impl Fn(Stream, Peer, Arc<Activity>) -> S + Clone + Send + 'static,
         tasks: TaskTracker,
     ) where
         S: Future<Output = ()> + Send + 'static,
     {
         let Self { slots, tls, workers, closing } = self;
-        let mut incoming = TcpIncoming::from(listener)
-            .with_nodelay(Some(true))
-            .with_keepalive(Some(Duration::from_secs(60)));
+        let mut incoming = listener.incoming();
         loop {
             // The connection comes first: a slot is freed only for a connection that exists.
             let accepted = async {
@@ -93,16 +83,21 @@ impl Acceptor {
                 return;
             };
             // Unregistered here, and registered with the runtime that serves the connection.
-            let Ok(stream) = stream.into_std() else { continue };
+            let Ok(stream) = stream.detach() else { continue };
             let (serve, tls, slots) = (serve.clone(), tls.clone(), Arc::clone(&slots));
             let worker = workers.least_loaded();
             let served = worker.serves_one_more();
             let task = async move {
                 let _served = served;
-                let Ok(stream) = TcpStream::from_std(stream) else { return };
-                let ready = secure(stream, tls.as_ref(), &slots);
-                let ready = slot.activity.closing().run_until_cancelled(ready).await;
-                if let Some(Some((stream, peer))) = ready {
+                let Ok(stream) = stream.attach() else { return };
+                // Without TLS it is ready at once, and served even if the drain has just begun: a
+                // call may be on its way.
+                let ready = tokio::select! {
+                    biased;
+                    ready = secure(stream, tls.as_ref(), &slots) => ready,
+                    () = slot.activity.closing().cancelled() => None,
+                };
+                if let Some((stream, peer)) = ready {
                     serve(stream, peer, Arc::clone(&slot.activity)).await;
                 }
                 // Moves the whole slot into the task, with its permit.
@@ -115,8 +110,8 @@ impl Acceptor {
 
 /// Returns the next connection. Pauses and retries while `accept` fails.
 async fn accept(
-    incoming: &mut (impl futures_util::Stream<Item = io::Result<TcpStream>> + Unpin),
-) -> Option<TcpStream> {
+    incoming: &mut (impl futures_util::Stream<Item = io::Result<Socket>> + Unpin),
+) -> Option<Socket> {
     let mut pause = MIN_PAUSE;
     loop {
         match incoming.next().await? {
@@ -147,11 +142,19 @@ fn is_connection_error(error: &io::Error) -> bool {
 
 /// Performs the TLS handshake, if any. Returns `None` if it fails, and counts that.
 async fn secure(
-    stream: TcpStream,
+    socket: Socket,
     tls: Option<&Reloaded<Tls>>,
     slots: &Slots,
 ) -> Option<(Stream, Peer)> {
-    let addr = stream.peer_addr().ok();
+    let addr = socket.peer();
+    let stream = match socket {
+        Socket::Tcp(stream) => stream,
+        // Nobody can listen in between, and the settings refuse TLS.
+        #[cfg(unix)]
+        Socket::Unix(stream) => {
+            return Some((Either::Right(Either::Right(stream)), Peer { addr, certificate: None }));
+        }
+    };
     let Some(tls) = tls else {
         return Some((Either::Left(stream), Peer { addr, certificate: None }));
     };
@@ -160,7 +163,7 @@ async fn secure(
     let stream = stream.inspect_err(|reason| slots.count_refusal(*reason)).ok()?;
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let certificate = ClientCertificate::new(chain, &now, tls).map(Arc::new);
-    Some((Either::Right(Box::new(stream)), Peer { addr, certificate }))
+    Some((Either::Right(Either::Left(Box::new(stream))), Peer { addr, certificate }))
 }
 
 async fn handshake(stream: TcpStream, tls: &Tls) -> Result<TlsStream<TcpStream>, RefusalReason> {

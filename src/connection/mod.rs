@@ -6,26 +6,37 @@
 
 mod events_first;
 mod listener;
+mod peer;
 mod resets;
 mod slots;
+mod socket;
 pub mod tls;
 mod turns;
+#[cfg(unix)]
+mod unix;
 mod workers;
 
 use std::{future::poll_fn, pin::Pin, time::Duration};
 
 use hyper_util::server::graceful::GracefulConnection;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::jitter::jittered;
 pub(crate) use events_first::EventsFirst;
 pub(crate) use listener::Acceptor;
-pub use listener::Peer;
+pub use peer::{Peer, PeerAddr};
 pub(crate) use resets::{CountResets, MAX_PENDING_RESETS};
 pub use slots::OpenCall;
 pub(crate) use slots::{Activity, OpenStream, Slots};
+pub use socket::Listener;
 pub(crate) use turns::Turn;
+#[cfg(unix)]
+pub use unix::UnixSocket;
 pub(crate) use workers::Workers;
+
+/// How long a new connection has for its first call before a drain tells it to close. Not every
+/// client repeats a call that a `GOAWAY` overtakes.
+const NEWCOMER: Duration = Duration::from_millis(100);
 
 /// Serves `connection` until it closes, and asks it to close after `max_age`, if any.
 ///
@@ -37,6 +48,7 @@ pub(crate) async fn serve(
     max_age: Option<Duration>,
 ) {
     activity.mark_ready();
+    let start = Instant::now();
     let aged = async {
         match max_age {
             // With jitter, so that clients that connected together do not reconnect together.
@@ -48,6 +60,12 @@ pub(crate) async fn serve(
         result = drive(&mut connection, activity) => return log_failure(result),
         () = activity.closing().cancelled() => {}
         () = aged => activity.close(),
+    }
+    if !activity.is_evicted() {
+        tokio::select! {
+            result = drive(&mut connection, activity) => return log_failure(result),
+            () = sleep_until(start + NEWCOMER) => {}
+        }
     }
     connection.as_mut().graceful_shutdown();
     tokio::select! {
@@ -83,7 +101,7 @@ mod tests {
 
     use hyper::{Request, Response, body::Incoming, server::conn::http2, service::service_fn};
     use hyper_util::rt::{TokioExecutor, TokioIo};
-    use tokio::{io::duplex, time::Instant};
+    use tokio::io::duplex;
     use tokio_util::sync::CancellationToken;
 
     use super::*;

@@ -363,6 +363,11 @@ impl Activity {
         self.close();
     }
 
+    /// Whether the connection has to go for others, or for its resets.
+    pub(super) fn is_evicted(&self) -> bool {
+        self.evicted.load(Ordering::Acquire)
+    }
+
     /// Asks the connection to close gracefully.
     pub(crate) fn close(&self) {
         self.closing.cancel();
@@ -384,8 +389,7 @@ impl Activity {
                 continue;
             }
             let forwarded = self.forwarded.load(Ordering::Acquire);
-            let is_evicted = self.evicted.load(Ordering::Acquire);
-            sleep(if is_evicted && !is_proven { UNPROVEN_GRACE } else { GRACE }).await;
+            sleep(if self.is_evicted() && !is_proven { UNPROVEN_GRACE } else { GRACE }).await;
             // A call that was on its way when the GOAWAY was sent is served like any other.
             if self.forwarded.load(Ordering::Acquire) == forwarded {
                 return;

@@ -90,6 +90,11 @@ impl Workers {
         }
     }
 
+    /// Returns the runtime of each worker.
+    pub(crate) fn runtimes(&self) -> Vec<Handle> {
+        self.workers.iter().map(|worker| worker.runtime.clone()).collect()
+    }
+
     /// Returns the worker with the fewest connections.
     pub(super) fn least_loaded(&self) -> &Worker {
         let workers = self.workers.iter();

@@ -14,6 +14,7 @@ mod arrival;
 mod deadline;
 mod guard;
 mod health;
+mod heartbeat;
 mod measure;
 mod method;
 mod protocol;
@@ -36,7 +37,8 @@ use crate::{
     access::Access,
     call::InFlight,
     connection::{
-        self, Acceptor, CountResets, EventsFirst, MAX_PENDING_RESETS, Slots, Workers, tls::Tls,
+        self, Acceptor, CountResets, EventsFirst, Listener, MAX_PENDING_RESETS, Slots, Workers,
+        tls::Tls,
     },
     files::Reloaded,
     otlp::Exporter,
@@ -49,6 +51,7 @@ use crate::{
     },
 };
 use guard::{Guard, Shared};
+pub use heartbeat::Heartbeat;
 use measure::Counts;
 
 /// The limits and timeouts of a server.
@@ -87,13 +90,15 @@ pub struct Server {
     pub tracer: Tracer,
     /// Sends what the tracer records.
     pub exporter: Option<Exporter>,
+    /// Tells a service manager that the server lives.
+    pub heartbeat: Option<Heartbeat>,
 }
 
 /// The sockets of a server.
 #[derive(Debug)]
 pub struct Listeners {
     /// The gRPC port.
-    pub grpc: TcpListener,
+    pub grpc: Listener,
     /// The admin port: probes and metrics over HTTP.
     pub admin: TcpListener,
 }
@@ -130,7 +135,7 @@ impl Server {
         listeners: Listeners,
         stop: impl Future<Output = ()>,
     ) -> Result<(), Error> {
-        let Self { settings, tls, access, services, metrics, tracer, exporter } = self;
+        let Self { settings, tls, access, services, metrics, tracer, exporter, heartbeat } = self;
         let in_flight = InFlight::new(settings.max_in_flight, metrics.clone());
         // On the page for as long as the server runs.
         let _shown = show(&in_flight, &metrics);
@@ -156,6 +161,10 @@ impl Server {
         // They outlive the acceptor, until the drain is over.
         let workers = Arc::new(Workers::start(settings.worker_threads)?);
         workers.report(&metrics);
+        if let Some(heartbeat) = heartbeat {
+            let beats = heartbeat.run(workers.runtimes());
+            tokio::spawn(done.clone().run_until_cancelled_owned(beats));
+        }
         metrics.ready.set(1);
         admin::start(listeners.admin, is_serving, metrics.clone(), done);
         let slots = Slots::new(settings.max_connections, closing.clone());

@@ -1,11 +1,10 @@
 //! Logs which calls are refused here, whose they are and why, at a bounded rate for each reason and
 //! caller.
 
-use std::net::SocketAddr;
-
 use tonic::Code;
 
 use crate::{
+    connection::PeerAddr,
     status::{Case, Failure, Reason, code_name},
     stytch::Upstream,
     telemetry::limit::{ByCaller, Limit},
@@ -16,7 +15,7 @@ pub(super) const NOT_GRPC: &str = "NOT_GRPC";
 
 /// Logs a call that was refused before anything was sent to Stytch. Other failures are logged where
 /// their cause is known.
-pub(super) fn log(failure: &Failure, peer: Option<SocketAddr>) {
+pub(super) fn log(failure: &Failure, peer: Option<PeerAddr>) {
     static LIMITS: [ByCaller; Case::ALL.len()] = [const { ByCaller::new() }; Case::ALL.len()];
 
     let Some(case) = failure.case() else { return };
@@ -44,7 +43,7 @@ fn is_refusal(case: Case) -> bool {
 }
 
 /// Logs a request that is not gRPC.
-pub(super) fn log_foreign(http_status: u16, peer: Option<SocketAddr>) {
+pub(super) fn log_foreign(http_status: u16, peer: Option<PeerAddr>) {
     static LIMIT: Limit = Limit::new();
 
     if let Some(suppressed) = LIMIT.pass() {

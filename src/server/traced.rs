@@ -6,7 +6,7 @@ use tonic::Code;
 use super::{answer::Answer, method::Method};
 use crate::{
     access::Caller,
-    connection::Peer,
+    connection::{Peer, PeerAddr},
     proto::{code_name, is_server_error},
     telemetry::{
         metrics::TraceIds,
@@ -38,7 +38,7 @@ impl Traced {
         trace.record(|span| {
             span.set(RPC_SYSTEM_NAME, "grpc");
             span.set(RPC_METHOD, method.name());
-            if let Some(addr) = peer.addr {
+            if let Some(PeerAddr::Ip(addr)) = peer.addr {
                 span.set(PEER_ADDRESS, addr.ip().to_string());
                 span.set(PEER_PORT, i64::from(addr.port()));
             }

@@ -1,7 +1,7 @@
 //! The access log: a line for each call when it ends, on request.
 
 use std::{
-    net::SocketAddr,
+    fmt::Display,
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -38,16 +38,16 @@ pub(crate) struct Facts {
 
 /// Logs a call when it ends. A call whose caller goes away first is logged as `CANCELLED`.
 #[derive(Debug)]
-pub(crate) struct Record {
+pub(crate) struct Record<P: Display> {
     method: &'static str,
-    peer: Option<SocketAddr>,
+    peer: Option<P>,
     start: Instant,
     outcome: Outcome,
 }
 
-impl Record {
+impl<P: Display> Record<P> {
     /// Starts with a call from `peer`.
-    pub(crate) fn start(method: &'static str, peer: Option<SocketAddr>) -> Self {
+    pub(crate) fn start(method: &'static str, peer: Option<P>) -> Self {
         let outcome = Outcome { code: "CANCELLED", facts: Facts::default() };
         Self { method, peer, start: Instant::now(), outcome }
     }
@@ -66,7 +66,7 @@ impl Record {
     }
 }
 
-impl Drop for Record {
+impl<P: Display> Drop for Record<P> {
     fn drop(&mut self) {
         let Self { method, peer, start, outcome: Outcome { code, facts } } = self;
         let elapsed = start.elapsed();
@@ -78,7 +78,7 @@ impl Drop for Record {
                 method,
                 code,
                 reason = facts.reason,
-                peer = peer.map(tracing::field::display),
+                peer = peer.as_ref().map(tracing::field::display),
                 elapsed_seconds = elapsed.as_secs_f64(),
                 upstream = facts.upstream,
                 stytch_request_id = facts.request_id,

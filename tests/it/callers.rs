@@ -21,7 +21,7 @@ use tonic_reflection::pb::v1::{
 use tonic_types::StatusExt as _;
 use totp_facade::{
     access::{self, Access, jwt, token_line},
-    connection::Peer,
+    connection::{Peer, PeerAddr},
     telemetry::metrics::Metrics,
 };
 
@@ -519,7 +519,7 @@ async fn a_forwarded_certificate_is_accepted_from_listed_proxies_only() {
         setup.access = access::Settings {
             tokens: Some(folder.path("tokens")),
             policy: Some(folder.path("callers.toml")),
-            proxies: proxies.iter().map(|it| access::network(it).unwrap()).collect(),
+            proxies: proxies.iter().map(|it| it.parse().unwrap()).collect(),
             ..Default::default()
         };
         let facade = setup.start().await;
@@ -566,14 +566,14 @@ async fn a_peer_is_its_ipv4_address_however_a_socket_of_both_families_shows_it()
         let settings =
             access::Settings { proxies: vec![listed.parse().unwrap()], ..Default::default() };
         let access = Access::new(&settings, &Metrics::default()).unwrap();
-        let peer = Peer { addr: Some(addr.parse().unwrap()), ..Default::default() };
+        let peer = Peer { addr: Some(PeerAddr::Ip(addr.parse().unwrap())), ..Default::default() };
 
         let headers = headers(Some(&format!("URI={LOGIN}")), None);
         let caller = access.identify(&headers, &peer);
 
         assert_eq!(caller.map(|it| it.name().to_owned()).ok(), known.then(|| LOGIN.to_owned()));
     }
-    let mixed = vec!["::ffff:10.0.0.0/64".parse().unwrap()];
+    let mixed = vec![access::Proxy::Network("::ffff:10.0.0.0/64".parse().unwrap())];
     let settings = access::Settings { proxies: mixed, ..Default::default() };
     assert!(Access::new(&settings, &Metrics::default()).is_err());
 }

@@ -286,7 +286,7 @@ async fn calls_are_answered_once_the_stop_signal_is_waited_for() {
         client.create(create("fresh")).await.expect("an answer");
     };
 
-    let run = setup.server().run(Listeners { grpc, admin }, stop);
+    let run = setup.server().run(Listeners { grpc: grpc.into(), admin }, stop);
 
     timeout(PATIENCE, run).await.unwrap().expect("a clean drain");
 }

@@ -9,6 +9,7 @@ use std::{
 
 /// Each room of `src/`, from the ground up, with the rooms that it may import.
 const FLOORS: &[(&str, &[&str])] = &[
+    ("address", &[]),
     ("atomic", &[]),
     ("error_chain", &[]),
     ("identity", &[]),
@@ -20,7 +21,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("http_client", &["error_chain", "files"]),
     ("otlp", &["error_chain", "files", "http_client", "telemetry"]),
     ("sandbox", &["files"]),
-    ("connection", &["files", "identity", "jitter", "telemetry"]),
+    ("connection", &["address", "files", "identity", "jitter", "telemetry"]),
     ("http_server", &["connection"]),
     ("stytch", &["atomic", "files", "http_client", "jitter", "proto", "telemetry", "translate"]),
     ("access", &["connection", "files", "http_client", "identity", "jitter", "proto", "telemetry"]),
@@ -76,6 +77,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         "config",
         &[
             "access",
+            "address",
             "connection",
             "facade",
             "files",
@@ -94,8 +96,10 @@ const FLOORS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "access",
+            "address",
             "client",
             "config",
+            "connection",
             "console",
             "error_chain",
             "facade",

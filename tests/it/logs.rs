@@ -651,7 +651,7 @@ fn statement(source: &str) -> String {
 }
 
 /// Lines without a limit, and what bounds them.
-const UNLIMITED: [(&str, &str); 25] = [
+const UNLIMITED: [(&str, &str); 27] = [
     ("target: telemetry::AUDIT", "an event for each call, by which the trail is complete"),
     ("target: ACCESS", "a line for each call, on request"),
     ("\"serving\"", "once"),
@@ -664,6 +664,8 @@ const UNLIMITED: [(&str, &str); 25] = [
     ("--allow-unauthenticated", "once"),
     ("tokens travel in the clear", "once"),
     ("the last traces could not be sent", "once"),
+    ("cannot remove the socket", "once"),
+    ("cannot notify the service manager", "at the start, the drain and each heartbeat"),
     ("not watched, only polled", "once for each file"),
     ("idempotency keys are remembered in Redis", "once"),
     ("the idempotency store can be used again", "once after a warning, which has a limit"),

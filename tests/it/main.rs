@@ -56,9 +56,13 @@ mod sandbox_control;
 mod secrets;
 mod settings;
 mod status_codes;
+#[cfg(target_os = "linux")]
+mod systemd;
 mod tls;
 mod top;
 mod traces;
 mod trail;
 mod translation;
+#[cfg(target_os = "linux")] // processes are named as Linux does
+mod unix_socket;
 mod unprocessed;

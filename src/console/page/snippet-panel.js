@@ -76,8 +76,9 @@ export class SnippetPanel {
   }
 }
 
-/** A URL leaves out the port that its scheme implies. @param {string} url */
+/** A URL leaves out the port that its scheme implies. gRPC calls `unix:PATH` as it is. @param {string} url */
 function hostAndPort(url) {
+  if (url.startsWith('unix:')) return url;
   const { protocol, host, port } = new URL(url);
   return port ? host : `${host}:${protocol === 'https:' ? 443 : 80}`;
 }

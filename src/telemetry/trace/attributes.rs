@@ -16,7 +16,7 @@ attributes! {
     RPC_SYSTEM_NAME = "rpc.system.name" on "call": "`grpc`";
     RPC_METHOD = "rpc.method" on "call": "the method, such as `stytch.b2b.totp.v1.TotpService/Create`, or `_OTHER` if it is not served";
     RPC_STATUS_CODE = "rpc.status_code" on "call": "the gRPC status, such as `OK`; `CANCELLED` if the caller went away";
-    PEER_ADDRESS = "network.peer.address" on "call, attempt": "the IP address of the other end of the connection";
+    PEER_ADDRESS = "network.peer.address" on "call, attempt": "the IP address of the other end of the connection; left out on a Unix domain socket";
     PEER_PORT = "network.peer.port" on "call, attempt": "its port";
     CALLER = "totp_facade.caller" on "call": "the name of the caller, once it is known";
     UPSTREAM = "totp_facade.upstream" on "call": "what is known to have happened at Stytch: `done`, `not_sent`, `rejected` or `unknown`";

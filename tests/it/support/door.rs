@@ -6,13 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ipnet::IpNet;
 use tonic::{
     Code, Request, Status,
     transport::{Channel, Identity},
 };
 use totp_facade::{
-    access::{self, jwt},
+    access::{self, Proxy, jwt},
     connection::tls::Files,
 };
 
@@ -45,7 +44,7 @@ pub struct DoorFiles {
     folder: Folder,
     pub servers: Authority,
     /// Whose word on certificates is taken.
-    pub proxies: Vec<IpNet>,
+    pub proxies: Vec<Proxy>,
 }
 
 impl DoorFiles {
@@ -97,6 +96,7 @@ impl DoorFiles {
                 token_file: None,
             }),
             proxies: self.proxies.clone(),
+            users: false,
         };
         setup.start().await
     }

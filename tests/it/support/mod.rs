@@ -16,6 +16,8 @@ pub mod rfc6238;
 pub mod rpc;
 pub mod scrape;
 #[cfg(unix)]
+pub mod socket;
+#[cfg(unix)]
 pub mod stderr;
 
 use std::{io::Write as _, net::SocketAddr, time::Duration};
@@ -27,7 +29,11 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
-use tonic::{Status, metadata::MetadataMap, transport::Channel};
+use tonic::{
+    Status,
+    metadata::MetadataMap,
+    transport::{Channel, Endpoint},
+};
 use tonic_types::StatusExt as _;
 use totp_facade::{
     access,
@@ -124,7 +130,7 @@ pub async fn start(server: Server) -> Facade {
     let (stop, stopped) = oneshot::channel();
     let metrics = server.metrics.clone();
     let stopped = async { stopped.await.unwrap_or_default() };
-    let task = tokio::spawn(server.run(Listeners { grpc, admin }, stopped));
+    let task = tokio::spawn(server.run(Listeners { grpc: grpc.into(), admin }, stopped));
     Facade { addr, admin: admin_addr, metrics, stop, task }
 }
 
@@ -218,7 +224,8 @@ pub async fn listener() -> TcpListener {
 
 /// Connects to a façade that runs as a process.
 pub async fn channel(url: &str) -> Channel {
-    Channel::from_shared(url.to_owned()).unwrap().connect().await.unwrap()
+    // Unlike `Channel::from_shared`, it takes Unix domain sockets.
+    Endpoint::from_shared(url.to_owned()).unwrap().connect().await.unwrap()
 }
 
 /// Returns a Create request for a member of the sandbox.

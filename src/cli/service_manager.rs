@@ -1,0 +1,143 @@
+//! systemd, or whoever speaks its protocols: sockets that it passes, and what it is told.
+//!
+//! A socket is taken for the address that the settings name, whatever the service manager calls it,
+//! and one for any other address is refused: the settings say who may call, and so they have to
+//! say where.
+
+use std::{env, io, net::SocketAddr, time::Duration};
+
+use super::failure::Failure;
+use crate::{address::Address, server::Heartbeat};
+
+/// The sockets that the service manager passed and that nobody has taken yet.
+#[derive(Debug, Default)]
+pub(super) struct Inherited {
+    tcp: Vec<std::net::TcpListener>,
+    #[cfg(unix)]
+    unix: Vec<std::os::unix::net::UnixListener>,
+}
+
+impl Inherited {
+    /// Returns the sockets. Must be called once only.
+    pub(super) fn new() -> Result<Self, Failure> {
+        let mut this = Self::default();
+        for (_, socket) in sd_listen_fds::get().map_err(|error| Failure::run(&error))? {
+            this.add(socket).map_err(|error| {
+                Failure::Run(format!(
+                    "the service manager passed something else than a socket: {error}"
+                ))
+            })?;
+        }
+        Ok(this)
+    }
+
+    fn add(&mut self, socket: sd_listen_fds::OwnedFd) -> io::Result<()> {
+        let tcp = std::net::TcpListener::from(socket);
+        #[cfg(unix)]
+        if tcp.local_addr().is_err() {
+            let unix = std::os::unix::net::UnixListener::from(std::os::fd::OwnedFd::from(tcp));
+            unix.local_addr()?;
+            self.unix.push(unix);
+            return Ok(());
+        }
+        tcp.local_addr()?;
+        self.tcp.push(tcp);
+        Ok(())
+    }
+
+    /// Takes the socket of this address, if there is one.
+    pub(super) fn tcp(&mut self, addr: SocketAddr) -> Option<std::net::TcpListener> {
+        let is_meant = |it: &std::net::TcpListener| it.local_addr().is_ok_and(|it| it == addr);
+        let found = self.tcp.iter().position(is_meant)?;
+        Some(self.tcp.swap_remove(found))
+    }
+
+    /// Takes the socket of this path, if there is one.
+    #[cfg(unix)]
+    pub(super) fn unix(
+        &mut self,
+        path: &std::path::Path,
+    ) -> Option<std::os::unix::net::UnixListener> {
+        let is_meant = |it: &std::os::unix::net::UnixListener| {
+            it.local_addr().is_ok_and(|it| it.as_pathname() == Some(path))
+        };
+        let found = self.unix.iter().position(is_meant)?;
+        Some(self.unix.swap_remove(found))
+    }
+
+    /// Checks that every socket has been taken.
+    pub(super) fn end(self) -> Result<(), Failure> {
+        let tcp = self.tcp.iter().filter_map(|it| it.local_addr().ok().map(Address::Tcp));
+        #[cfg(unix)]
+        let unix = self.unix.iter().map(|it| {
+            let addr = it.local_addr().ok();
+            Address::Unix(addr.and_then(|it| it.as_pathname().map(Into::into)).unwrap_or_default())
+        });
+        #[cfg(not(unix))]
+        let unix = std::iter::empty();
+        match tcp.chain(unix).next() {
+            None => Ok(()),
+            Some(address) => Err(Failure::usage(
+                "TOTP_FACADE_GRPC_ADDR",
+                format!(
+                    "the service manager passed a socket for {address}, which is neither this \
+                     address nor TOTP_FACADE_ADMIN_ADDR"
+                ),
+            )),
+        }
+    }
+}
+
+/// Says that calls are answered.
+pub(super) fn ready() {
+    notify("READY=1");
+}
+
+/// Says that the drain has begun.
+pub(super) fn stopping() {
+    notify("STOPPING=1");
+}
+
+/// Returns the heartbeat that the service manager waits for, if it does.
+pub(super) fn heartbeat() -> Option<Heartbeat> {
+    let number = |name| env::var(name).ok()?.parse::<u64>().ok();
+    let timeout = Duration::from_micros(number("WATCHDOG_USEC").filter(|timeout| *timeout > 0)?);
+    let is_ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
+    is_ours.then(|| Heartbeat { every: timeout / 2, beat: || notify("WATCHDOG=1") })
+}
+
+/// Tells the service manager something, if it listens.
+#[cfg(target_os = "linux")]
+fn notify(what: &str) {
+    let Some(socket) = env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()) else {
+        return;
+    };
+    if let Err(error) = send(&socket, what) {
+        tracing::warn!(%error, what, "cannot notify the service manager");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn notify(_: &str) {}
+
+#[cfg(target_os = "linux")]
+fn send(socket: &std::ffi::OsStr, what: &str) -> io::Result<()> {
+    use std::os::{
+        linux::net::SocketAddrExt as _,
+        unix::{
+            ffi::OsStrExt as _,
+            net::{SocketAddr, UnixDatagram},
+        },
+    };
+
+    /// How long to wait for room in the queue of the service manager.
+    const PATIENCE: Duration = Duration::from_secs(1);
+
+    let address = match socket.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(socket)?,
+    };
+    let socket = UnixDatagram::unbound()?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.send_to_addr(what.as_bytes(), &address).map(drop)
+}
