@@ -89,6 +89,11 @@ snippets *LANGUAGES:
     cargo build --locked
     python3 .ci/snippets.py {{LANGUAGES}}
 
+# The units for systemd, run by a systemd in namespaces. Needs root and Debian's systemd.
+systemd:
+    cargo build --locked
+    python3 .ci/systemd.py
+
 # The retry policies of docs/retries.md, in gRPC and in Envoy.
 mesh:
     python3 .ci/mesh.py
