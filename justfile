@@ -8,7 +8,7 @@ format:
     cargo fmt --check --manifest-path fuzz/Cargo.toml
     cargo fmt --check --manifest-path models/Cargo.toml
     cargo fmt --check --manifest-path bench/Cargo.toml
-    cargo fmt --check --manifest-path examples/rust/Cargo.toml
+    cargo fmt --check --manifest-path deploy/check/Cargo.toml
 
 # Warnings are errors.
 lint:
@@ -136,6 +136,11 @@ kill:
 # The models: code that depends on the order of events, in every order.
 models:
     CARGO_TARGET_DIR=target cargo test --locked --quiet --manifest-path models/Cargo.toml
+
+# The Helm chart against Kubernetes' API, the restricted standard and the façade; docs/kubernetes.md as it is typed.
+helm:
+    cargo build --locked
+    python3 .ci/helm.py
 
 # The fuzz targets compile; needs a C++ compiler.
 fuzz-check:
