@@ -28,6 +28,7 @@
 //! - [`config`]: flags and environment variables, checked
 //! - [`client`]: a client of a façade, for the command line and the console
 //! - [`console`]: a page from which a developer tries every call
+//! - [`verify`]: compares the sandbox with Stytch itself
 //! - [`cli`]: the subcommands
 //!
 //! # The path of a call
@@ -72,3 +73,4 @@ pub mod status;
 pub mod stytch;
 pub mod telemetry;
 pub mod translate;
+pub mod verify;

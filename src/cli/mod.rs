@@ -20,6 +20,7 @@ mod serve;
 mod service_manager;
 mod signals;
 mod top;
+mod verify;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
@@ -28,7 +29,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     access,
     config::{self, Config, DevConfig, LogConfig, Problem, SandboxConfig, Unchecked},
-    telemetry,
+    telemetry::{self, Filter},
 };
 use failure::Failure;
 use output::{print, say};
@@ -86,6 +87,8 @@ enum Command {
     },
     /// Asks a running façade whether it serves; exits with 0 if it does
     Healthcheck(healthcheck::HealthcheckArgs),
+    /// Compares the sandbox with Stytch itself, by a member made for it in a test project
+    Verify(verify::VerifyArgs),
     /// Shows what a running façade does, live in the terminal, from its admin port
     Top(top::TopArgs),
 }
@@ -97,7 +100,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(refusal) => return refuse(refusal),
     };
     match cli.log.check() {
-        Ok(log) => telemetry::init(log.format, log.filter, log.audit_write),
+        Ok(log) => {
+            let quiet = cli.command.quiet_filter().filter(|_| log.is_default);
+            telemetry::init(log.format, quiet.unwrap_or(log.filter), log.audit_write);
+        }
         Err(_) => return end(Err(cli.problems().into())),
     }
     end(run(cli.command, &cli.log))
@@ -128,12 +134,22 @@ fn refuse(refusal: Refusal<Cli>) -> ExitCode {
 }
 
 impl Command {
+    /// Returns what is logged unless the user says it, if that is not the usual. The façades of
+    /// `verify` serve nobody else, and the report has every call.
+    fn quiet_filter(&self) -> Option<Filter> {
+        match self {
+            Self::Verify(_) => telemetry::filter("warn,audit=off").ok(),
+            _ => None,
+        }
+    }
+
     /// Returns every problem with the settings of the subcommand.
     fn problems(&self) -> Vec<Problem> {
         match self {
             Self::Serve(settings) | Self::Check(settings) => settings.problems(),
             Self::Dev(settings) => settings.problems(),
             Self::Sandbox(settings) => settings.problems(),
+            Self::Verify(args) => args.problems(),
             Self::Rpc(_)
             | Self::Code
             | Self::Console(_)
@@ -161,6 +177,7 @@ fn run(command: Command, log: &Unchecked<LogConfig>) -> Result<(), Failure> {
         Command::Completions { shell } => completions::completions(shell),
         Command::Man { dir } => man::man(dir.as_deref()),
         Command::Healthcheck(args) => healthcheck::healthcheck(args),
+        Command::Verify(args) => verify::verify(&args),
         Command::Top(args) => top::top(&args),
     }
 }

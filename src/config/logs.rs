@@ -49,6 +49,8 @@ pub struct LogConfig {
     pub format: Option<Format>,
     /// What is logged.
     pub filter: Filter,
+    /// Whether nobody has said what is logged.
+    pub is_default: bool,
     /// When audit events are written.
     pub audit_write: AuditWrite,
 }
@@ -62,6 +64,7 @@ impl FromSettings for LogConfig {
         let (format, filter) = (reader.get(&FORMAT), reader.get(&FILTER));
         let audit_write = reader.get(&AUDIT_WRITE);
         let filter = telemetry::filter(&filter?).ok()?;
-        Some(Self { format, filter, audit_write: audit_write? })
+        let is_default = !reader.is_given(&FILTER);
+        Some(Self { format, filter, is_default, audit_write: audit_write? })
     }
 }

@@ -18,6 +18,7 @@ mod setting;
 mod stytch;
 mod traces;
 mod unchecked;
+mod verify;
 
 pub use client::{ClientConfig, MAX_DEADLINE, address};
 pub use console::ConsoleConfig;
@@ -28,3 +29,4 @@ pub use sandbox::{DevConfig, SandboxConfig, sandbox_url};
 pub use server::Addresses;
 pub use setting::{About, Group};
 pub use unchecked::{FromSettings, Problem, Reader, Unchecked};
+pub use verify::VerifyConfig;

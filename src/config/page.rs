@@ -10,15 +10,17 @@ use super::{
     sandbox::{DevConfig, SandboxConfig},
     setting::{About, DefaultValue, Group},
     unchecked::FromSettings,
+    verify::VerifyConfig,
 };
 
 /// Who reads which groups, in the order of the page.
-const READERS: [(&str, &[&Group]); 7] = [
+const READERS: [(&str, &[&Group]); 8] = [
     ("`serve`", Config::GROUPS),
     ("`check`", Config::GROUPS),
     ("`dev`", DevConfig::GROUPS),
     ("`sandbox`", SandboxConfig::GROUPS),
     ("`console`", ConsoleConfig::GROUPS),
+    ("`verify`", VerifyConfig::GROUPS),
     ("every subcommand", LogConfig::GROUPS),
     ("every subcommand that calls a façade", ClientConfig::GROUPS),
 ];

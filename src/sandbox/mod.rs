@@ -18,6 +18,7 @@ mod error;
 mod fault;
 mod fields;
 mod jwt;
+mod likeness;
 mod member;
 mod mint;
 mod object;
@@ -34,6 +35,7 @@ use std::{fmt, io, time::SystemTime};
 use tokio::net::TcpListener;
 
 pub use authenticator::{Authenticator, Code};
+pub use likeness::OTHER_MEMBER;
 pub use seed::{Project, Seed, SeedError};
 
 use self::{

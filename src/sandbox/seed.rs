@@ -97,7 +97,7 @@ impl Seed {
         text(&self.organizations[0], "organization_slug").unwrap_or_default()
     }
 
-    fn parse(json: &str) -> Result<Self, SeedError> {
+    pub(super) fn parse(json: &str) -> Result<Self, SeedError> {
         let mut seed: Self =
             serde_json::from_str(json).map_err(|error| SeedError(error.to_string()))?;
         seed.check()?;

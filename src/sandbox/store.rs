@@ -25,6 +25,11 @@ use super::{
 
 const DEFAULTS: &str = include_str!("defaults.json");
 
+/// Returns the fields of an organization and of a member, as they are unless a seed sets them.
+pub(super) fn defaults() -> HashMap<String, Object> {
+    serde_json::from_str(DEFAULTS).expect("the embedded defaults are tested")
+}
+
 /// The store, as all calls share it.
 #[derive(Clone)]
 pub(super) struct Shared(Arc<Mutex<Store>>);
@@ -51,8 +56,7 @@ pub(super) struct Store {
 
 impl Store {
     pub(super) fn new(seed: Seed, clock: Clock) -> Self {
-        let defaults: HashMap<String, Object> =
-            serde_json::from_str(DEFAULTS).expect("the embedded defaults are tested");
+        let defaults = defaults();
         let with_defaults = |kind: &str, object: Object| {
             let mut full = defaults[kind].clone();
             full.extend(object);

@@ -93,6 +93,24 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("client", &["config", "error_chain", "idempotency", "proto", "status", "stytch", "translate"]),
     ("console", &["client", "http_server", "proto", "sandbox", "status", "stytch", "translate"]),
     (
+        "verify",
+        &[
+            "access",
+            "client",
+            "config",
+            "error_chain",
+            "facade",
+            "http_client",
+            "http_server",
+            "idempotency",
+            "proto",
+            "sandbox",
+            "server",
+            "stytch",
+            "telemetry",
+        ],
+    ),
+    (
         "cli",
         &[
             "access",
@@ -114,6 +132,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "stytch",
             "telemetry",
             "translate",
+            "verify",
         ],
     ),
     ("main", &["cli"]),

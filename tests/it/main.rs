@@ -66,3 +66,4 @@ mod translation;
 #[cfg(target_os = "linux")] // processes are named as Linux does
 mod unix_socket;
 mod unprocessed;
+mod verify;
