@@ -5,7 +5,7 @@ use secrecy::SecretString;
 use super::{
     kind::{Kind, TEXT},
     setting::{Group, Setting, settings},
-    stytch::{self, PROJECT, PROJECT_ID, Project, TIMEOUTS},
+    stytch::{self, BASE_URL, PROJECT, PROJECT_ID, Project, TIMEOUTS},
     unchecked::{FromSettings, Reader},
 };
 use crate::stytch as upstream;
@@ -61,6 +61,10 @@ impl FromSettings for VerifyConfig {
             reader.report(&PROJECT_ID, "must be a test project, project-test-…");
         }
         let stytch = stytch::read(reader, project);
+        let host = stytch.as_ref().and_then(|stytch| stytch.base_url.host_str());
+        if host == Some("api.stytch.com") {
+            reader.report(&BASE_URL, "must not be Stytch's live API");
+        }
         let organization_id = named(reader, &ORGANIZATION_ID, "the organization of the member");
         let member_id = named(reader, &MEMBER_ID, "a member made for the run, which changes it");
         let session_token = reader.get(&SESSION_TOKEN);

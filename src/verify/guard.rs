@@ -8,6 +8,9 @@ pub(super) fn objection(first: &Observation) -> Option<String> {
         return Some(format!("cannot tell whether the member has a TOTP: {what}"));
     }
     if let Some(body) = first.success() {
+        if body.pointer("/member/member_id").is_none() {
+            return Some("cannot tell whether the member has a TOTP: not Stytch's answer".into());
+        }
         let has_codes = body["recovery_codes"].as_array().is_some_and(|codes| !codes.is_empty());
         let is_named = body
             .pointer("/member/totp_registration_id")

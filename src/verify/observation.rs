@@ -36,7 +36,9 @@ impl Observation {
 
     /// Whether the upstream has refused the call, and so done nothing.
     pub(super) fn is_refused(&self) -> bool {
-        self.http.as_ref().is_some_and(|answer| (400..500).contains(&answer.status))
+        // 408 and 499 say nothing about what was done.
+        let is_refusal = |status| (400..500).contains(&status) && !matches!(status, 408 | 499);
+        self.http.as_ref().is_some_and(|answer| is_refusal(answer.status))
     }
 
     /// Says why the response says nothing about the call, if that is so.

@@ -44,11 +44,12 @@ pub(super) async fn play(side: &Side, state: &mut State, stop: impl Future<Outpu
             continue;
         }
         let observation = perform(side, state, step).await;
-        failure = objection(step, &observation, observations.is_empty());
-        observations.push(observation);
+        failure = objection(step, &observation, observations.is_empty(), state);
+        // A response that ends the run says nothing about Stytch.
         if failure.is_some() {
             break;
         }
+        observations.push(observation);
     }
     let cleanup = clean_up(side, state).await;
     Played { observations, failure, cleanup }
@@ -79,8 +80,9 @@ async fn perform(side: &Side, state: &mut State, step: &'static Step) -> Observa
     // Until the response is there, the call may have taken effect.
     state.has_made |= call.makes();
     let observation = side.observe(step, &call).await;
-    if call.makes() && observation.is_refused() {
-        state.has_made = had_made;
+    if call.makes() {
+        state.has_made = had_made || !observation.is_refused();
+        state.had_none |= observation.success().is_some();
     }
     state.learn(&observation);
     if call.method() == Some(steps::DELETE) && observation.success().is_some() {
@@ -93,12 +95,31 @@ async fn perform(side: &Side, state: &mut State, step: &'static Step) -> Observa
 }
 
 /// Says why a response ends the run.
-fn objection(step: &Step, observation: &Observation, is_first: bool) -> Option<String> {
+fn objection(
+    step: &Step,
+    observation: &Observation,
+    is_first: bool,
+    state: &State,
+) -> Option<String> {
     if is_first {
         return guard::objection(observation);
     }
     let what = match observation.disturbance() {
         Some(what) => what,
+        None if !state.had_none
+            && matches!(
+                observation.error_type(),
+                Some("active_totp_exists" | "pending_totp_exists")
+            ) =>
+        {
+            format!("{}: the member has a TOTP that the run has not made", observation.outcome())
+        }
+        None if step.role == Role::Needed
+            && !state.has_session()
+            && observation.error_type().is_some_and(|error| error.contains("session")) =>
+        {
+            format!("{}: the token is none of this member's", observation.outcome())
+        }
         None if step.role == Role::Needed && observation.success().is_none() => {
             observation.outcome()
         }
@@ -107,10 +128,14 @@ fn objection(step: &Step, observation: &Observation, is_first: bool) -> Option<S
     Some(format!("step {:?}: {what}; later steps were not played", step.name))
 }
 
-/// Deletes the TOTP that the run may have made, with the permissions of the project.
+/// Deletes the TOTP that the run may have made, with the permissions of the project; but not one
+/// that may be somebody else's.
 async fn clean_up(side: &Side, state: &mut State) -> Cleanup {
     if !state.has_made {
         return Cleanup::Clean;
+    }
+    if !state.had_none {
+        return Cleanup::Failed("it is not known whether it was made".to_owned());
     }
     let step = &steps::CLEAN_UP;
     let call: Call = (step.call)(state);
@@ -121,5 +146,5 @@ async fn clean_up(side: &Side, state: &mut State) -> Cleanup {
         state.has_made = false;
         return Cleanup::Clean;
     }
-    Cleanup::Failed(observation.outcome())
+    Cleanup::Failed(format!("its delete failed: {}", observation.outcome()))
 }

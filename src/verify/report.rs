@@ -92,8 +92,10 @@ impl Report {
             skipped: skipped
                 .filter_map(|step| Some(Skipped { name: step.name, needs: step.needs?.variable() }))
                 .collect(),
+            // A run that has played nothing has settled nothing.
             questions: QUESTIONS
                 .iter()
+                .filter(|_| !stytch.is_empty())
                 .map(|question| Answered {
                     question: question.text,
                     settled: question.settle(&stytch, sandbox, &texts),
@@ -161,7 +163,7 @@ impl fmt::Display for Report {
             None => writeln!(f, "\nNothing is left of the TOTPs that the run made."),
             Some(why) => writeln!(
                 f,
-                "\nA TOTP THAT THE RUN MADE MAY BE LEFT: its delete failed ({why}). Delete it with \
+                "\nA TOTP THAT THE RUN MADE MAY BE LEFT: {why}. Delete it with \
                  `totp-facade delete`."
             ),
         }

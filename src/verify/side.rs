@@ -142,6 +142,6 @@ async fn serve(upstream: stytch::Settings) -> Result<(String, oneshot::Sender<()
     let stopped = async {
         let _ = stopped.await;
     };
-    tokio::spawn(server.run(Listeners { grpc, admin }, stopped));
+    tokio::spawn(server.run(Listeners { grpc: grpc.into(), admin }, stopped));
     Ok((url, stop))
 }

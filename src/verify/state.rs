@@ -55,6 +55,9 @@ pub(super) struct State {
     secrets: Vec<String>,
     /// Whether the member may have a TOTP that the run has made.
     pub(super) has_made: bool,
+    /// Whether the run has made a TOTP for certain, so that the member had no active one: that is
+    /// never replaced. Until then, a TOTP of the member may be somebody else's.
+    pub(super) had_none: bool,
 }
 
 impl State {
@@ -71,6 +74,7 @@ impl State {
             texts: Vec::new(),
             secrets: Vec::new(),
             has_made: false,
+            had_none: false,
         }
     }
 
@@ -110,6 +114,11 @@ impl State {
             request["session_token"] = token.as_str().into();
         }
         request
+    }
+
+    /// Whether a step has returned a session, so that the token of the user was good.
+    pub(super) fn has_session(&self) -> bool {
+        self.session.is_some()
     }
 
     /// Returns the intermediate session token, or nothing.

@@ -223,6 +223,76 @@ async fn verify_deletes_nothing_that_it_has_not_made() {
 }
 
 #[tokio::test]
+async fn verify_ends_after_a_read_that_is_not_answered_by_stytch() {
+    let stytch = Stytch::with(|_, _, _, status, body| {
+        (*status, *body) = (200, json!("<html>"));
+    })
+    .await;
+
+    let (code, report) = stytch.report("fresh").await;
+
+    assert_eq!(code, Some(1));
+    assert!(report["failure"].as_str().unwrap().contains("not Stytch's answer"), "{report:#}");
+    let calls: Vec<_> = stytch.passed().into_iter().map(|(method, ..)| method).collect();
+    assert_eq!(calls, [Method::GET], "nothing but a read was sent");
+}
+
+#[tokio::test]
+async fn verify_changes_nothing_of_a_totp_without_recovery_codes() {
+    let stytch = Stytch::with(|method, path, _, status, body| {
+        if *method == Method::GET {
+            (*status, *body) = (404, json!({"error_type": "recovery_codes_not_found"}));
+        } else if path == "/v1/b2b/totp" {
+            (*status, *body) = (400, json!({"error_type": "active_totp_exists"}));
+        }
+    })
+    .await;
+
+    let (code, report) = stytch.report("fresh").await;
+
+    assert_eq!(code, Some(1));
+    assert!(report["failure"].as_str().unwrap().contains("has a TOTP"), "{report:#}");
+    for (method, path, ..) in stytch.passed() {
+        let may_change = method != Method::GET && path != "/v1/b2b/totp";
+        assert!(!may_change, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn verify_takes_a_token_of_nobody_for_no_difference() {
+    let stytch = Stytch::with(|_, _, request, status, body| {
+        let tokens = ["session_token", "intermediate_session_token"];
+        if tokens.iter().any(|token| request[token].is_string()) {
+            (*status, *body) = (404, json!({"error_type": "session_not_found"}));
+        }
+    })
+    .await;
+
+    let (code, report) = stytch.report("fresh").await;
+
+    assert_eq!(code, Some(1));
+    assert!(report["failure"].as_str().unwrap().contains("none of this member's"), "{report:#}");
+    assert_eq!(report["differences"], json!([]));
+}
+
+#[tokio::test]
+async fn verify_deletes_nothing_while_it_is_unknown_whether_it_made_it() {
+    // As for a member with a TOTP whose recovery codes are used up, and a Create without an end.
+    let stytch = Stytch::with(|_, path, _, status, _| {
+        if path == "/v1/b2b/totp" {
+            *status = 503;
+        }
+    })
+    .await;
+
+    let (code, report) = stytch.report("fresh").await;
+
+    assert_eq!(code, Some(1));
+    assert!(report["left_behind"].as_str().unwrap().contains("not known"), "{report:#}");
+    assert!(stytch.passed().iter().all(|(method, ..)| method != Method::DELETE));
+}
+
+#[tokio::test]
 async fn verify_deletes_what_it_made_after_a_failure() {
     let stytch = Stytch::with(|_, _, request, status, _| {
         if request["set_mfa_enrollment"] == "enroll" {
@@ -253,7 +323,7 @@ async fn verify_says_when_a_totp_may_be_left() {
 
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(text.contains("MAY BE LEFT: its delete failed (500 internal_server_error)"), "{text}");
+    assert!(text.contains("MAY BE LEFT: its delete failed: 500 internal_server_error"), "{text}");
 }
 
 #[tokio::test]

@@ -2,13 +2,20 @@
 
 use serde_json::{Value, json};
 
-use super::{AUTHENTICATE, CREATE, Call, DELETE, Need, Step};
+use super::{AUTHENTICATE, CREATE, Call, DELETE, Need, RECOVER, ROTATE, Step};
 
 pub(super) const STEPS: &[Step] = &[
     Step::probe("delete, with the member's session", |state| {
         Call::Rpc(DELETE, state.session(Value::Null))
     }),
     Step::probe("delete, without a TOTP", |state| Call::Rpc(DELETE, state.request(Value::Null))),
+    Step::probe("rotate, without a TOTP", |state| Call::Rpc(ROTATE, state.request(Value::Null))),
+    Step::probe("recover, without a TOTP", |state| {
+        Call::Rpc(RECOVER, state.proven(json!({"recovery_code": "none-none-none"})))
+    }),
+    Step::probe("authenticate, without a TOTP", |state| {
+        Call::Rpc(AUTHENTICATE, state.proven(json!({"code": "000000"})))
+    }),
     Step::needed("create, after a delete", |state| Call::Rpc(CREATE, state.proven(Value::Null))),
     Step::probe("authenticate, with the used intermediate session token", |state| {
         let more = json!({"code": state.code(-1), "intermediate_session_token": state.login()});
