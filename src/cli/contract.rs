@@ -13,7 +13,7 @@ use crate::proto::{self, DebugRedact};
 
 #[derive(Args, Debug)]
 pub(super) struct ContractArgs {
-    /// Write the descriptor set to this file, instead of to standard output
+    /// Write the descriptor set to this file, instead of to standard output (-)
     #[arg(long, short, value_name = "FILE", conflicts_with = "proto")]
     out: Option<PathBuf>,
 
@@ -36,11 +36,13 @@ pub(super) fn contract(args: &ContractArgs) -> Result<(), Failure> {
             let files = proto::files(debug_redact);
             files.into_iter().try_for_each(|(path, text)| write(&folder.join(path), &text))
         }
-        (None, Some(file)) => write(file, &proto::descriptor_set(debug_redact)),
+        (None, Some(file)) if file != Path::new("-") => {
+            write(file, proto::descriptor_set(debug_redact))
+        }
         (None, None) if stdout().is_terminal() => {
             Err(Failure::usage("--out", "is needed: a descriptor set is not for a terminal"))
         }
-        (None, None) => print_bytes(&proto::descriptor_set(debug_redact)),
+        (None, _) => print_bytes(&proto::descriptor_set(debug_redact)),
     }
 }
 

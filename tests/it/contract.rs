@@ -82,6 +82,7 @@ fn the_descriptor_set_goes_to_a_file_too() {
     assert_eq!(contract(&["--out", path.to_str().unwrap()]), b"");
 
     assert_eq!(fs::read(path).unwrap(), contract(&[]));
+    assert_eq!(contract(&["--out", "-"]), contract(&[]));
 }
 
 #[test]

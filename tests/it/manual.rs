@@ -101,13 +101,25 @@ fn every_shell_gets_completions_for_every_subcommand() {
 #[test]
 fn bash_reads_its_completions() {
     let mut script = printed(&["completions", "bash"]);
-    script += "\nCOMP_WORDS=(totp-facade heal); COMP_CWORD=1\n_totp__facade totp-facade heal\n\
-               echo \"${COMPREPLY[*]}\"\n";
+    for (words, last, typed) in [
+        ("totp-facade heal", 1, "heal"),
+        ("totp-facade serve --grpc-a", 2, "--grpc-a"),
+        ("totp-facade recovery-codes ro", 2, "ro"),
+        ("totp-facade completions z", 2, "z"),
+    ] {
+        script += &format!(
+            "\nCOMP_WORDS=({words}); COMP_CWORD={last}\n_totp__facade totp-facade {typed}\n\
+             echo \"${{COMPREPLY[*]}}\"\n"
+        );
+    }
     let mut bash = Command::new("bash");
     let mut bash = bash.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     bash.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
 
     let output = bash.wait_with_output().unwrap();
 
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), "healthcheck\n");
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "healthcheck\n--grpc-addr\nrotate\nzsh\n"
+    );
 }
