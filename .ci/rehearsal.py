@@ -28,9 +28,10 @@ def main():
         repository = f"{address}/rehearsal"
         digests = push(work / "digests", repository)
         digest = check_index(work / "digests", repository, digests)
+        check_latest(repository, digest)
         check_pins(work / "Containerfile", repository, digest)
     check_archive(work / "dist")
-    print("rehearsed: images, index, pins, archive; not: documents, chart, signatures, attestations, the release")
+    print("rehearsed: images, index, latest, pins, archive; not: documents, chart, signatures, attestations, the release")
 
 
 @contextmanager
@@ -70,14 +71,30 @@ def push(folder, repository):
 
 def check_index(folder, repository, digests):
     digest = run(".ci/release/index.sh", repository, VERSION, folder)
-    index = run("skopeo", "inspect", "--raw", f"docker://{repository}:{VERSION}")
+    index = index_of(repository, VERSION)
     check("the digest of the index", digest, f"sha256:{hashlib.sha256(index.encode()).hexdigest()}")
     manifests = json.loads(index)["manifests"]
     check("its images", sorted(it["digest"] for it in manifests), digests)
     check("its platforms", sorted(it["platform"]["architecture"] for it in manifests), ["amd64", "arm64"])
-    tags = json.loads(run("skopeo", "list-tags", f"docker://{repository}"))["Tags"]
-    check("tags of a pre-release", sorted(tags), sorted([VERSION, f"{VERSION}-x86_64", f"{VERSION}-aarch64"]))
+    check("its tags", tags_of(repository), sorted([VERSION, f"{VERSION}-x86_64", f"{VERSION}-aarch64"]))
     return digest
+
+
+def check_latest(repository, digest):
+    before = tags_of(repository)
+    run(".ci/release/latest.sh", repository, VERSION, digest)
+    check("tags after a pre-release", tags_of(repository), before)
+    run(".ci/release/latest.sh", repository, "0.0.1", digest)
+    check("tags after a release", tags_of(repository), sorted([*before, "latest"]))
+    check("latest is it", index_of(repository, "latest") == index_of(repository, VERSION), True)
+
+
+def tags_of(repository):
+    return sorted(json.loads(run("skopeo", "list-tags", f"docker://{repository}"))["Tags"])
+
+
+def index_of(repository, tag):
+    return run("skopeo", "inspect", "--raw", f"docker://{repository}:{tag}")
 
 
 def check_pins(file, repository, digest):

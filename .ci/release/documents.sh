@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Writes what else a release consists of, in a folder that has the archives: documents.sh VERSION FOLDER
+# Writes what else a release consists of: documents.sh VERSION ARCHIVES FOLDER
 #
-# That is the contract, as descriptors for gateways and grpcurl, and the bill of materials in CycloneDX: every crate
-# that is in the program, with its licence.
+# ARCHIVES is a folder with the archive for this machine. FOLDER gets the contract, as descriptors for gateways and
+# grpcurl, and the bill of materials in CycloneDX: every crate that is in the program, with its licence.
 set -euo pipefail
 
-version=$1 folder=$2
+version=$1 archives=$2 folder=$3
 name="totp-facade-$version"
-tar --extract --to-stdout --file "$folder/$name-linux-$(uname --machine).tar.gz" \
+mkdir --parents "$folder"
+tar --extract --to-stdout --file "$archives/$name-linux-$(uname --machine).tar.gz" \
     "$name-linux-$(uname --machine)/totp-facade" >"$folder/program"
 chmod +x "$folder/program"
 "$folder/program" contract >"$folder/$name.binpb"
