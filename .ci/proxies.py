@@ -48,7 +48,8 @@ def the_edge_serves_browsers(world):
     http = edge.Http(world.edge, world.authority)
     for what in [edge.as_json, edge.as_grpc_web, edge.cross_origin]:
         what(http)
-    edge.as_documented(world.edge, world.authority)
+    edge.as_documented(world.edge.addr, world.authority.file)
+    edge.on_one_machine(world.folder / "one-machine")
     edge.connect_web(world.edge, world.authority, world.contract)
 
 

@@ -5,14 +5,18 @@ import http.client
 import json
 import os
 import re
+import signal
 import ssl
 import struct
 import subprocess
 from pathlib import Path
 
-from expect import PATIENCE, check
+from envoy import ENVOY
+from expect import PATIENCE, check, wait_until
 from facade import ROOT
+from process import connects, free_port, process
 from proxies.client import ORGANIZATION, codes
+from proxies.replicas import PROGRAM
 
 WEB = Path(__file__).parent / "web"
 GET = "/stytch.b2b.recovery_codes.v1.RecoveryCodesService/Get"
@@ -72,23 +76,54 @@ def as_json(http):
         ("a method that does not exist", "/stytch.b2b.totp.v1.TotpService/Nope", {}, 404),
         ("health", "/grpc.health.v1.Health/Check", {}, 404),
         ("a path with an escaped slash", "/stytch.b2b.totp.v1.TotpService%2FCreate", ENROLLED, 400),
-        ("more than 16 KiB", CREATE, {"member_id": "x" * 70_000}, 400),
     ]:
-        check(f"JSON: {what}", http.json(path, request)[0], expected)
-    check("JSON: GET", http.ask("GET", CREATE)[0], 404)
+        refused_by_envoy(f"JSON: {what}", http.json(path, request), expected)
+    refused_by_envoy("JSON: GET", http.ask("GET", CREATE), 404)
+    check("JSON: more than 16 KiB", http.json(CREATE, {"member_id": "x" * 70_000})[0], 400)
 
 
-def as_documented(front, authority):
+def refused_by_envoy(what, answer, expected):
+    """An error that is none of the façade's is text, if it says anything."""
+    status, headers, _ = answer
+    check(what, (status, headers.get("content-type", "text/plain")), (expected, "text/plain"))
+
+
+def as_documented(addr, authority):
     """The command of docs/proxies.md."""
     page = (ROOT / "docs/proxies.md").read_text()
     (command,) = re.findall(r"^```sh\n(curl .*?)^```", page, re.M | re.S)
     (printed,) = re.findall(r"^```json\n(.*?), …]}\n```", page, re.M | re.S)
-    command = command.replace("totp-facade.example.org", front.addr)
-    env = os.environ | {"TOKEN": "login", "CURL_CA_BUNDLE": str(authority.file)}
+    command = command.replace("totp-facade.example.org", addr)
+    env = os.environ | {"TOKEN": "login", "CURL_CA_BUNDLE": str(authority)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     done = subprocess.run(["bash", "-c", command], check=True, text=True, env=env, **pipes)
     found, expected = json.loads(done.stdout), json.loads(printed + "]}")
     check("JSON: the command of the page", found | {"details": found["details"][:1]}, expected)
+
+
+def on_one_machine(folder):
+    """The recipe of docs/proxies.md, on ports that are free."""
+    page = (ROOT / "docs/proxies.md").read_text()
+    (recipe,) = re.findall(r"^```sh\n(mkdir .*?)^```", page, re.M | re.S)
+    port, admin, facade = free_port(), free_port(), free_port()
+    ports = f"s|8443|{port}|; s|9903|{admin}|; s|port_value: 50051|port_value: {facade}|"
+    for old, new in [
+        ("target/edge", str(folder)),
+        ("../..", str(ROOT)),
+        ('|127.0.0.1|"', f'|127.0.0.1|; {ports}"'),
+        ("\nenvoy ", f"\n{' '.join(ENVOY)} "),
+    ]:
+        check(f"the recipe has {old.strip()!r}", old in recipe, True)
+        recipe = recipe.replace(old, new)
+    env = os.environ | {"PATH": f"{Path(PROGRAM).parent}:{os.environ['PATH']}",
+                        "TOTP_FACADE_GRPC_ADDR": f"127.0.0.1:{facade}", "TOTP_FACADE_ADMIN_ADDR": "127.0.0.1:0"}
+    log = folder.with_suffix(".log")
+    with process(port, "bash", "-ec", recipe, log=log, env=env, cwd=ROOT, start_new_session=True) as shell:
+        try:
+            wait_until(lambda: connects(facade), "the façade of the recipe listens")
+            as_documented(f"localhost:{port}", folder / "ca.crt")
+        finally:
+            os.killpg(shell.pid, signal.SIGTERM)
 
 
 def frames(body):
