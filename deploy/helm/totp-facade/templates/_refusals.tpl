@@ -1,4 +1,4 @@
-{{/* Every problem of the values at once, as `totp-facade check` reports those of its settings. */}}
+{{/* Every problem that the schema does not see, at once, as `totp-facade check` reports those of its settings. */}}
 {{- define "totp-facade.refuse" -}}
 {{- $problems := list -}}
 {{- $jwt := .Values.callers.jwt -}}
@@ -7,7 +7,7 @@
 {{- $certificate := include "totp-facade.tlsSecret" . -}}
 {{- $authenticated := or .Values.spiffe.enabled $clientCa .Values.callers.tokens.existingSecret $jwt.cluster $jwt.keys (include "totp-facade.trustedProxies" .) -}}
 {{- if not .Values.image.repository -}}
-  {{- $problems = append $problems "image.repository: is required: build the image with deploy/Containerfile, push it, and say where it is" -}}
+  {{- $problems = append $problems "image.repository: is required: where your image is; docs/operations.md says how to get one" -}}
 {{- end -}}
 {{- if not .Values.stytch.existingSecret -}}
   {{- $problems = append $problems "stytch.existingSecret: is required: the Secret with the project's secret" -}}
@@ -51,7 +51,64 @@
 {{- if and .Values.metrics.serviceMonitor.enabled .Values.networkPolicy.enabled (not .Values.networkPolicy.scrapers) -}}
   {{- $problems = append $problems "networkPolicy.scrapers: is required with metrics.serviceMonitor: Prometheus could not reach the admin port" -}}
 {{- end -}}
+{{- $problems = concat $problems (include "totp-facade.problemsOfForm" . | fromYamlArray) (include "totp-facade.problemsOfNetwork" . | fromYamlArray) -}}
 {{- if $problems -}}
   {{- printf "\n\n%s\n" (join "\n" $problems) | fail -}}
 {{- end -}}
+{{- end }}
+
+{{/*
+What the schema could refuse too, but Helm then prints the value, which may be a secret, and no reason. A list, as YAML.
+*/}}
+{{- define "totp-facade.problemsOfForm" -}}
+{{- range $name, $url := dict "stytch.baseUrl" .Values.stytch.baseUrl "callers.jwt.keys" .Values.callers.jwt.keys }}
+{{- /* As browsers and the façade read URLs, any number of slashes precedes the credentials. */}}
+{{- if regexMatch `^https:[/\\\s]*[^/\\?#]*@` (toString $url) }}
+- "{{ $name }}: must not hold credentials"
+{{- end }}
+{{- end }}
+{{- range .Values.callers.trustedProxies }}
+{{- if regexMatch "/0+$" . }}
+- "callers.trustedProxies: {{ . }} is everybody, who could then name any identity: list the proxies' addresses"
+{{- end }}
+{{- end }}
+{{- range .Values.extraEnv }}
+{{- if and .value (has .name (include "totp-facade.secretSettings" . | fromYamlArray)) }}
+- "extraEnv: {{ .name }} is a secret, which everybody who reads the release would see: take it from a Secret by valueFrom"
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The settings that are secrets, as the end of `totp-facade --help` has them. */}}
+{{- define "totp-facade.secretSettings" -}}
+- STYTCH_SECRET
+- TOTP_FACADE_IDEMPOTENCY_URL
+- OTEL_EXPORTER_OTLP_HEADERS
+- OTEL_EXPORTER_OTLP_TRACES_HEADERS
+- TOTP_FACADE_TOKEN
+- TOTP_FACADE_VERIFY_SESSION_TOKEN
+- TOTP_FACADE_VERIFY_LOGIN_TOKEN
+- TOTP_FACADE_VERIFY_OTHER_SESSION_TOKEN
+{{- end }}
+
+{{/*
+Values of the NetworkPolicy that are set to null, which Helm takes away before the schema sees them. Kubernetes takes a
+rule without peers as one for everybody, and one without ports as one for all of them. A list, as YAML.
+*/}}
+{{- define "totp-facade.problemsOfNetwork" -}}
+{{- $policy := .Values.networkPolicy }}
+{{- if not $policy }}
+- "networkPolicy: must not be null: set networkPolicy.enabled=false if you want none"
+{{- else if $policy.enabled }}
+{{- range $name := list "callers" "dns" "stytch" }}
+{{- if not (get $policy $name) }}
+- "networkPolicy.{{ $name }}: is required: a rule without peers is for everybody"
+{{- end }}
+{{- end }}
+{{- range $name := list "redis" "apiServer" }}
+{{- if not (dig $name "ports" "" $policy) }}
+- "networkPolicy.{{ $name }}.ports: is required: a rule without ports is for all of them"
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
