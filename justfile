@@ -8,6 +8,7 @@ format:
     cargo fmt --check --manifest-path fuzz/Cargo.toml
     cargo fmt --check --manifest-path models/Cargo.toml
     cargo fmt --check --manifest-path bench/Cargo.toml
+    cargo fmt --check --manifest-path examples/rust/Cargo.toml
     cargo fmt --check --manifest-path deploy/check/Cargo.toml
 
 # Warnings are errors.
@@ -17,7 +18,7 @@ lint:
 
 # The test command of the README.
 test:
-    bash -c "$(python3 .ci/commands.py --test)"
+    python3 .ci/commands.py --test
 
 # Everything that the other recipes run: the program with its tests.
 [private]

@@ -4,7 +4,7 @@
 A console block holds commands (after "$ ") and the output of each. In the output, "…" matches anything, and values
 that differ at each run (ids, secrets, codes, times, free ports) match any value of their kind. A server runs in the
 background until the page ends; a page that starts none finds `totp-facade dev` at its default addresses.
-"cargo test" is left to the caller, who prints it with --test.
+The README's "cargo test" takes long, so it is run alone, with --test.
 
 Every block of commands is run here, or a comment above it says why not: <!-- not run: REASON -->, or which file of this
 repository runs it: <!-- run by: FILE -->.
@@ -23,9 +23,9 @@ PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md"]
 PATIENCE = 900  # seconds, for a build from scratch
 
 # Pages all of whose blocks are run by a test, and that test.
-RUN_BY_TEST = {"docs/flows.md": "tests/it/flows.rs"}
+RUN_BY_TEST = {"docs/flows.md": "tests/it/flows.rs", "docs/kubernetes.md": "deploy/check/tests/it/pages.rs"}
 
-BLOCK = re.compile(r"^(?:<!-- (not run|run by): (.+) -->\n)?```(console|sh|bash|shell)\n(.*?)^```", re.M | re.S)
+BLOCK = re.compile(r"^(?:<!-- (not run|run by): ([^\n]+) -->\n)?```(console|sh|bash|shell)\n(.*?)^```", re.M | re.S)
 SERVER = re.compile(r"\b(?:cargo run --|totp-facade) (dev|sandbox|console|serve)\b(?!.*--help)")
 
 KINDS = [
@@ -49,8 +49,10 @@ def commands_of(page):
     """Returns each command of a page that is run here, with its output."""
     commands = []
     for how, what, kind, block in BLOCK.findall((ROOT / page).read_text()):
-        if how == "run by" and page not in (ROOT / what).read_text():
-            sys.exit(f"{what} does not name {page}, of which it is to run\n{block}")
+        if how == "run by":
+            runner = ROOT / what
+            if not runner.is_file() or page not in runner.read_text():
+                sys.exit(f"{what} does not name {page}, of which it is to run\n{block}")
         if how:
             continue
         if kind != "console":
@@ -126,7 +128,10 @@ def main():
     commands = {page: commands_of(page) for page in pages()}
     tests = [command for command, _ in commands["README.md"] if command.startswith("cargo test")]
     if sys.argv[1:] == ["--test"]:
-        print("\n".join(tests))
+        if not tests:
+            sys.exit("README.md does not say how to run the tests")
+        for command in tests:
+            subprocess.run(command, shell=True, cwd=ROOT, check=True)
         return
     for page, test in RUN_BY_TEST.items():
         if page not in (ROOT / test).read_text():

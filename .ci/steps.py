@@ -39,7 +39,12 @@ STEPS = {
     "snippets": COMPILED,
     "observability": COMPILED,
     "commands": COMPILED,
-    "examples": COMPILED,
+    "helm": COMPILED,
+    "interop": ["snippets"],  # They share stubs.
+    "proxies": COMPILED,
+    "rolling": COMPILED,
+    "systemd": COMPILED,
+    "contract": COMPILED,
     "mesh": COMPILED,
     "callers": COMPILED,
     "image-instructions": ["image"],
