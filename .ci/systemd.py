@@ -165,11 +165,12 @@ def bad_setting(it, environment):
     state = [show(it, name) for name in ("ActiveState", "ExecMainStatus", "NRestarts")]
     check("a bad setting, which is not tried again", state, ["failed", "64", "0"])
     check("a caller then", call(it, LOGIN, "healthcheck")[0], 1)
-    it.write("/etc/totp-facade/environment", environment)
     wait_until(
         lambda: it.try_run("systemctl", "is-active", SOCKET)[1].strip() == "failed",
         "the socket has failed",
     )
+    # Only now, so that no start that the caller has caused succeeds meanwhile.
+    it.write("/etc/totp-facade/environment", environment)
     it.run("systemctl", "reset-failed", SERVICE)
     it.run("systemctl", "restart", SOCKET)
     succeeds(it, "the setting is mended")
