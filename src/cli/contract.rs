@@ -1,14 +1,16 @@
 //! `contract`: prints the contract for gateways and code generators.
 
 use std::{
-    fs,
     io::{IsTerminal as _, stdout},
     path::{Path, PathBuf},
 };
 
 use clap::Args;
 
-use super::{failure::Failure, output::print_bytes};
+use super::{
+    failure::Failure,
+    output::{print_bytes, write_file},
+};
 use crate::proto::{self, DebugRedact};
 
 #[derive(Args, Debug)]
@@ -34,21 +36,14 @@ pub(super) fn contract(args: &ContractArgs) -> Result<(), Failure> {
     match (&args.proto, &args.out) {
         (Some(folder), _) => {
             let files = proto::files(debug_redact);
-            files.into_iter().try_for_each(|(path, text)| write(&folder.join(path), &text))
+            files.into_iter().try_for_each(|(path, text)| write_file(&folder.join(path), &text))
         }
         (None, Some(file)) if file != Path::new("-") => {
-            write(file, proto::descriptor_set(debug_redact))
+            write_file(file, proto::descriptor_set(debug_redact))
         }
         (None, None) if stdout().is_terminal() => {
             Err(Failure::usage("--out", "is needed: a descriptor set is not for a terminal"))
         }
         (None, _) => print_bytes(&proto::descriptor_set(debug_redact)),
     }
-}
-
-/// Writes a file, and creates its folder.
-pub(super) fn write(path: &Path, content: impl AsRef<[u8]>) -> Result<(), Failure> {
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let written = fs::create_dir_all(folder).and_then(|()| fs::write(path, content));
-    written.map_err(|error| Failure::Run(format!("{}: {error}", path.display())))
 }

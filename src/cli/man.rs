@@ -5,7 +5,11 @@ use std::path::Path;
 use clap::{Command, CommandFactory as _};
 use clap_mangen::Man;
 
-use super::{Cli, contract::write, failure::Failure, output::print_bytes};
+use super::{
+    Cli,
+    failure::Failure,
+    output::{print_bytes, write_file},
+};
 
 /// Prints the page of the program, or writes its page and those of all subcommands into a folder.
 pub(super) fn man(dir: Option<&Path>) -> Result<(), Failure> {
@@ -18,7 +22,7 @@ pub(super) fn man(dir: Option<&Path>) -> Result<(), Failure> {
 
 fn pages(command: &Command, dir: &Path) -> Result<(), Failure> {
     let name = command.get_display_name().unwrap_or(command.get_name());
-    write(&dir.join(format!("{name}.1")), page(command)?)?;
+    write_file(&dir.join(format!("{name}.1")), page(command)?)?;
     let subcommands = command.get_subcommands().filter(|it| it.get_name() != "help");
     subcommands.into_iter().try_for_each(|it| pages(it, dir))
 }

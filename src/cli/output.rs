@@ -1,6 +1,10 @@
-//! Writes results to standard output, and everything else to standard error.
+//! Writes results to standard output or to files, and everything else to standard error.
 
-use std::io::{self, Write as _};
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::Path,
+};
 
 use super::failure::Failure;
 use crate::telemetry;
@@ -20,6 +24,13 @@ pub(super) fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// Writes a file, and creates its folder.
+pub(super) fn write_file(path: &Path, content: impl AsRef<[u8]>) -> Result<(), Failure> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let written = fs::create_dir_all(folder).and_then(|()| fs::write(path, content));
+    written.map_err(|error| Failure::Run(format!("{}: {error}", path.display())))
 }
 
 /// Writes lines to standard error after what is logged, and ignores it when that is not possible.

@@ -140,7 +140,8 @@ fn url(addr: &str) -> Result<String, String> {
 ///
 /// Says what is wrong with the address.
 pub fn address(addr: &str, instead: &str) -> Result<Url, String> {
-    const FORM: &str = "is not the address of a façade: HOST:PORT, http://HOST:PORT, https://HOST[:PORT] or unix:PATH";
+    const FORM: &str = "is not the address of a façade: HOST:PORT, http://HOST:PORT, \
+                        https://HOST[:PORT] or unix:PATH";
     let (has_scheme, url) = match addr.split_once("://") {
         // `Url` would take the first part of a path for the host.
         Some((_, rest)) if rest.starts_with(['/', '\\']) => return Err(FORM.to_owned()),

@@ -76,12 +76,10 @@ async fn perform(side: &Side, state: &mut State, step: &'static Step) -> Observa
     }
     let call = (step.call)(state);
     state.note_secrets(&call.fields());
-    let had_made = state.has_made;
-    // Until the response is there, the call may have taken effect.
-    state.has_made |= call.makes();
     let observation = side.observe(step, &call).await;
     if call.makes() {
-        state.has_made = had_made || !observation.is_refused();
+        // Without a refusal, the call may have taken effect.
+        state.has_made |= !observation.is_refused();
         state.had_none |= observation.success().is_some();
     }
     state.learn(&observation);
