@@ -56,6 +56,8 @@ pub mod client;
 pub mod config;
 pub mod connection;
 pub mod console;
+#[cfg(test)]
+mod cpu_time;
 mod error_chain;
 pub mod facade;
 pub mod files;
