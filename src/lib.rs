@@ -5,8 +5,8 @@
 //! A module imports only from modules below its own, which a test checks (`tests/it/floors.rs`).
 //! From the ground up:
 //!
-//! - [`address`], `atomic`, `error_chain`, `identity`, `jitter`: small types and functions that
-//!   others share
+//! - [`address`], `atomic`, `cpu_time`, `error_chain`, `identity`, `jitter`: small types and
+//!   functions that others share
 //! - [`proto`]: the messages of the contract, which are also the JSON bodies of Stytch's API
 //! - [`translate`]: JSON text into encoded messages, in one pass
 //! - [`telemetry`]: logs, metrics, and the log record of each call

@@ -910,9 +910,15 @@ async fn an_exceeded_client_deadline_is_reported_as_such() {
     })
     .await;
     let facade = Facade::in_front_of(stytch.addr).await;
-    let (create, healthcheck) = ask(facade.addr.to_string()).await;
-    assert_eq!((code(&create), code(&healthcheck)), (Some(1), Some(0)));
-    assert!(stderr(&create).starts_with(own), "{}", stderr(&create));
+    let create = loop {
+        let (create, healthcheck) = ask(facade.addr.to_string()).await;
+        assert_eq!((code(&create), code(&healthcheck)), (Some(1), Some(0)));
+        assert!(stderr(&create).starts_with(own), "{}", stderr(&create));
+        // On a busy machine, the façade's answer may come too late.
+        if !stderr(&create).contains("no response came") {
+            break create;
+        }
+    };
     assert!(stderr(&create).contains("DEADLINE_EXCEEDED"), "{}", stderr(&create));
     assert!(stderr(&create).contains("upstream: unknown"), "{}", stderr(&create));
 }
