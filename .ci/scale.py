@@ -16,6 +16,8 @@ FROM_STYTCH, TO_CALLER, RECORD, TO_REDIS, EVENT = 7_700, 4_800, 5_240, 5_750, 52
 COMMANDS = 2
 # TOTP_FACADE_MAX_IN_FLIGHT.
 IN_FLIGHT = 1024
+# Calls in flight on a connection of HTTP/2 to Stytch.
+ON_A_CONNECTION = 100
 
 
 def parse():
@@ -24,7 +26,7 @@ def parse():
     add("--rates", type=int, nargs="+", default=[1_000, 100_000, 1_000_000], help="calls a second")
     add("--keyed", type=float, default=0.5, help="share of the calls that have an idempotency key")
     add("--latency", type=float, default=0.2, help="seconds that Stytch takes for a call")
-    add("--streams", type=int, default=100, help="calls that Stytch takes at once on a connection; 0 for HTTP/1.1")
+    add("--http1", action="store_true", help="Stytch is reached over HTTP/1.1: each call in flight has a connection")
     add("--cores", type=int, default=2, help="CPUs of a replica, each with a worker thread")
     add("--ttl", type=int, default=600, help="TOTP_FACADE_IDEMPOTENCY_TTL in seconds")
     add("--use", type=float, default=0.5, help="how much of each limit to use")
@@ -37,8 +39,6 @@ def of_a_replica(it):
         "by CPU": it.cores * 1e6 / (CALL + it.keyed * KEY),
         "by calls in flight": IN_FLIGHT / it.latency,
     }
-    if it.streams:
-        limits["by streams to Stytch"] = it.cores * it.streams / it.latency
     return {name: limit * it.use for name, limit in limits.items()}
 
 
@@ -48,10 +48,12 @@ def sizes(rate, it):
     # One more than needed: one is being restarted, or has died.
     replicas = ceil(rate / min(of_a_replica(it).values())) + 1
     primaries = ceil(keyed * REDIS / 1e6 / it.use)
+    # Each worker thread has one at least, and its last one need not be full.
+    connections = replicas * it.cores * ceil(in_flight / replicas / it.cores / ON_A_CONNECTION)
     return {
         "replicas": replicas,
         "calls in flight": in_flight,
-        "connections to Stytch": replicas * it.cores if it.streams else in_flight,
+        "connections to Stytch": in_flight if it.http1 else connections,
         "cores, façade": ceil(rate * (CALL + it.keyed * KEY) / 1e6 / it.use),
         "cores, Envoy": ceil(rate * ENVOY / 1e6 / it.use),
         "Redis: primaries": primaries,

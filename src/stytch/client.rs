@@ -244,7 +244,8 @@ impl Client {
         *sent.body_mut() = Some(Body::wrap(GatedBody::new(body, attempt.clone())));
         record.sends(&mut sent, || self.url(&endpoint.path_without_ids()));
         let http = self.0.http.get();
-        let response = observe(http.client().execute(sent), record.opening()).await;
+        let client = http.client();
+        let response = observe(client.execute(sent), record.opening()).await;
         let mut response = response.map_err(|error| transport_error(error, attempt))?;
         let http_status = response.status();
         record.responded(&response);

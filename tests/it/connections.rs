@@ -9,8 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
 use serde_json::json;
-use tokio::time::sleep;
+use tokio::{sync::watch, time::sleep};
 use tonic::{Code, Request, Status, transport::Channel};
 
 use crate::support::{
@@ -208,4 +209,52 @@ async fn urls_on_loopback_never_use_a_proxy_of_the_environment() {
     assert_eq!(status.code(), Code::Unauthenticated);
     assert_eq!((proxy.connections(), issuer.connections()), (0, 1));
     assert_eq!(stytch.pending(), 1);
+}
+
+#[tokio::test]
+async fn calls_beyond_the_streams_of_one_connection_do_not_wait_for_those_before_them() {
+    // The peer permits 100 streams on a connection, and answers none before all have been opened.
+    const CALLS: usize = 250;
+    let peer = Http2Peer::new().await;
+    let mut setup = peer.setup();
+    setup.server.worker_threads = 1;
+    setup.server.max_in_flight = 1024;
+    let facade = setup.start().await;
+    let (arrived, _) = watch::channel(0);
+    let calls = arrived.clone();
+    peer.serve(move |mut connection| {
+        let calls = calls.clone();
+        async move {
+            let (mut others, mut streams) = (calls.subscribe(), Vec::new());
+            loop {
+                tokio::select! {
+                    request = connection.request() => {
+                        let Some(request) = request else { return };
+                        streams.push(request.stream);
+                        calls.send_modify(|calls| *calls += 1);
+                    }
+                    _ = others.wait_for(|calls| *calls == CALLS) => break,
+                }
+            }
+            for stream in streams {
+                connection.answer(stream, ANSWER).await;
+            }
+            // A connection that is closed with unread frames may lose what was sent last.
+            while connection.request().await.is_some() {}
+        }
+    });
+    let mut channels = Vec::new();
+    for _ in 0..CALLS.div_ceil(100) {
+        channels.push(facade.channel().await);
+    }
+
+    let calls = (0..CALLS).map(|call| {
+        let channel = channels[call % channels.len()].clone();
+        Rpc::CREATE.try_for(channel, "fresh")
+    });
+
+    for result in join_all(calls).await {
+        result.expect("an answer");
+    }
+    assert_eq!(*arrived.borrow(), CALLS, "each was sent once");
 }

@@ -3,9 +3,10 @@
 //! The client follows no redirect, retries nothing on its own, and reaches loopback hosts directly:
 //! a proxy named in the environment (`HTTP_PROXY`) could otherwise respond in their place.
 //!
-//! Each runtime has a pool of connections of its own, so that a runtime that runs on one thread
-//! never wakes another one for a request. Each thread keeps a handle to it, and threads share no
-//! lock.
+//! Each runtime has connections of its own, so that a runtime that runs on one thread never wakes
+//! another one for a request. Each thread keeps a handle to them, and threads share no lock.
+
+mod clients;
 
 use std::{
     fmt,
@@ -14,6 +15,9 @@ use std::{
     time::SystemTime,
 };
 
+pub(crate) use clients::Lease;
+
+use clients::Clients;
 use reqwest::{Client, ClientBuilder, Url, redirect::Policy};
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use rustls_platform_verifier::Verifier;
@@ -30,10 +34,9 @@ const USER_AGENT: &str = concat!("totp-facade/", env!("CARGO_PKG_VERSION"));
 /// An HTTP client that trusts the system's certificate authorities, and those of a CA file if there
 /// is one.
 pub(crate) struct HttpClient {
-    /// For each thread, the client of its runtime.
-    clients: ThreadLocal<Client>,
-    of_runtimes: Mutex<Vec<(runtime::Id, Client)>>,
-    /// Builds the client of a runtime.
+    /// For each thread, the clients of its runtime.
+    clients: ThreadLocal<Arc<Clients>>,
+    of_runtimes: Mutex<Vec<(runtime::Id, Arc<Clients>)>>,
     build: Box<dyn Fn() -> reqwest::Result<Client> + Send + Sync>,
     /// What the CA file lacks, if it is empty.
     missing: Option<String>,
@@ -119,23 +122,24 @@ impl HttpClient {
         Ok(Self { clients, of_runtimes, build: Box::new(build), missing, expires })
     }
 
-    /// Returns the reqwest client of this runtime.
+    /// Returns a reqwest client of this runtime, for one request.
     ///
     /// # Panics
     ///
     /// Outside a Tokio runtime.
-    pub(crate) fn client(&self) -> &Client {
-        self.clients.get_or(|| self.of_runtime(Handle::current().id()))
+    pub(crate) fn client(&self) -> Lease<'_> {
+        let clients = self.clients.get_or(|| self.of_runtime(Handle::current().id()));
+        clients.lease(|| (self.build)().expect("a client like the first one"))
     }
 
-    fn of_runtime(&self, runtime: runtime::Id) -> Client {
-        let mut clients = self.of_runtimes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, client)) = clients.iter().find(|(of, _)| *of == runtime) {
-            return client.clone();
+    fn of_runtime(&self, runtime: runtime::Id) -> Arc<Clients> {
+        let mut runtimes = self.of_runtimes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, clients)) = runtimes.iter().find(|(of, _)| *of == runtime) {
+            return Arc::clone(clients);
         }
-        let client = (self.build)().expect("a client like the first one");
-        clients.push((runtime, client.clone()));
-        client
+        let clients = Arc::<Clients>::default();
+        runtimes.push((runtime, Arc::clone(&clients)));
+        clients
     }
 }
 
