@@ -83,6 +83,7 @@ commands:
 # The examples, built and run in seven languages, and the matrix of docs/interop.md, which UPDATE_DOCS=1 prints.
 # Installs compilers from Debian, which takes root.
 interop *CLIENTS:
+    cargo build --locked
     python3 .ci/interop.py {{CLIENTS}}
 
 # The console's snippets, built and run in every language. Installs compilers from Debian, which takes root.
@@ -97,6 +98,7 @@ systemd:
 
 # The retry policies of docs/retries.md, in gRPC and in Envoy.
 mesh:
+    cargo build --locked
     python3 .ci/mesh.py
 
 # The proxies and meshes of docs/proxies.md, with the files of deploy/, and deploy/compose without containers. Installs
@@ -117,6 +119,7 @@ footprint: bench-build
 
 # The callers of docs/callers.md: grpcurl, gRPC's C core, and through Envoy.
 callers:
+    cargo build --locked
     python3 .ci/callers.py
 
 # The console in Chromium: calls, flows, snippets, attacks. Pictures of it are in target/console; with
@@ -128,6 +131,7 @@ console:
 
 # Dashboard, rules and alerts against a real Prometheus that scrapes real façades.
 observability:
+    cargo build --locked
     python3 .ci/observability.py
 
 # Kills the façade under load a hundred times; no answered call may lack its audit event.

@@ -27,7 +27,7 @@ from cryptography import x509
 from authority import Authority
 from envoy import envoy
 from expect import PATIENCE, check
-from facade import ROOT, facade
+from facade import PROGRAM, ROOT, facade
 
 sys.path.append(str(ROOT / "proto"))
 totp, totp_grpc = grpc.protos_and_services("stytch/b2b/totp/v1/totp.proto")
@@ -46,7 +46,7 @@ def block(language):
 
 
 def program(*arguments):
-    command = ["cargo", "run", "--quiet", "--", *map(str, arguments)]
+    command = [PROGRAM, *map(str, arguments)]
     done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=PATIENCE)
     if done.returncode != 0:
         sys.exit(f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
@@ -196,7 +196,6 @@ def behind_envoy(folder, ours, policy):
 
 
 def main():
-    subprocess.run(["cargo", "build", "--quiet"], cwd=ROOT, check=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         ours, theirs = Authority(folder, "ours"), Authority(folder, "theirs")

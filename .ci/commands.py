@@ -15,10 +15,11 @@ import re
 import signal
 import subprocess
 import sys
-import threading
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 
-ROOT = Path(__file__).resolve().parent.parent
+from facade import ROOT
+from process import first_lines, running
+
 PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md"]
 PATIENCE = 900  # seconds, for a build from scratch
 
@@ -83,24 +84,15 @@ def check(page, command, expected, printed):
     print(f"ok: {page}: {command}", flush=True)
 
 
+@contextmanager
 def serve(page, command, expected):
-    """Starts a server and waits until it has printed as many lines as the page shows."""
-    process = subprocess.Popen(
-        command, shell=True, cwd=ROOT, text=True, stdout=subprocess.PIPE, start_new_session=True
-    )
-    giving_up = threading.Timer(PATIENCE, process.kill)
-    giving_up.start()
-    lines = len(expected.strip().splitlines())
-    printed = "".join(process.stdout.readline() for _ in range(lines))
-    giving_up.cancel()
-    check(page, command, expected, printed)
-    return process
-
-
-def stop(server):
-    os.killpg(server.pid, signal.SIGINT)
-    if server.wait(timeout=60) not in (0, -signal.SIGINT):
-        sys.exit("the server did not end well")
+    """Runs a server while the block runs, which begins once it has printed as many lines as the page shows."""
+    with running(command, by=signal.SIGINT, shell=True, cwd=ROOT, text=True, stdout=subprocess.PIPE) as server:
+        printed = first_lines(server, len(expected.strip().splitlines()), PATIENCE)
+        check(page, command, expected, "".join(printed))
+        yield
+    if server.returncode not in (0, -signal.SIGINT):
+        sys.exit(f"{command} did not end well")
 
 
 def run(page, command, expected):
@@ -110,18 +102,15 @@ def run(page, command, expected):
 
 
 def run_page(page, commands):
-    servers = []
-    try:
+    with ExitStack() as servers:
         if not any(SERVER.search(command) for command, _ in commands):
-            servers.append(serve(page, "totp-facade dev --drain-delay 0s", "grpc listening on 127.0.0.1:50051"))
+            dev = "totp-facade dev --drain-delay 0s", "grpc listening on 127.0.0.1:50051"
+            servers.enter_context(serve(page, *dev))
         for command, expected in commands:
             if SERVER.search(command):
-                servers.append(serve(page, command, expected))
+                servers.enter_context(serve(page, command, expected))
             else:
                 run(page, command, expected)
-    finally:
-        for server in servers:
-            stop(server)
 
 
 def main():

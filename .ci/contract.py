@@ -16,10 +16,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from facade import ROOT
+from facade import PROGRAM, ROOT
 from snippets.tools import debian_packages, python_packages, run
 
-PROGRAM = ROOT / "target/debug/totp-facade"
 BLOCK = re.compile(r"^<!-- run by: \.ci/contract\.py -->\n```sh\n(.*?)^```", re.M | re.S)
 WITHOUT = "--without-debug-redact"
 

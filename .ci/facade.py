@@ -1,29 +1,21 @@
-"""Starts the façade on free ports, for the scripts beside this one."""
+"""Runs the façade on free ports, for the scripts beside this one."""
 
 import os
-import signal
-import subprocess
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import PIPE
+
+from process import first_lines, running
 
 ROOT = Path(__file__).resolve().parent.parent
+# As it was built last, or another one.
+PROGRAM = Path(os.environ.get("TOTP_FACADE", ROOT / "target/debug/totp-facade")).absolute()
 PORTS = ["--admin-addr", "127.0.0.1:0", "--drain-delay", "0s"]
 
 
 @contextmanager
 def facade(subcommand, *flags, grpc="127.0.0.1:0", lines=2, stderr=None, **env):
     """Runs `serve` or `dev` while the block runs; with the addresses that its first lines name."""
-    process = subprocess.Popen(
-        ["cargo", "run", "--", subcommand, "--grpc-addr", grpc, *PORTS, *flags],
-        cwd=ROOT,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-        env=os.environ | env,
-        start_new_session=True,
-    )
-    try:
-        yield dict(process.stdout.readline().strip().split(" listening on ") for _ in range(lines))
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=60)
+    command = [PROGRAM, subcommand, "--grpc-addr", grpc, *PORTS, *flags]
+    with running(*command, text=True, stdout=PIPE, stderr=stderr, env=os.environ | env) as it:
+        yield dict(line.strip().split(" listening on ") for line in first_lines(it, lines))

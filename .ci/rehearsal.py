@@ -9,13 +9,12 @@ docker-registry and skopeo.
 
 import hashlib
 import json
-import socket
-import subprocess
 import tarfile
 from contextlib import contextmanager
 
-from expect import check, wait_until
+from expect import check
 from image.tools import ENV, FOLDER, fresh, prepare, run
+from process import free_port, process
 
 VERSION = "0.0.1-rehearsal"
 NAME = "localhost/totp-facade"
@@ -37,8 +36,8 @@ def main():
 @contextmanager
 def registry(work):
     """Runs a registry while the block runs; with its address."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    port = free_port()
+    address = f"127.0.0.1:{port}"
     key, authority, settings = work / "key.pem", work / "authority.pem", work / "registry.json"
     new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/"]
     run(*new, "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", authority)
@@ -46,15 +45,8 @@ def registry(work):
     storage = {"filesystem": {"rootdirectory": str(work / "registry")}}
     settings.write_text(json.dumps({"version": "0.1", "storage": storage, "http": http}))
     ENV["SSL_CERT_FILE"] = str(authority)
-    with open(work / "registry.log", "w") as log:
-        process = subprocess.Popen(["docker-registry", "serve", settings], stdout=log, stderr=log)
-    try:
-        host, port = address.split(":")
-        wait_until(lambda: socket.socket().connect_ex((host, int(port))) == 0, "the registry listens")
+    with process(port, "docker-registry", "serve", settings, log=work / "registry.log"):
         yield address
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
 
 
 def push(folder, repository):

@@ -17,13 +17,12 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).with_name("systemd")))
 
 from expect import check, wait_until
-from facade import ROOT
+from facade import PROGRAM, ROOT
 from machine import machine
 from process import free_port
 from proxies.replicas import sandbox
 
 UNITS = [ROOT / f"deploy/systemd/totp-facade.{kind}" for kind in ("service", "socket")]
-PROGRAM = ROOT / "target/debug/totp-facade"
 SERVICE, SOCKET = "totp-facade.service", "totp-facade.socket"
 ADDR = "unix:/run/totp-facade/grpc.sock"
 # In tenths.

@@ -7,8 +7,12 @@ loopback interface of its own, so that the default ports are free.
 import json
 import subprocess
 from contextlib import contextmanager
+from signal import SIGKILL
+from subprocess import PIPE
 
+from expect import PATIENCE
 from image.tools import ENV, run
+from process import running
 
 ENTER = """
 ip link set lo up
@@ -32,33 +36,19 @@ class Image:
         """What an engine runs: the entry point with the image's arguments or with others."""
         return [*self.config["Entrypoint"], *(arguments or self.config["Cmd"])]
 
-    def start(self, *arguments, at_run="", **env):
-        """Starts the image in a network and a tree of its own, perhaps with a folder at /run."""
+    def running(self, *arguments, at_run="", **env):
+        """Runs the image while the block runs, in a network and a tree of its own, perhaps with a folder at /run."""
         variables = self.config["Env"] + [f"{name}={value}" for name, value in env.items()]
-        return subprocess.Popen(
-            ["unshare", "--net", "--mount", "sh", "-euc", ENTER, "sh", *self.command(*arguments)],
-            env=ENV
-            | {"TREE": self.tree, "RUN": str(at_run)}
-            | {"USER_ID": self.config["User"], "VARIABLES": " ".join(variables)},
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        env = ENV | {"TREE": self.tree, "RUN": str(at_run)}
+        env |= {"USER_ID": self.config["User"], "VARIABLES": " ".join(variables)}
+        command = ["unshare", "--net", "--mount", "sh", "-euc", ENTER, "sh", *self.command(*arguments)]
+        return running(*command, by=SIGKILL, env=env, text=True, stdout=PIPE, stderr=PIPE)
 
     def run(self, *arguments, **env):
         """Runs the image to its end; with the exit code and what it printed."""
-        process = self.start(*arguments, **env)
-        printed, problems = process.communicate(timeout=60)
+        with self.running(*arguments, **env) as process:
+            printed, problems = process.communicate(timeout=PATIENCE)
         return process.returncode, printed + problems
-
-    @contextmanager
-    def running(self, *arguments, **options):
-        process = self.start(*arguments, **options)
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.communicate(timeout=60)
 
     def inside(self, process, *command):
         """Runs a command in the container of a process, as `docker exec` would; with its exit code and output."""
@@ -69,7 +59,7 @@ class Image:
 def entered(process, *command):
     """Runs a command in the network of a process; with its exit code and output."""
     enter = ["env", "--ignore-environment", "nsenter", f"--target={process.pid}", "--net"]
-    done = subprocess.run([*enter, *command], text=True, capture_output=True, timeout=60)
+    done = subprocess.run([*enter, *command], text=True, capture_output=True, timeout=PATIENCE)
     return done.returncode, (done.stdout + done.stderr).strip()
 
 

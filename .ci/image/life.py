@@ -1,7 +1,6 @@
 """How the image runs: its start, its health, its end."""
 
 import re
-import signal
 import time
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from expect import check
 from image import documented
 from image.contained import entered
 from image.tools import FOLDER
+from process import end, first_lines
 
 STYTCH = {"STYTCH_PROJECT_ID": "project-test-1", "STYTCH_SECRET": "secret-test-1"}
 MEMBER = ["--organization-id", "example-works", "--member-id", "fresh"]
@@ -32,14 +32,13 @@ def check_serves(image):
     for arguments in [["serve"], ["dev", "--log", "warn"]]:
         started = time.monotonic()
         with image.running(*arguments, **(STYTCH if arguments == ["serve"] else {})) as process:
-            line = process.stdout.readline().strip()
+            [line] = first_lines(process, 1)
             took = (time.monotonic() - started) * 1000
             check(f"{arguments[0]} after {took:.0f} ms", "listening on" in line, True)
             check_confined(process)
             check("the health check", image.inside(process, *health), (0, "SERVING"))
             check_calls(arguments[0], process)
-            process.send_signal(signal.SIGTERM)
-            check("exit after SIGTERM", process.wait(timeout=60), 0)
+            check("exit after SIGTERM", end(process), 0)
 
 
 def check_confined(process):
@@ -63,7 +62,7 @@ def check_documented(image):
     """With the settings that the documents have for Docker, it serves callers with tokens over TLS, and is healthy."""
     folder, token = documented.secrets()
     with image.running(at_run=folder, **documented.settings()) as process:
-        check("with TLS and tokens", process.stdout.readline().strip(), "grpc listening on 0.0.0.0:50051")
+        check("with TLS and tokens", first_lines(process, 1), ["grpc listening on 0.0.0.0:50051\n"])
         check("the documented health check", image.inside(process, *documented.health_check()), (0, "SERVING"))
         call = [FOLDER / "totp-facade", "create", *MEMBER]
         call += ["--addr", "https://localhost:50051", "--ca-file", folder / "secrets/ca.crt"]

@@ -7,13 +7,16 @@ A member or a value that is missing is a dash. Codes and statuses are numbers.
 """
 
 import os
-import subprocess
 import sys
 import time
 import uuid
 from dataclasses import dataclass
+from subprocess import PIPE
 
 from grpc import StatusCode
+
+from expect import PATIENCE
+from process import start
 
 NAMES = {code.value[0]: code.name for code in StatusCode}
 
@@ -41,20 +44,13 @@ class Client:
         self.program, self.connection = program, connection
 
     def __enter__(self):
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(
-            self.program.probe,
-            cwd=self.program.folder,
-            env=environment(self.program.env | self.connection),
-            text=True,
-            stdin=pipe,
-            stdout=pipe,
-        )
+        env = environment(self.program.env | self.connection)
+        self.process = start(*self.program.probe, cwd=self.program.folder, env=env, text=True, stdin=PIPE, stdout=PIPE)
         return self
 
     def __exit__(self, *_):
         self.process.stdin.close()
-        if self.process.wait(timeout=60) != 0:
+        if self.process.wait(timeout=PATIENCE) != 0:
             sys.exit(f"{self.program.probe} ended with {self.process.returncode}")
 
     def at(self, host_and_port):

@@ -19,11 +19,10 @@ from compose_spec import ComposeSpecification
 from pydantic import ValidationError
 
 from expect import PATIENCE, check, wait_until
-from facade import ROOT
+from facade import PROGRAM, ROOT
 from process import free_port, process
 from proxies.client import Caller, new_key
 from proxies.fronts import Front
-from proxies.replicas import PROGRAM
 
 COMPOSE = ROOT / "deploy/compose"
 PORTS = ["50051", "50061", "50062", "8090", "9461", "9462", "6379", "9090"]

@@ -5,18 +5,16 @@ import http.client
 import json
 import os
 import re
-import signal
 import ssl
 import struct
 import subprocess
 from pathlib import Path
 
 from envoy import ENVOY
-from expect import PATIENCE, check, wait_until
-from facade import ROOT
-from process import connects, free_port, process
+from expect import PATIENCE, check
+from facade import PROGRAM, ROOT
+from process import free_port, process, wait_until_listening
 from proxies.client import ORGANIZATION, codes
-from proxies.replicas import PROGRAM
 
 WEB = Path(__file__).parent / "web"
 GET = "/stytch.b2b.recovery_codes.v1.RecoveryCodesService/Get"
@@ -115,15 +113,12 @@ def on_one_machine(folder):
     ]:
         check(f"the recipe has {old.strip()!r}", old in recipe, True)
         recipe = recipe.replace(old, new)
-    env = os.environ | {"PATH": f"{Path(PROGRAM).parent}:{os.environ['PATH']}",
+    env = os.environ | {"PATH": f"{PROGRAM.parent}:{os.environ['PATH']}",
                         "TOTP_FACADE_GRPC_ADDR": f"127.0.0.1:{facade}", "TOTP_FACADE_ADMIN_ADDR": "127.0.0.1:0"}
     log = folder.with_suffix(".log")
-    with process(port, "bash", "-ec", recipe, log=log, env=env, cwd=ROOT, start_new_session=True) as shell:
-        try:
-            wait_until(lambda: connects(facade), "the façade of the recipe listens")
-            as_documented(f"localhost:{port}", folder / "ca.crt")
-        finally:
-            os.killpg(shell.pid, signal.SIGTERM)
+    with process(port, "bash", "-ec", recipe, log=log, env=env, cwd=ROOT) as shell:
+        wait_until_listening(shell, facade, log)
+        as_documented(f"localhost:{port}", folder / "ca.crt")
 
 
 def frames(body):

@@ -4,15 +4,14 @@ import hashlib
 import json
 import os
 import signal
-import subprocess
 import urllib.request
 from contextlib import contextmanager
+from subprocess import DEVNULL, PIPE
 
-from expect import PATIENCE, check, wait_until
-from facade import ROOT
-from process import connects, free_port, process
+from expect import PATIENCE, check
+from facade import PROGRAM
+from process import end, first_lines, free_port, process, running, start, wait_until_listening
 
-PROGRAM = os.environ.get("TOTP_FACADE", ROOT / "target/debug/totp-facade")
 DOMAIN = "spiffe://example.org"
 LOGIN, SUPPORT = f"{DOMAIN}/ns/web/sa/login", f"{DOMAIN}/ns/web/sa/support"
 POLICY = f"""
@@ -54,13 +53,10 @@ class Sandbox:
 @contextmanager
 def sandbox():
     command = [PROGRAM, "sandbox", "--sandbox-addr", "127.0.0.1:0", "--sandbox-control"]
-    it = subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    try:
-        addr = it.stdout.readline().strip().removeprefix("sandbox listening on ")
-        yield Sandbox(addr, *(it.stdout.readline().strip().split("=")[1] for _ in range(2)))
-    finally:
-        it.terminate()
-        it.wait(timeout=PATIENCE)
+    with running(*command, text=True, stdout=PIPE, stderr=DEVNULL) as it:
+        addr, project, secret = map(str.strip, first_lines(it, 3))
+        addr = addr.removeprefix("sandbox listening on ")
+        yield Sandbox(addr, *(line.partition("=")[2] for line in [project, secret]))
 
 
 @contextmanager
@@ -90,20 +86,18 @@ class Replica:
 
     def start(self, **settings):
         env = os.environ | {name: str(value) for name, value in (self.settings | settings).items()}
-        self.process = subprocess.Popen([PROGRAM, "serve"], env=env, stdout=subprocess.DEVNULL)
-        wait_until(lambda: connects(self.port), f"a replica listens on {self.port}")
+        self.process = start(PROGRAM, "serve", env=env, stdout=DEVNULL)
+        wait_until_listening(self.process, self.port)
 
     def roll(self):
         """Stops the replica as an orchestrator does, and starts it anew."""
-        self.process.terminate()
-        code = self.process.wait(timeout=PATIENCE)
+        code = end(self.process)
         if code != 0:
             check("a replica that drains ends with", code, 0)
         self.start()
 
     def kill(self):
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait(timeout=PATIENCE)
+        end(self.process, signal.SIGKILL)
 
 
 @contextmanager

@@ -6,9 +6,10 @@ from ipaddress import ip_address
 from cryptography import x509
 
 from authority import Authority
+from facade import PROGRAM
 from proxies import fronts
 from proxies.client import Caller
-from proxies.replicas import LOGIN, PROGRAM, SUPPORT, callers, redis, replicas, sandbox
+from proxies.replicas import LOGIN, SUPPORT, callers, redis, replicas, sandbox
 
 LOCALHOST = x509.IPAddress(ip_address("127.0.0.1"))
 NAME = x509.DNSName("totp-facade")

@@ -1,5 +1,6 @@
 """A systemd of its own beside this machine's processes, in namespaces."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from expect import PATIENCE, wait_until
+from process import running
 
 BOOT = Path(__file__).with_name("boot.sh")
 
@@ -58,24 +60,27 @@ def machine(log):
     root = next(Path(mount[1]) for mount in mounts if mount[2] == "cgroup2")
     group = root / f"totp-facade-check-{os.getpid()}"
     group.mkdir()
-    script = f'echo $$ > {group}/cgroup.procs; exec unshare --cgroup --mount --pid --fork --uts --ipc --mount-proc sh "$0"'
-    process = subprocess.Popen(
-        ["sh", "-c", script, str(BOOT)], stdout=log, stderr=log, stdin=subprocess.DEVNULL
-    )
+    unshare = "unshare --cgroup --mount --pid --kill-child --uts --ipc --mount-proc"
+    command = ["sh", "-c", f'echo $$ > {group}/cgroup.procs; exec {unshare} sh "$0"', BOOT]
     try:
-        machine = Machine(process)
-        wait_until(
-            lambda: machine.try_run("systemctl", "is-system-running")[1].strip() == "running",
-            "systemd runs",
-        )
-        yield machine
+        with running(*command, by=signal.SIGKILL, stdin=subprocess.DEVNULL, stdout=log, stderr=log) as it:
+            machine = Machine(it)
+            wait_until(
+                lambda: machine.try_run("systemctl", "is-system-running")[1].strip() == "running",
+                "systemd runs",
+            )
+            yield machine
     finally:
-        subprocess.run(["pkill", "-KILL", "-P", str(process.pid)])
-        process.wait(timeout=PATIENCE)
-        groups = [folder for folder, _, _ in os.walk(group, topdown=False)]
-        wait_until(
-            lambda: all(Path(folder, "cgroup.procs").read_text() == "" for folder in groups),
-            "all have ended",
-        )
-        for folder in groups:
+        wait_until(lambda: is_removed(group), "all have ended")
+
+
+def is_removed(group):
+    """Removes a control group, unless a process of it still ends."""
+    try:
+        for folder, _, _ in os.walk(group, topdown=False):
             os.rmdir(folder)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
