@@ -1,14 +1,15 @@
 """What stands before and behind the façade in the scripts beside this one: a network that breaks, a log that counts
-calls, the sandbox's faults."""
+calls, a Stytch that can be reached or not."""
 
 import json
 import socket
 import tempfile
 import threading
-import urllib.request
 from contextlib import contextmanager
 
 from facade import facade
+from process import free_port
+from sandbox import Sandbox
 
 
 class Proxy:
@@ -92,35 +93,12 @@ def alive():
 def dead():
     """A façade in front of a closed port."""
     log = Log()
-    closed = socket.create_server(("127.0.0.1", 0))
-    port = closed.getsockname()[1]
-    closed.close()
     settings = {
         "STYTCH_PROJECT_ID": "project-test-1",
         "STYTCH_SECRET": "secret-test-1",
-        "STYTCH_BASE_URL": f"http://127.0.0.1:{port}",
+        "STYTCH_BASE_URL": f"http://127.0.0.1:{free_port()}",
     }
     with open(log.file.name, "w") as stderr:
         flags = ["--log", "totp_facade=debug", "--log-format", "json"]
         with facade("serve", *flags, stderr=stderr, **settings) as addrs:
             yield addrs["grpc"], log
-
-
-class Sandbox:
-    def __init__(self, addr):
-        self.addr, self.url = addr, f"http://{addr}/sandbox/faults"
-
-    def ask(self, method, body=None):
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url, data=data, method=method)
-        with urllib.request.urlopen(request) as answer:
-            return json.loads(answer.read() or "null")
-
-    def rule(self, fault, **rule):
-        self.ask("DELETE")
-        self.ask("POST", {"path": "/v1/b2b/totp", "fault": fault} | rule)
-
-    def asked(self):
-        """The number of calls for a TOTP since the rule was set."""
-        (rule,) = self.ask("GET")
-        return rule["met"]

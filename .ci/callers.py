@@ -17,9 +17,6 @@ import tempfile
 from ipaddress import ip_address
 from pathlib import Path
 
-# It reports a refused certificate as corruption.
-os.environ["GRPC_VERBOSITY"] = "NONE"
-
 import grpc
 import yaml
 from cryptography import x509
@@ -28,9 +25,7 @@ from authority import Authority
 from envoy import envoy
 from expect import PATIENCE, check
 from facade import PROGRAM, ROOT, facade
-
-sys.path.append(str(ROOT / "proto"))
-totp, totp_grpc = grpc.protos_and_services("stytch/b2b/totp/v1/totp.proto")
+from stubs import totp, totp_grpc
 
 LOGIN = x509.UniformResourceIdentifier("spiffe://example.org/ns/web/sa/login")
 SUPPORT = x509.DNSName("support.internal")

@@ -13,7 +13,7 @@ from pathlib import Path
 from prometheus import get
 from proxies.failures import statistic
 from rolling.attempt import KEY, NO_KEY
-from rolling.load import Load, Operation
+from rolling.operations import Load, Operation
 from rolling.world import new_world
 
 STREAMS = 64  # calls in flight

@@ -7,24 +7,19 @@ Takes its tools from PATH: a Python with examples/python/requirements.txt and Py
 """
 
 import re
-import sys
-import uuid
 
 import grpc
 import yaml
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from backends import Proxy, alive, dead
 from envoy import envoy
 from expect import PATIENCE, check, wait_until
 from facade import ROOT
+from proxies.client import Outcome, new_key
+from sandbox import CREATE
+from stubs import codes, codes_grpc, totp, totp_grpc
 
 DEADLINE = 20  # seconds
-
-sys.path.append(str(ROOT / "proto"))
-totp, totp_grpc = grpc.protos_and_services("stytch/b2b/totp/v1/totp.proto")
-codes, codes_grpc = grpc.protos_and_services("stytch/b2b/recovery_codes/v1/recovery_codes.proto")
 
 
 def blocks(language):
@@ -50,30 +45,13 @@ class Client:
         return stub.Get.future(request, timeout=DEADLINE)
 
 
-def outcome(call):
-    """The name of the code, and the `upstream` of its details."""
-    error = call.exception()
-    if error is None:
-        return "OK", None
-    status = rpc_status.from_call(error)
-    for detail in status.details if status else []:
-        info = error_details_pb2.ErrorInfo()
-        if detail.Unpack(info):
-            return error.code().name, info.metadata["upstream"]
-    return error.code().name, None
-
-
 def replayed(call):
     return ("idempotent-replayed", "true") in call.initial_metadata()
 
 
-def new_key():
-    return str(uuid.uuid4())
-
-
 def break_the_connection(client, key, proxy, sandbox):
     """A call whose connection breaks after the request reached Stytch."""
-    sandbox.rule({"latency": "1s"})
+    sandbox.rule(CREATE, latency="1s")
     call = client.create(key)
     wait_until(lambda: sandbox.asked() == 1, "Stytch is asked")
     proxy.reset()
@@ -86,31 +64,31 @@ def service_configs():
     with dead() as (addr, log):
         client = Client(addr, reads_only)
         # What is known about the last of four attempts does not hold for the first.
-        check("gRPC, Stytch away, a read", outcome(client.get()), ("UNAVAILABLE", "unknown"))
+        check("gRPC, Stytch away, a read", Outcome(client.get()).facts(), ("UNAVAILABLE", "unknown"))
         check("  attempts", log.calls("Get"), 4)
-        check("gRPC, Stytch away, no key", outcome(client.create()), ("UNAVAILABLE", "not_sent"))
+        check("gRPC, Stytch away, no key", Outcome(client.create()).facts(), ("UNAVAILABLE", "not_sent"))
         check("  attempts", log.calls("Create"), 1)
     with dead() as (addr, log):
         call = Client(addr, with_keys).create(new_key())
-        check("gRPC, Stytch away, a key", outcome(call), ("UNAVAILABLE", "not_sent"))
+        check("gRPC, Stytch away, a key", Outcome(call).facts(), ("UNAVAILABLE", "not_sent"))
         check("  attempts", log.calls("Create"), 4)
 
     with alive() as (addr, log, sandbox):
         proxy = Proxy(addr)
         call = break_the_connection(Client(proxy.addr, reads_only), None, proxy, sandbox)
-        check("gRPC, a broken connection, no key", outcome(call), ("UNAVAILABLE", None))
+        check("gRPC, a broken connection, no key", Outcome(call).facts(), ("UNAVAILABLE", None))
         wait_until(lambda: log.calls("Create") == 1, "the call ends")
         check("  attempts, executions", (log.calls("Create"), sandbox.asked()), (1, 1))
 
         call = break_the_connection(Client(proxy.addr, with_keys), new_key(), proxy, sandbox)
-        check("gRPC, a broken connection, a key", outcome(call), ("OK", None))
+        check("gRPC, a broken connection, a key", Outcome(call).facts(), ("OK", None))
         check("  replayed", replayed(call), True)
         wait_until(lambda: log.calls("Create") == 3, "both attempts end")
         check("  executions", sandbox.asked(), 1)
 
-        sandbox.rule({"cut": "before_answer"})
+        sandbox.rule(CREATE, cut="before_answer")
         call = Client(addr, with_keys).create(new_key())
-        check("gRPC, an unknown outcome, a key", outcome(call), ("UNKNOWN", "unknown"))
+        check("gRPC, an unknown outcome, a key", Outcome(call).facts(), ("UNKNOWN", "unknown"))
         check("  attempts, executions", (log.calls("Create") - 3, sandbox.asked()), (1, 1))
 
 
@@ -125,33 +103,33 @@ def meshes():
         which = "a key" if key else "no key"
         with dead() as (addr, log), mesh(addr) as front:
             call = Client(front).create(key)
-            check(f"Envoy, Stytch away, {which}", outcome(call), ("UNAVAILABLE", "not_sent"))
+            check(f"Envoy, Stytch away, {which}", Outcome(call).facts(), ("UNAVAILABLE", "not_sent"))
             check("  attempts", log.calls("Create"), attempts)
 
         with alive() as (addr, log, sandbox), mesh(addr) as front:
-            sandbox.rule({"cut": "before_answer"})
+            sandbox.rule(CREATE, cut="before_answer")
             call = Client(front).create(key)
-            check(f"Envoy, an unknown outcome, {which}", outcome(call), ("UNKNOWN", "unknown"))
+            check(f"Envoy, an unknown outcome, {which}", Outcome(call).facts(), ("UNKNOWN", "unknown"))
             check("  attempts, executions", (log.calls("Create"), sandbox.asked()), (1, 1))
 
     with alive() as (addr, log, sandbox):
         proxy = Proxy(addr)
         with mesh(proxy.addr) as front:
             call = break_the_connection(Client(front), None, proxy, sandbox)
-            check("Envoy, a broken connection, no key", outcome(call), ("UNAVAILABLE", None))
+            check("Envoy, a broken connection, no key", Outcome(call).facts(), ("UNAVAILABLE", None))
             wait_until(lambda: log.calls("Create") == 1, "the call ends")
             check("  attempts, executions", (log.calls("Create"), sandbox.asked()), (1, 1))
 
             call = break_the_connection(Client(front), new_key(), proxy, sandbox)
-            check("Envoy, a broken connection, a key", outcome(call), ("OK", None))
+            check("Envoy, a broken connection, a key", Outcome(call).facts(), ("OK", None))
             check("  replayed", replayed(call), True)
             wait_until(lambda: log.calls("Create") == 3, "both attempts end")
             check("  executions", sandbox.asked(), 1)
 
             # Longer than the timeout of one attempt.
-            sandbox.rule({"latency": "6s"})
+            sandbox.rule(CREATE, latency="6s")
             call = Client(front).create(new_key())
-            check("Envoy, a slow Stytch, a key", outcome(call), ("OK", None))
+            check("Envoy, a slow Stytch, a key", Outcome(call).facts(), ("OK", None))
             check("  replayed, executions", (replayed(call), sandbox.asked()), (True, 1))
 
 

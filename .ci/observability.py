@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from expect import check, wait_until
 from facade import ROOT, facade
-from load import LIMIT, POLICY, Replica, load
+from observed import LIMIT, POLICY, Observed, load
 from process import free_port, process
 from prometheus import PANELS, RULES, SCRAPE, WINDOW, expressions, get, prometheus, run
 
@@ -231,7 +231,7 @@ def main():
         def start(**env):
             return stack.enter_context(facade("dev", *flags, lines=3, stderr=subprocess.DEVNULL, **env))
 
-        replicas = [Replica(start(TOTP_FACADE_IDEMPOTENCY_URL=f"redis://127.0.0.1:{port}"), pem) for _ in range(2)]
+        replicas = [Observed(start(TOTP_FACADE_IDEMPOTENCY_URL=f"redis://127.0.0.1:{port}"), pem) for _ in range(2)]
         # The store in memory has metrics of its own.
         alone = start()["admin"]
         server = stack.enter_context(prometheus(folder, [alone, *(replica.admin for replica in replicas)]))

@@ -20,7 +20,7 @@ from expect import check, wait_until
 from facade import PROGRAM, ROOT
 from machine import machine
 from process import free_port
-from proxies.replicas import sandbox
+from sandbox import sandbox
 
 UNITS = [ROOT / f"deploy/systemd/totp-facade.{kind}" for kind in ("service", "socket")]
 SERVICE, SOCKET = "totp-facade.service", "totp-facade.socket"

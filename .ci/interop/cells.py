@@ -8,6 +8,7 @@ import uuid
 from backends import Proxy, dead
 from expect import wait_until
 from interop.client import Client, address, environment
+from sandbox import CREATE
 
 LINES = [
     r"(there is an active TOTP; removing it)?",
@@ -94,7 +95,7 @@ def rich_errors(client, scene):
 def deadline(client, scene):
     """The call goes on without its caller, who gets its response by calling again."""
     limit = client.deadline
-    scene.sandbox.rule({"latency": f"{3 * limit}ms"})
+    scene.sandbox.rule(CREATE, latency=f"{3 * limit}ms")
     key = str(uuid.uuid4())
     outcome = client.create(key=key, milliseconds=limit)
     expect("the code", outcome.code, "DEADLINE_EXCEEDED")
@@ -113,12 +114,13 @@ def retries(client, scene):
         expect("attempts while Stytch is away", log.calls("Create"), 4)
 
     before = scene.log.calls("Create")
-    scene.sandbox.rule({"cut": "before_answer"})
+    scene.sandbox.rule(CREATE, cut="before_answer")
     expect("an unknown outcome", client.create().brief(), ("UNKNOWN", "OUTCOME_UNKNOWN", "unknown"))
     expect("attempts with pushback -1", scene.log.calls("Create") - before, 1)
     expect("calls of Stytch", scene.sandbox.asked(), 1)
 
-    scene.sandbox.rule({"error_type": "too_many_requests", "retry_after": 1}, calls=1)
+    limited = {"error_type": "too_many_requests", "retry_after": 1}
+    scene.sandbox.rules({"path": CREATE, "calls": 1, "fault": limited})
     before = scene.log.calls("Create")
     outcome = client.create()
     expect("after a rate limit", outcome.code, "OK")
@@ -131,7 +133,7 @@ def broken_connection(client, scene):
     """The connection is reset while Stytch works; the next attempt gets the response."""
     proxy = Proxy(scene.addr)
     with client.at(proxy.addr) as other:
-        scene.sandbox.rule({"latency": "1s"})
+        scene.sandbox.rule(CREATE, latency="1s")
         breaker = threading.Thread(target=break_when_asked, args=(proxy, scene.sandbox))
         breaker.start()
         outcome = other.create()
@@ -146,7 +148,7 @@ def break_when_asked(proxy, sandbox):
 
 
 def replay(client, scene):
-    scene.sandbox.rule({"latency": "0s"})
+    scene.sandbox.rule(CREATE, latency="0s")
     key = str(uuid.uuid4())
     outcomes = [client.create(key=key) for _ in range(2)]
     expect("both", [(it.code, it.replayed) for it in outcomes], [("OK", "-"), ("OK", "true")])

@@ -15,6 +15,7 @@ from backends import Proxy, alive
 from expect import PATIENCE, wait_until
 from facade import facade
 from interop.client import address
+from sandbox import CREATE
 
 LOCALHOST = x509.DNSName("localhost")
 CALLER = x509.UniformResourceIdentifier("spiffe://example.org/ns/web/sa/login")
@@ -92,12 +93,7 @@ class Replicas:
 class Replica:
     def __init__(self, sandbox):
         self.stack = ExitStack()
-        settings = {
-            "STYTCH_PROJECT_ID": "project-test-00000000-0000-4000-8000-000000000000",
-            "STYTCH_SECRET": "secret-test-sandbox-this-is-not-a-real-secret",
-            "STYTCH_BASE_URL": f"http://{sandbox}",
-        }
-        serve = facade("serve", "--log", "warn,audit=off", **settings)
+        serve = facade("serve", "--log", "warn,audit=off", **sandbox.settings)
         self.addr = self.stack.enter_context(serve)["grpc"]
 
     def stop(self):
@@ -106,8 +102,8 @@ class Replica:
 
 def rolled(clients, plain):
     """Each client calls, one call after the other, while the replicas are replaced; with what it got."""
-    plain.sandbox.rule({"latency": "20ms"})
-    replicas, over = Replicas(plain.sandbox.addr), threading.Event()
+    plain.sandbox.rule(CREATE, latency="20ms")
+    replicas, over = Replicas(plain.sandbox), threading.Event()
     outcomes = {name: [] for name in clients}
 
     def caller(name, client):

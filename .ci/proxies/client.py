@@ -1,22 +1,14 @@
 """gRPC's C core as a caller of a proxy."""
 
-import os
-import sys
 import uuid
-
-# It reports a refused certificate as corruption.
-os.environ["GRPC_VERBOSITY"] = "NONE"
 
 import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from expect import PATIENCE
-from facade import ROOT
+from stubs import codes, codes_grpc, totp, totp_grpc
 
-sys.path.append(str(ROOT / "proto"))
-totp, totp_grpc = grpc.protos_and_services("stytch/b2b/totp/v1/totp.proto")
-codes, codes_grpc = grpc.protos_and_services("stytch/b2b/recovery_codes/v1/recovery_codes.proto")
 ORGANIZATION = {"organization_id": "example-works"}
 
 

@@ -14,7 +14,8 @@ from envoy import ENVOY
 from expect import PATIENCE, check
 from facade import PROGRAM, ROOT
 from process import free_port, process, wait_until_listening
-from proxies.client import ORGANIZATION, codes
+from proxies.client import ORGANIZATION
+from stubs import codes
 
 WEB = Path(__file__).parent / "web"
 GET = "/stytch.b2b.recovery_codes.v1.RecoveryCodesService/Get"

@@ -9,9 +9,9 @@ from itertools import chain
 
 from expect import PATIENCE, check, check_all, wait_until
 from proxies.client import Outcome
-from proxies.load import load
+from proxies.traffic import traffic
+from sandbox import GET, ROTATE
 
-GET, ROTATE = "/v1/b2b/recovery_codes/{organization_id}/{member_id}", "/v1/b2b/recovery_codes/rotate"
 OK = ("OK", None)
 # A status that the façade did not make, and which says nothing about the call.
 NOTHING_SAID = ("UNAVAILABLE", None)
@@ -52,13 +52,13 @@ def rolling_restarts(world, rolls):
             for replica in pair:
                 replica.roll()
 
-    with load(world.callers) as loads:
+    with traffic(world.callers) as all_traffic:
         time.sleep(1)
         together(*(partial(roll, pair) for pair in world.pairs))
         time.sleep(1)
-    for name, each in loads.items():
+    for name, each in all_traffic.items():
         check(f"{name}: {2 * rolls} restarts, {len(each.calls)} calls, of which fail", each.failures(), {})
-    changes = sum(each.changes for each in loads.values())
+    changes = sum(each.changes for each in all_traffic.values())
     check(f"of {changes} calls that change something, Stytch got", world.stytch.asked(), changes)
 
 
@@ -67,7 +67,7 @@ def stytch_fails(world):
     world.stytch.rule(GET, status=503)
     found = {name: {caller.get().code for _ in range(5)} for name, caller in world.callers.items()}
     check_all("Stytch fails", found, dict.fromkeys(found, {"UNAVAILABLE"}))
-    world.stytch.ask("DELETE")
+    world.stytch.rules()
     for front in [world.caller, world.edge]:
         ejected = statistic(front, "outlier_detection.ejections_enforced_total")
         check(f"{front.name}: ejected, healthy", (ejected, statistic(front, "membership_healthy")), (0, 2))
@@ -93,7 +93,7 @@ def a_replica_dies(world):
     check_all("a replica is dead, and no further call fails", found, dict.fromkeys(found, [OK] * 20))
     check(f"{world.caller.name}: reads in flight", {Outcome(call).facts() for call in reads}, {OK})
     check("  of which were repeated", world.stytch.asked() > len(reads), True)
-    world.stytch.ask("DELETE")
+    world.stytch.rules()
     for front in [world.caller, world.edge]:
         wait_until(lambda: statistic(front, "membership_healthy") == 1, f"{front.name} leaves the replica out")
     print("ok: health checks leave it out", flush=True)
@@ -119,7 +119,7 @@ def all_replicas_die(world):
     found = {name: caller.rotate().facts() for name, caller in world.callers.items()}
     check_all("no replica is there", found, dict.fromkeys(found, NOTHING_SAID))
     check("Stytch was called once for each", world.stytch.asked(), len(calls))
-    world.stytch.ask("DELETE")
+    world.stytch.rules()
 
 
 def the_proxy_gives_up(world):
@@ -143,5 +143,5 @@ def the_trap_of_two_proxies(world):
     world.behind_sidecars[0].kill()
     check("two proxies, and the sidecar's errors as they are", {Outcome(call).facts() for call in calls}, {OK})
     check("  calls were made twice", world.stytch.asked() > len(calls), True)
-    world.stytch.ask("DELETE")
+    world.stytch.rules()
     restart(world, world.behind_sidecars[:1])

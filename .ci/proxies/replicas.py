@@ -1,16 +1,14 @@
-"""Replicas of the façade that share a Redis and a sandbox, and are stopped, killed and started anew on their ports."""
+"""Replicas of the façade that share a Redis and a Stytch, and are stopped, killed and started anew on their ports."""
 
 import hashlib
-import json
 import os
 import signal
-import urllib.request
 from contextlib import contextmanager
-from subprocess import DEVNULL, PIPE
+from subprocess import DEVNULL
 
-from expect import PATIENCE, check
+from expect import check
 from facade import PROGRAM
-from process import end, first_lines, free_port, process, running, start, wait_until_listening
+from process import end, free_port, process, start, wait_until_listening
 
 DOMAIN = "spiffe://example.org"
 LOGIN, SUPPORT = f"{DOMAIN}/ns/web/sa/login", f"{DOMAIN}/ns/web/sa/support"
@@ -25,38 +23,6 @@ name = "support"
 identities = ["token:support", "{SUPPORT}"]
 methods = ["RecoveryCodesService/Get"]
 """
-
-
-class Sandbox:
-    """Stytch, for all replicas."""
-
-    def __init__(self, addr, project, secret):
-        self.url = f"http://{addr}"
-        self.settings = {"STYTCH_PROJECT_ID": project, "STYTCH_SECRET": secret, "STYTCH_BASE_URL": self.url}
-
-    def ask(self, method, body=None):
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.url}/sandbox/faults", data=data, method=method)
-        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-            return json.loads(answer.read() or "null")
-
-    def rule(self, path, **fault):
-        """Makes a path behave so, and counts the requests from now on."""
-        self.ask("DELETE")
-        self.ask("POST", {"path": path, "fault": fault})
-
-    def asked(self):
-        (rule,) = self.ask("GET")
-        return rule["met"]
-
-
-@contextmanager
-def sandbox():
-    command = [PROGRAM, "sandbox", "--sandbox-addr", "127.0.0.1:0", "--sandbox-control"]
-    with running(*command, text=True, stdout=PIPE, stderr=DEVNULL) as it:
-        addr, project, secret = map(str.strip, first_lines(it, 3))
-        addr = addr.removeprefix("sandbox listening on ")
-        yield Sandbox(addr, *(line.partition("=")[2] for line in [project, secret]))
 
 
 @contextmanager

@@ -3,8 +3,9 @@
 import pyotp
 
 from expect import check_all
-from proxies.client import ORGANIZATION, Caller, codes, new_key, totp
+from proxies.client import ORGANIZATION, Caller, new_key
 from proxies.fronts import Front
+from stubs import codes, totp
 
 FRESH = {"member_id": "fresh"} | ORGANIZATION
 # What the owner of another certificate says about itself.

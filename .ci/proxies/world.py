@@ -9,7 +9,8 @@ from authority import Authority
 from facade import PROGRAM
 from proxies import fronts
 from proxies.client import Caller
-from proxies.replicas import LOGIN, SUPPORT, callers, redis, replicas, sandbox
+from proxies.replicas import LOGIN, SUPPORT, callers, redis, replicas
+from sandbox import sandbox
 
 LOCALHOST = x509.IPAddress(ip_address("127.0.0.1"))
 NAME = x509.DNSName("totp-facade")

@@ -6,7 +6,7 @@ import time
 from expect import check, wait_until
 from proxies.failures import statistic
 from rolling.fates import Fates
-from rolling.load import Load
+from rolling.operations import Load
 
 RATE = 300  # operations a second
 QUIET = 1  # seconds before the first event, and after the last

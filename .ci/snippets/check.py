@@ -22,7 +22,7 @@ from snippets import cases
 from snippets.contract import METHODS, message_class
 from snippets.languages import prepared
 from snippets.recorder import SECRET, Failure, Recorder
-from snippets.sandbox import CALLS, CODES, TOTP, Member
+from snippets.members import CALLS, CODES, TOTP, Member
 
 # Those of the sandbox that can have a TOTP; one for each language that is checked at a time.
 MEMBERS = ["fresh", "enrolled"]

@@ -5,12 +5,13 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 
-from proxies.client import Outcome, codes, new_key, ORGANIZATION
+from proxies.client import ORGANIZATION, Outcome, new_key
+from stubs import codes
 
 PAUSE = 0.2  # seconds
 
 
-class Load:
+class Traffic:
     """Calls that change something, with a key and without, and reads. None is repeated here."""
 
     def __init__(self, caller):
@@ -35,14 +36,14 @@ class Load:
 
 
 @contextmanager
-def load(callers):
-    """The loads, by the names of their callers."""
-    loads = {name: Load(caller) for name, caller in callers.items()}
-    for each in loads.values():
+def traffic(callers):
+    """The traffic of each caller, by name."""
+    all_traffic = {name: Traffic(caller) for name, caller in callers.items()}
+    for each in all_traffic.values():
         each.thread.start()
     try:
-        yield loads
+        yield all_traffic
     finally:
-        for each in loads.values():
+        for each in all_traffic.values():
             each.stop.set()
             each.thread.join()

@@ -5,8 +5,9 @@ import uuid
 
 import grpc
 
-from proxies.client import ORGANIZATION, codes, codes_grpc, totp, totp_grpc
+from proxies.client import ORGANIZATION
 from rolling.attempt import KEY, NO_KEY, READ, Attempt, failed
+from stubs import codes, codes_grpc, totp, totp_grpc
 
 DEADLINE = 10  # seconds, of an attempt
 PAUSE = 0.1  # seconds, between two attempts

@@ -1,23 +1,13 @@
-"""Ordinary calls of several callers to one façade, and the faults that observability.py makes with them."""
+"""A façade that is observed: ordinary calls of several callers, and faults that observability.py makes with them."""
 
-import json
-import os
-import sys
 import time
-import urllib.request
-
-# It reports a refused certificate as corruption.
-os.environ["GRPC_VERBOSITY"] = "NONE"
 
 import grpc
 
-from expect import PATIENCE, wait_until
-from facade import ROOT
+from expect import wait_until
 from prometheus import get
-
-sys.path.append(str(ROOT / "proto"))
-totp, totp_grpc = grpc.protos_and_services("stytch/b2b/totp/v1/totp.proto")
-codes, codes_grpc = grpc.protos_and_services("stytch/b2b/recovery_codes/v1/recovery_codes.proto")
+from sandbox import Sandbox
+from stubs import codes, codes_grpc, totp, totp_grpc
 
 POLICY = """
 [[caller]]
@@ -43,11 +33,11 @@ ROUND = 0.5  # seconds
 CROWD, OF_CROWD, LIMIT = 6, 18, 64
 
 
-class Replica:
+class Observed:
     """One façade, the sandbox behind it, and those who call it. No failure of a call is one of the script."""
 
     def __init__(self, addrs, certificate):
-        self.admin, self.sandbox = addrs["admin"], f"http://{addrs['sandbox']}/sandbox/faults"
+        self.admin, self.sandbox = addrs["admin"], Sandbox(addrs["sandbox"])
         self.calls, self.rounds = [], 0
         credentials = grpc.ssl_channel_credentials(certificate.read_bytes())
         # Otherwise channels to one address share a connection.
@@ -59,9 +49,7 @@ class Replica:
 
     def stytch(self, **fault):
         """Makes Stytch behave as usual, or have a fault."""
-        urllib.request.urlopen(urllib.request.Request(self.sandbox, method="DELETE"), timeout=PATIENCE).close()
-        for rule in [{"fault": fault}] if fault else USUAL:
-            urllib.request.urlopen(self.sandbox, json.dumps(rule).encode(), timeout=PATIENCE).close()
+        self.sandbox.rules(*([{"fault": fault}] if fault else USUAL))
 
     def call(self, method, request, token, key=None):
         metadata = [("authorization", f"Bearer {token}")] + ([("idempotency-key", key)] if key else [])
