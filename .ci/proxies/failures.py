@@ -36,7 +36,7 @@ def restart(world, replicas):
     """Starts replicas that were killed, and waits until every proxy uses them."""
     for replica in replicas:
         replica.start()
-    for front in world.fronts:
+    for front in [*world.fronts, world.unmapped]:
         if front.admin:
             wait_until(lambda: statistic(front, "membership_healthy") == 2, f"{front.name} uses both replicas")
     for name, caller in world.callers.items():
