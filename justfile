@@ -57,9 +57,9 @@ buf:
     buf lint
     buf format --diff --exit-code
 
-# The contract against that of the last release; needs the tags.
-breaking:
-    python3 .ci/breaking.py
+# The contract against that of the last release, as far as this clone has its tag; `--whole` where it must.
+breaking *FLAGS:
+    python3 .ci/breaking.py {{FLAGS}}
 
 # What `contract`, `man` and `completions` print, read by protoc, groff, zsh and fish. Installs them from Debian,
 # which takes root.

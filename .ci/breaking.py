@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
 """Compares the contract with that of the last release: callers built against it must go on working.
 
-Needs the tags of the repository. Before the first release every change is allowed; the comparison itself is tried
-each time, with a contract in which a field is missing.
+    python3 .ci/breaking.py            a clone that is shallow, and has no tag of a release, has nothing to compare with
+    python3 .ci/breaking.py --whole    where such a clone is a failure
+
+Before the first release every change is allowed. The comparison itself is tried each time, with a contract in which a
+field is missing.
 """
 
 import re
@@ -19,10 +22,12 @@ def git(*arguments):
     return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True).stdout
 
 
+def is_shallow():
+    return git("rev-parse", "--is-shallow-repository").strip() == b"true"
+
+
 def last_release():
     """The newest release before this commit, or None."""
-    if git("rev-parse", "--is-shallow-repository").strip() == b"true":
-        sys.exit("this clone is shallow: it may lack the tag of the last release")
     this = set(git("tag", "--points-at", "HEAD").decode().split())
     tags = git("tag", "--list", "v*", "--merged", "HEAD", "--sort=-version:refname").decode().split()
     return next((tag for tag in tags if tag not in this), None)
@@ -60,8 +65,13 @@ def main():
     with tempfile.TemporaryDirectory() as changed, tempfile.TemporaryDirectory() as released:
         try_comparison(Path(changed))
         tag = last_release()
+        if sys.argv[1:] == ["--whole"] and is_shallow():
+            sys.exit("this clone is shallow, and may lack the tag of the last release")
+        if tag is None and is_shallow():
+            print("NOT COMPARED: this clone is shallow, and has no release (git fetch --unshallow --tags)")
+            return
         if tag is None:
-            print("there is no release yet, so every change of the contract is allowed")
+            print("not compared: there is no release yet, so every change of the contract is allowed")
             return
         if found := breaks(contract_of(tag, released)):
             sys.exit(f"the contract breaks callers of {tag}:\n{found}")

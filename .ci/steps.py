@@ -26,6 +26,7 @@ COMPILED = ["models"]
 STEPS = {
     "format": [],
     "buf": [],
+    "breaking": [],
     "deny": [],
     "workflows": [],
     "image": [],  # The longest to compile, in a folder of its own.
