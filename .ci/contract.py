@@ -16,8 +16,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+import debian
 from facade import PROGRAM, ROOT
-from snippets.tools import debian_packages, python_packages, run
+from snippets.tools import python_packages, run
 
 BLOCK = re.compile(r"^<!-- run by: \.ci/contract\.py -->\n```sh\n(.*?)^```", re.M | re.S)
 WITHOUT = "--without-debug-redact"
@@ -101,7 +102,7 @@ def check_completions(folder):
 
 def main():
     python_packages()
-    debian_packages("protobuf-compiler", "groff-base", "zsh", "fish")
+    debian.install("contract")
     for protoc, flags in {"protoc": [WITHOUT], "python-grpc-tools-protoc": []}.items():
         with tempfile.TemporaryDirectory() as folder:
             check_descriptors(protoc, flags, Path(folder))

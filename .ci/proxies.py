@@ -15,12 +15,12 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
+import debian
 from expect import check
 from facade import ROOT
 from proxies import compose, edge, failures, meshes, through
 from proxies.client import Caller
 from proxies.world import World
-from snippets.tools import debian_packages
 
 
 def everything_comes_through(world):
@@ -83,7 +83,7 @@ def everything(folder, world):
 
 
 def main():
-    debian_packages("haproxy", "nginx-light", "prometheus", "redis-server")
+    debian.install("proxies")
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         match sys.argv[1:]:

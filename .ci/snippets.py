@@ -15,8 +15,9 @@ import sys
 import time
 from pathlib import Path
 
+import debian
 from snippets.languages import LANGUAGES, prepared
-from snippets.tools import FOLDER, debian_packages, python_packages
+from snippets.tools import FOLDER, python_packages
 
 
 def run_one(name, file):
@@ -32,7 +33,7 @@ def run_all(names):
     from snippets.check import check
 
     started = time.monotonic()
-    debian_packages(*(package for name in names for package in LANGUAGES[name].packages))
+    debian.install(*(group for name in names for group in LANGUAGES[name].packages))
     passed = check(names)
     print(f"{passed} passed, 0 failed in {time.monotonic() - started:.0f} s")
 

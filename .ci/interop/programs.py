@@ -7,13 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from facade import ROOT
-from snippets.languages import PROTOC, link, old_protos, prepared
-from snippets.tools import debian_packages, run
+from snippets.languages import link, old_protos, prepared
+from snippets.tools import run
 
 PROBES = Path(__file__).resolve().parent / "probes"
 HEALTH = Path(__file__).resolve().parent / "health.proto"
-# Of Ruby, which has no snippets.
-PACKAGES = ["ruby-googleapis-common-protos-types", "ruby-grpc", "ruby-grpc-tools", *PROTOC]
 
 
 @dataclass
@@ -94,7 +92,6 @@ def cpp():
 
 
 def ruby():
-    debian_packages(*PACKAGES)
     folder = copy("ruby", "probe.rb")
     run("./generate.sh", cwd=folder, PROTO=str(old_protos()))
     return Program(folder, ["ruby", "enrol.rb"], ["ruby", "probe.rb"])

@@ -4,12 +4,12 @@ import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 
+import debian
 from interop import cells, scenes
 from interop.client import Client, address
-from interop.programs import PACKAGES, PROGRAMS
+from interop.programs import PROGRAMS
 from interop.tools import TOOLS
 from snippets.languages import LANGUAGES
-from snippets.tools import debian_packages
 
 
 def every_row(names):
@@ -29,7 +29,7 @@ def every_row(names):
 
 def built(names):
     """The programs, two at a time; the slowest first."""
-    debian_packages(*PACKAGES, *(it for language in LANGUAGES.values() for it in language.packages))
+    debian.install("ruby", *(group for language in LANGUAGES.values() for group in language.packages))
 
     def build(name):
         start = time.monotonic()

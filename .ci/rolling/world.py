@@ -7,11 +7,11 @@ from pathlib import Path
 
 from cryptography import x509
 
+import debian
 from authority import Authority
 from proxies import fronts
 from proxies.replicas import LOGIN, callers, redis, replicas
 from rolling.stytch import stytch
-from snippets.tools import debian_packages
 
 
 class World:
@@ -37,7 +37,7 @@ class World:
 
 @asynccontextmanager
 async def new_world():
-    debian_packages("redis-server")
+    debian.install("rolling")
     with tempfile.TemporaryDirectory() as folder:
         async with AsyncExitStack() as stack:
             world = World()

@@ -10,11 +10,11 @@ from fcntl import LOCK_EX, flock
 from pathlib import Path
 from threading import Lock
 
+import debian
 from facade import ROOT
-from snippets.tools import FOLDER, HERE, PROTO, debian_packages, done, is_new, proto_files, run
+from snippets.tools import FOLDER, HERE, PROTO, done, is_new, proto_files, run
 
 GOOGLE = sysconfig.get_path("purelib")
-PROTOC = ["libprotobuf-dev", "protobuf-compiler"]
 OLD = Lock()
 ERRORS = ["google/rpc/status.proto", "google/rpc/error_details.proto"]
 
@@ -29,7 +29,7 @@ class Language:
     is_program = True
     # Compiling takes so long that `dev` gets one call only.
     is_compiled = False
-    # Debian's packages.
+    # Debian's, by their groups in .ci/packages.
     packages = []
 
     def __init__(self, name):
@@ -124,14 +124,7 @@ class Go(Language):
     """With Debian's gRPC, which is of 2020: insecure.go has what it lacks."""
 
     is_compiled = True
-    packages = [
-        "golang-github-golang-protobuf-1-5-dev",
-        "golang-go",
-        "golang-google-genproto-dev",
-        "golang-google-grpc-dev",
-        "golang-google-protobuf-dev",
-        *PROTOC,
-    ]
+    packages = ["go", "protoc"]
 
     MODULE = "example.com/enrol"
 
@@ -183,19 +176,7 @@ class Go(Language):
 
 class Java(Language):
     is_compiled = True
-    packages = [
-        "default-jdk-headless",
-        "libgeronimo-annotation-1.3-spec-java",
-        "libgoogle-gson-java",
-        "libgrpc-java",
-        "libnetty-java",
-        "libnetty-tcnative-java",
-        "libnetty-tcnative-jni",
-        "libperfmark-java",
-        "libprotobuf-java",
-        "protobuf-compiler-grpc-java-plugin",
-        *PROTOC,
-    ]
+    packages = ["java", "protoc"]
 
     def prepare(self):
         generated = self.folder / "generated"
@@ -273,7 +254,7 @@ class Rust(Language):
 
 class Cpp(Language):
     is_compiled = True
-    packages = ["libgrpc++-dev", "libssl-dev", "make", "pkg-config", "protobuf-compiler-grpc", *PROTOC]
+    packages = ["cpp", "protoc"]
     suffix = ".cc"
     authorities = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
     FLAGS = ["-std=c++17", "-Igen", "-I."]
@@ -329,7 +310,7 @@ def prepared(name):
     with open(FOLDER / f"{name}.lock", "w") as lock:
         flock(lock, LOCK_EX)
         if is_new(name, *files):
-            debian_packages(*language.packages)
+            debian.install(*language.packages)
             language.prepare()
             done(name, *files)
     return language

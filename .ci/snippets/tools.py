@@ -33,18 +33,6 @@ def python_packages(requirements=HERE / "requirements.txt"):
         done(name, *files)
 
 
-def debian_packages(*names):
-    if not names:
-        return
-    status = ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Abbrev}\n", *names]
-    known = subprocess.run(status, text=True, capture_output=True).stdout
-    missing = [name for name in names if f"{name} ii" not in known]
-    if missing:
-        run("apt-get", "update", "-qq")
-        install = ["apt-get", "install", "-qq", "--yes", "--no-install-recommends"]
-        run(*install, *missing, DEBIAN_FRONTEND="noninteractive")
-
-
 def run(*command, cwd=ROOT, **env):
     """Runs a command that must succeed; with what it printed."""
     finished = subprocess.run(
