@@ -50,7 +50,7 @@ def program(*arguments):
 
 def grpcurl(addr, ca, method, identity=None, token=None, contract=None):
     """The outcome of a call: OK or a code. Without a contract, grpcurl uses reflection."""
-    command = ["grpcurl", "-cacert", ca, "-connect-timeout", "5"]
+    command = ["grpcurl", "-cacert", ca, "-connect-timeout", PATIENCE]
     if contract:
         command += ["-protoset", contract]
     if identity:

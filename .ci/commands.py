@@ -17,11 +17,11 @@ import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
 
+from expect import BUILD_PATIENCE
 from facade import ROOT
 from process import first_lines, running
 
 PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md"]
-PATIENCE = 900  # seconds, for a build from scratch
 
 # Pages all of whose blocks are run by a test, and that test.
 RUN_BY_TEST = {"docs/flows.md": "tests/it/flows.rs", "docs/kubernetes.md": "deploy/check/tests/it/pages.rs"}
@@ -88,7 +88,7 @@ def check(page, command, expected, printed):
 def serve(page, command, expected):
     """Runs a server while the block runs, which begins once it has printed as many lines as the page shows."""
     with running(command, by=signal.SIGINT, shell=True, cwd=ROOT, text=True, stdout=subprocess.PIPE) as server:
-        printed = first_lines(server, len(expected.strip().splitlines()), PATIENCE)
+        printed = first_lines(server, len(expected.strip().splitlines()), BUILD_PATIENCE)
         check(page, command, expected, "".join(printed))
         yield
     if server.returncode not in (0, -signal.SIGINT):
@@ -96,7 +96,7 @@ def serve(page, command, expected):
 
 
 def run(page, command, expected):
-    ran = subprocess.run(command, shell=True, cwd=ROOT, text=True, capture_output=True, timeout=PATIENCE)
+    ran = subprocess.run(command, shell=True, cwd=ROOT, text=True, capture_output=True, timeout=BUILD_PATIENCE)
     build = re.compile(r"^ +(Compiling|Finished|Running|Blocking|Downloaded?|Updating|Locking) .*\n", re.M)
     check(page, command, expected, ran.stdout + build.sub("", ran.stderr))
 

@@ -125,7 +125,7 @@ async def measure(world, kind, call):
 async def main():
     async with new_world() as world:
         world.stytch.slowest = 0.01
-        load = Load(world.envoy.addr, rate=0)
+        load = Load(world.envoy.addr, rate=0, most_open=0)
         create = load.mix[0][1:]
         for kind in [NO_KEY, KEY]:
             await measure(world, kind, create)

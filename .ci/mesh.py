@@ -19,8 +19,6 @@ from proxies.client import Outcome, new_key
 from sandbox import CREATE
 from stubs import codes, codes_grpc, totp, totp_grpc
 
-DEADLINE = 20  # seconds
-
 
 def blocks(language):
     text = (ROOT / "docs/retries.md").read_text()
@@ -37,12 +35,12 @@ class Client:
         metadata = [("idempotency-key", key)] if key else []
         request = totp.CreateRequest(organization_id="example-works", member_id="fresh")
         stub = totp_grpc.TotpServiceStub(self.channel)
-        return stub.Create.future(request, timeout=DEADLINE, metadata=metadata)
+        return stub.Create.future(request, timeout=PATIENCE, metadata=metadata)
 
     def get(self):
         request = codes.GetRequest(organization_id="example-works", member_id="enrolled")
         stub = codes_grpc.RecoveryCodesServiceStub(self.channel)
-        return stub.Get.future(request, timeout=DEADLINE)
+        return stub.Get.future(request, timeout=PATIENCE)
 
 
 def replayed(call):
@@ -51,7 +49,8 @@ def replayed(call):
 
 def break_the_connection(client, key, proxy, sandbox):
     """A call whose connection breaks after the request reached Stytch."""
-    sandbox.rule(CREATE, latency="1s")
+    # Long enough to break it meanwhile, and shorter than what Envoy gives an attempt, which is 5 s.
+    sandbox.rule(CREATE, latency="3s")
     call = client.create(key)
     wait_until(lambda: sandbox.asked() == 1, "Stytch is asked")
     proxy.reset()

@@ -4,7 +4,7 @@ import time
 
 import grpc
 
-from expect import wait_until
+from expect import PATIENCE, wait_until
 from prometheus import get
 from sandbox import Sandbox
 from stubs import codes, codes_grpc, totp, totp_grpc
@@ -53,7 +53,7 @@ class Observed:
 
     def call(self, method, request, token, key=None):
         metadata = [("authorization", f"Bearer {token}")] + ([("idempotency-key", key)] if key else [])
-        call = method.future(request, timeout=10, metadata=metadata)
+        call = method.future(request, timeout=PATIENCE, metadata=metadata)
         self.calls.append(call)
         return call
 

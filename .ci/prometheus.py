@@ -25,7 +25,7 @@ VARIABLES = {"$job": ".+", "$instance": ".+", "$__rate_interval": f"{WINDOW}s", 
 def run(*command, **options):
     """Returns what the command prints; it has to succeed."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    done = subprocess.run(list(map(str, command)), text=True, timeout=5 * PATIENCE, **pipes, **options)
+    done = subprocess.run(list(map(str, command)), text=True, timeout=PATIENCE, **pipes, **options)
     if done.returncode != 0:
         sys.exit(f"{command} ended with {done.returncode}:\n{done.stdout}")
     print(f"ok: {' '.join(map(str, command[:3]))}", flush=True)

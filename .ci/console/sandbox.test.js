@@ -52,7 +52,7 @@ test("a used code is not offered again, after a reload neither", () =>
     await form.fill({ member_id: "enrolled" });
     await button(page, "use a sandbox login").click();
     // The code must last until the page is loaded again.
-    await page.getByText(/^(2\d|30) s$/).waitFor({ timeout: 40_000 });
+    await page.getByText(/^(2\d|30) s$/).waitFor({ timeout: 120_000 });
     await button(page, "use this code").click();
     const code = await filled(form.input("code"));
     await form.fill({ code: `${code.slice(0, 3)} ${code.slice(3)}` });

@@ -5,10 +5,10 @@ import shutil
 import subprocess
 import sys
 
+from expect import BUILD_PATIENCE
 from facade import ROOT
 
 FOLDER = ROOT / "target/image"
-PATIENCE = 3600  # seconds, for a build from scratch
 
 # With chroot, buildah needs no runtime for containers. The caches of RUN are in TMPDIR.
 ENV = os.environ | {
@@ -44,7 +44,7 @@ def run(*command, **env):
         text=True,
         env=ENV | env,
         stdout=subprocess.PIPE,
-        timeout=PATIENCE,
+        timeout=BUILD_PATIENCE,
     )
     if done.returncode != 0:
         sys.exit(f"{command} ended with {done.returncode}:\n{done.stdout}")

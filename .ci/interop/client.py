@@ -37,8 +37,8 @@ class Outcome:
 class Client:
     """A program's probe, which has one channel while the block runs."""
 
-    # In milliseconds.
-    deadline = 400
+    # In milliseconds: of the call that has to end by it, and of all others.
+    deadline, usual = 1_000, 1_000 * PATIENCE
 
     def __init__(self, program, **connection):
         self.program, self.connection = program, connection
@@ -64,9 +64,10 @@ class Client:
             sys.exit(f"{self.program.probe} does not answer {words}")
         return answer
 
-    def create(self, member="fresh", key=None, milliseconds=10_000):
+    def create(self, member="fresh", key=None, milliseconds=None):
         start = time.monotonic()
-        code, *rest = self.ask("create", member or "-", key or str(uuid.uuid4()), milliseconds)
+        words = member or "-", key or str(uuid.uuid4()), milliseconds or self.usual
+        code, *rest = self.ask("create", *words)
         return Outcome(NAMES[int(code)], *rest, seconds=time.monotonic() - start)
 
     def health(self):

@@ -12,6 +12,7 @@ from pathlib import Path
 from google.protobuf import json_format
 from google.rpc import error_details_pb2
 
+from expect import PATIENCE
 from facade import ROOT
 from interop.client import NAMES, Outcome, address
 from snippets.languages import ERRORS, GOOGLE
@@ -24,8 +25,8 @@ GRPCURL, BUF = {64 + code: code for code in NAMES}, {8 * code: code for code in 
 
 
 class Tool:
-    # In milliseconds: it starts, and learns the contract, within it.
-    deadline = 1_500
+    # In milliseconds: of the call that has to end by it, within which it starts and learns the contract, and of others.
+    deadline, usual = 3_000, 1_000 * PATIENCE
 
     def __init__(self, **connection):
         self.connection = connection
@@ -39,24 +40,24 @@ class Tool:
     def at(self, host_and_port):
         return type(self)(**self.connection | address(host_and_port))
 
-    def create(self, member="fresh", key=None, milliseconds=10_000):
+    def create(self, member="fresh", key=None, milliseconds=None):
         start = time.monotonic()
         request = {"organization_id": "example-works", "member_id": member or ""}
         headers = {"idempotency-key": key or str(uuid.uuid4())}
         if token := self.connection.get("TOTP_FACADE_TOKEN"):
             headers["authorization"] = f"Bearer {token}"
-        outcome = self.call(CREATE, request, headers, milliseconds)
+        outcome = self.call(CREATE, request, headers, milliseconds or self.usual)
         outcome.seconds = time.monotonic() - start
         return outcome
 
     def health(self):
-        self.call(HEALTH, {}, {}, 5_000)
+        self.call(HEALTH, {}, {}, self.usual)
         # By name, or by the number that health.proto leaves it.
         return re.search(r'"status": ?("SERVING"|1)\s*}', self.printed) is not None
 
     def execute(self, *command):
         command = list(map(str, command))
-        done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=60)
+        done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=PATIENCE)
         self.printed = done.stdout
         return done
 

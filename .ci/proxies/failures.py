@@ -77,7 +77,8 @@ def stytch_fails(world):
 
 def a_replica_dies(world):
     """Reads that were in flight are repeated at the other replica, further calls go there, and it is left out."""
-    world.stytch.rule(GET, latency="2s")
+    # Long enough to kill it meanwhile, and shorter than what Envoy gives an attempt, which is 5 s.
+    world.stytch.rule(GET, latency="3s")
     reads = [world.callers[world.caller.name].starts_get() for _ in range(8)]
     wait_until(lambda: world.stytch.asked() == len(reads), "Stytch has all reads")
     dead = [pair[0] for pair in world.pairs]
@@ -99,13 +100,15 @@ def a_replica_dies(world):
     print("ok: health checks leave it out", flush=True)
     unchecked = [world.call(world.unchecked).rotate().facts() for _ in range(20)]
     ejections = statistic(world.unchecked, "outlier_detection.ejections_enforced_consecutive_local_origin_failure")
-    check("so does outlier detection, alone", (ejections, set(unchecked)), (1, {OK}))
+    # It is let in again after 5 s, and then left out once more.
+    check("so does outlier detection, alone", (ejections > 0, set(unchecked)), (True, {OK}))
     restart(world, dead)
 
 
 def all_replicas_die(world):
     """A call that was sent has an unknown outcome. One that was not sent is UNAVAILABLE, and may be repeated."""
-    world.stytch.rule(ROTATE, latency="5s")
+    # Long enough to kill them meanwhile, and shorter than what the façade gives Stytch, which is 10 s.
+    world.stytch.rule(ROTATE, latency="8s")
     calls = {name: caller.starts_rotate() for name, caller in world.callers.items()}
     wait_until(lambda: world.stytch.asked() == len(calls), "Stytch has all calls")
     everyone = list(chain(*world.pairs))
@@ -137,7 +140,8 @@ def the_proxy_gives_up(world):
 def the_trap_of_two_proxies(world):
     """A sidecar without our local_reply_config says UNAVAILABLE when the connection to the façade breaks, and the Envoy
     of the caller makes the call again: its default retries, which are Istio's too, are not safe there."""
-    world.stytch.rule(ROTATE, latency="2s")
+    # Long enough to kill a replica meanwhile.
+    world.stytch.rule(ROTATE, latency="5s")
     calls = [world.call(world.unmapped).starts_rotate() for _ in range(8)]
     wait_until(lambda: world.stytch.asked() == len(calls), "Stytch has all calls")
     world.behind_sidecars[0].kill()

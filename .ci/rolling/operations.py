@@ -11,8 +11,7 @@ from stubs import codes, codes_grpc, totp, totp_grpc
 
 DEADLINE = 10  # seconds, of an attempt
 PAUSE = 0.1  # seconds, between two attempts
-MOST_ATTEMPTS = 100
-MOST_OPEN = 400  # operations
+MOST_ATTEMPTS = 1_000
 TICK = 0.005  # seconds
 
 
@@ -51,7 +50,7 @@ class Operation:
 class Load:
     """Starts operations at a steady rate, however long they take: two with a key, two without, a read, and so on."""
 
-    def __init__(self, addr, rate):
+    def __init__(self, addr, rate, most_open):
         # The library repeats nothing: an attempt is what is counted as one here.
         self.channel = grpc.aio.insecure_channel(addr, [("grpc.enable_retries", 0)])
         codes_stub = codes_grpc.RecoveryCodesServiceStub(self.channel)
@@ -59,7 +58,8 @@ class Load:
         rotate = codes_stub.Rotate, codes.RotateRequest
         read = codes_stub.Get, codes.GetRequest
         self.mix = [(KEY, *create), (NO_KEY, *create), (KEY, *rotate), (NO_KEY, *rotate), (READ, *read)]
-        self.rate, self.operations, self.tasks, self.open = rate, [], [], 0
+        self.rate, self.most_open = rate, most_open
+        self.operations, self.tasks, self.open = [], [], 0
         self.stopped = asyncio.Event()
         self.starting = asyncio.create_task(self.start())
 
@@ -70,7 +70,7 @@ class Load:
             await asyncio.sleep(TICK)
             last, due = loop.time(), due % 1 + (loop.time() - last) * self.rate
             # A machine that is too busy gets fewer, rather than ever more at once.
-            for _ in range(min(int(due), MOST_OPEN - self.open)):
+            for _ in range(min(int(due), self.most_open - self.open)):
                 number = len(self.operations)
                 operation = Operation(f"member-{number}", *self.mix[number % len(self.mix)])
                 self.operations.append(operation)

@@ -6,11 +6,12 @@ import subprocess
 import uuid
 from dataclasses import dataclass
 
+from expect import PATIENCE
 from snippets.contract import ECHO, MESSAGES, METHODS
 from snippets.languages import LANGUAGES
 from snippets.tools import HERE
 
-DEADLINE = 20_000  # milliseconds
+DEADLINE = 1_000 * PATIENCE  # milliseconds
 TOKEN = "the-token-of-the-façade".encode().hex()
 
 # Texts that mean something to a shell, to a compiler or to the reader of the snippet.

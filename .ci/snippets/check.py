@@ -17,6 +17,7 @@ from cryptography import x509
 from google.protobuf import json_format
 
 from authority import Authority
+from expect import PATIENCE
 from facade import facade
 from snippets import cases
 from snippets.contract import METHODS, message_class
@@ -216,7 +217,7 @@ class Check:
             env=env,
             text=True,
             capture_output=True,
-            timeout=60,
+            timeout=PATIENCE,
         )
 
     def succeeds(self, snippet, done):

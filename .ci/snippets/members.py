@@ -5,6 +5,7 @@ import uuid
 import grpc
 import pyotp
 
+from expect import PATIENCE
 from snippets.contract import METHODS, message_class
 
 TOTP, CODES = "stytch.b2b.totp.v1.TotpService", "stytch.b2b.recovery_codes.v1.RecoveryCodesService"
@@ -88,4 +89,4 @@ class Member:
         call = self.channel.unary_unary(
             f"/{name}", request.SerializeToString, response.FromString
         )
-        return call(request(**self.who, **fields), timeout=30)
+        return call(request(**self.who, **fields), timeout=PATIENCE)

@@ -7,13 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from expect import BUILD_PATIENCE
 from facade import ROOT
 
 HERE = Path(__file__).resolve().parent
 FOLDER = ROOT / "target/snippets"
 PROTO = FOLDER / "proto"
 VENV = ROOT / "target/ci-tools"
-PATIENCE = 900  # seconds, for a build from scratch
 
 # Node.js, npm and grpcurl come from PyPI. Who has a totp-facade on PATH runs that one.
 os.environ["PATH"] = f"{VENV}/bin:{os.environ['PATH']}:{ROOT}/target/debug"
@@ -41,7 +41,7 @@ def run(*command, cwd=ROOT, **env):
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=PATIENCE,
+        timeout=BUILD_PATIENCE,
         env=os.environ | env,
     )
     if finished.returncode != 0:

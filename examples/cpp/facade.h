@@ -13,7 +13,7 @@
 namespace facade {
 
 // The time for a whole call, retries included.
-constexpr std::chrono::seconds kDeadline(5);
+constexpr std::chrono::seconds kDeadline(15);
 
 // Returns a channel to the façade, by TLS if its address begins with https.
 std::shared_ptr<grpc::Channel> Connect();

@@ -20,7 +20,7 @@ import (
 )
 
 // deadline is the time for a whole call, retries included.
-const deadline = 5 * time.Second
+const deadline = 15 * time.Second
 
 // retries lets gRPC retry a call after any failure, because every call carries an idempotency key.
 // The server's pushback delays retries, and stops those that cannot help. Without keys, retry reads

@@ -73,10 +73,10 @@ type Start<Response> = (
   callback: grpc.requestCallback<Response>,
 ) => grpc.ClientUnaryCall;
 
-/** Makes one call. All its attempts share an idempotency key, and a deadline of five seconds. */
+/** Makes one call. All its attempts share an idempotency key, and a deadline of 15 seconds. */
 export function call<Response>(start: Start<Response>): Promise<Response> {
   return new Promise((resolve, reject) => {
-    const options = { deadline: Date.now() + 5_000 };
+    const options = { deadline: Date.now() + 15_000 };
     start(metadata(randomUUID()), options, (error, response) => (error ? reject(error) : resolve(response!)));
   });
 }

@@ -14,7 +14,7 @@ from grpc_status import rpc_status
 sys.path.append(str(Path(__file__).resolve().parents[2] / "proto"))
 totp_pb2, totp_pb2_grpc = grpc.protos_and_services("stytch/b2b/totp/v1/totp.proto")
 
-DEADLINE = 5  # seconds, retries included
+DEADLINE = 15  # seconds, retries included
 
 # Every call carries an idempotency key, so gRPC may retry it after any failure. The server's
 # pushback delays retries, and stops those that cannot help. Without keys, retry reads only:

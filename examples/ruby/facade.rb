@@ -11,7 +11,7 @@ $LOAD_PATH.unshift(File.join(__dir__, "generated"))
 require "stytch/b2b/totp/v1/totp_services_pb"
 
 module Facade
-  DEADLINE = 5 # seconds, retries included
+  DEADLINE = 15 # seconds, retries included
 
   # Every call carries an idempotency key, so gRPC may retry it after any failure. The server's
   # pushback delays retries, and stops those that cannot help. Without keys, retry reads only:

@@ -38,7 +38,7 @@ export function browser() {
 export async function visit(url, body, { expectedErrors, ...options } = {}) {
   const context = await (await browser()).newContext({ viewport: { width: 1440, height: 900 }, ...options });
   try {
-    context.setDefaultTimeout(20_000);
+    context.setDefaultTimeout(120_000);
     const page = await context.newPage();
     const watched = await watch(page, new URL(url).origin, expectedErrors);
     try {

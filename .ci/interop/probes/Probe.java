@@ -54,7 +54,7 @@ public final class Probe {
   }
 
   private static String health(ManagedChannel channel) {
-    var client = HealthGrpc.newBlockingStub(channel).withDeadlineAfter(5, TimeUnit.SECONDS);
+    var client = HealthGrpc.newBlockingStub(channel).withDeadlineAfter(300, TimeUnit.SECONDS);
     return Integer.toString(client.check(HealthCheckRequest.getDefaultInstance()).getStatus());
   }
 

@@ -35,7 +35,7 @@ void Create(totp::TotpService::Stub& stub, std::istream& words) {
 }
 
 void CheckHealth(grpc::health::v1::Health::Stub& stub) {
-  facade::Call call;
+  facade::Call call(facade::NewKey(), std::chrono::minutes(5));
   grpc::health::v1::HealthCheckResponse response;
   const auto status = stub.Check(&call, {}, &response);
   if (!status.ok()) throw std::runtime_error(status.error_message());

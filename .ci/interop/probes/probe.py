@@ -24,7 +24,7 @@ def create(channel, member, key, deadline):
 
 def health(channel):
     stub = health_pb2_grpc.HealthStub(channel)
-    return [stub.Check(health_pb2.HealthCheckRequest(), timeout=5).status]
+    return [stub.Check(health_pb2.HealthCheckRequest(), timeout=300).status]
 
 
 with connect() as channel:

@@ -20,7 +20,7 @@ rescue GRPC::BadStatus => error
 end
 
 def health(client)
-  response = client.check(Grpc::Health::V1::HealthCheckRequest.new, deadline: Time.now + 5)
+  response = client.check(Grpc::Health::V1::HealthCheckRequest.new, deadline: Time.now + 300)
   [Grpc::Health::V1::HealthCheckResponse::ServingStatus.resolve(response.status)]
 end
 

@@ -27,7 +27,7 @@ function create(member: string, key: string, deadline: string): Promise<string> 
 
 function health(): Promise<string> {
   return new Promise((resolve, reject) => {
-    healthClient.Check({}, { deadline: Date.now() + 5_000 }, (error: Error | null, response: any) =>
+    healthClient.Check({}, { deadline: Date.now() + 300_000 }, (error: Error | null, response: any) =>
       error ? reject(error) : resolve(String(response.status)),
     );
   });

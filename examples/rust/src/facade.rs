@@ -15,7 +15,7 @@ pub type Client = TotpServiceClient<Channel>;
 type Outcome<T> = Result<T, Status>;
 
 /// The time for a whole call, retries included.
-const DEADLINE: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(15);
 const MAX_ATTEMPTS: u32 = 4;
 
 /// Returns a client, whose calls share one connection.

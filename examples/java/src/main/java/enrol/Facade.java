@@ -78,7 +78,7 @@ final class Facade {
 
   /** Returns a client for one call, with the deadline and the key that all its attempts share. */
   static <T extends AbstractStub<T>> T once(T client) {
-    return attempts(client, newKey()).withDeadlineAfter(5, TimeUnit.SECONDS);
+    return attempts(client, newKey()).withDeadlineAfter(15, TimeUnit.SECONDS);
   }
 
   /** Returns a client whose calls carry this key, and the token that says who calls. */
