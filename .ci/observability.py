@@ -21,7 +21,7 @@ from expect import check, wait_until
 from facade import ROOT, facade
 from observed import LIMIT, POLICY, Observed, load
 from process import free_port, process
-from prometheus import PANELS, RULES, SCRAPE, WINDOW, expressions, get, prometheus, run
+from prometheus import PANELS, RULES, SCRAPE, WINDOW, expressions, get, prometheus, tool
 
 LASTS = WINDOW + 3  # seconds: a window that is over before anything is looked at, and a look
 
@@ -98,10 +98,10 @@ FAULTS = {
 
 
 def static():
-    run("promtool", "check", "rules", RULES / "rules.yml", RULES / "alerts.yml")
-    run("promtool", "test", "rules", RULES / "tests.yml")
+    tool("promtool", "check", "rules", RULES / "rules.yml", RULES / "alerts.yml")
+    tool("promtool", "test", "rules", RULES / "tests.yml")
     folder = ROOT / "deploy/grafana"
-    printed = run("python3", folder / "dashboard.py")
+    printed = tool("python3", folder / "dashboard.py")
     check("dashboard.py prints totp-facade.json", printed == (folder / "totp-facade.json").read_text(), True)
 
 
@@ -118,7 +118,7 @@ def pages_walk():
 
 def certificate(folder):
     pem, key = folder / "tls.pem", folder / "tls.key"
-    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "90",
+    tool("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "90",
         "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-out", pem, "-keyout", key)
     return pem, key
 
@@ -241,7 +241,7 @@ def main():
 
         for replica in replicas:
             page = get(f"http://{replica.admin}/metrics")
-            check("what promtool says of the metrics", run("promtool", "check", "metrics", input=page), "")
+            check("what promtool says of the metrics", tool("promtool", "check", "metrics", input=page), "")
         each_shows_alone(server, seen, replicas)
         alerts_follow(server, seen)
         all_return_series(server, seen)

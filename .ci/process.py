@@ -1,4 +1,4 @@
-"""Ports, and processes that run while a block runs, for the scripts beside this one."""
+"""Ports, commands, and processes that run while a block runs, for the scripts beside this one."""
 
 import os
 import random
@@ -9,7 +9,7 @@ import sys
 import threading
 from contextlib import contextmanager, suppress
 
-from expect import PATIENCE, wait_until
+from expect import BUILD_PATIENCE, PATIENCE, wait_until
 
 # Ports that are given to nobody else: below those that Linux takes for outgoing connections.
 PORTS = range(20_000, 32_000)
@@ -34,6 +34,16 @@ def free_port():
 def connects(port):
     with socket.socket() as it:
         return it.connect_ex(("127.0.0.1", port)) == 0
+
+
+def run(*command, **options):
+    """Runs a command that must succeed; with its standard output. What it says otherwise is shown if it fails."""
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "timeout": BUILD_PATIENCE} | options
+    done = subprocess.run(list(map(str, command)), text=True, **options)
+    if done.returncode != 0:
+        words = " ".join(map(str, command))
+        sys.exit(f"{words} ended with {done.returncode}:\n{done.stdout}{done.stderr or ''}")
+    return done.stdout
 
 
 def start(*command, **options):

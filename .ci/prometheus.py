@@ -4,7 +4,6 @@ import json
 import math
 import re
 import subprocess
-import sys
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -12,7 +11,7 @@ from contextlib import contextmanager
 
 from expect import PATIENCE, wait_until
 from facade import ROOT
-from process import free_port, process
+from process import free_port, process, run
 
 RULES = ROOT / "deploy/prometheus"
 DASHBOARD = json.loads((ROOT / "deploy/grafana/totp-facade.json").read_text())
@@ -22,14 +21,11 @@ WINDOW = 2  # seconds, in place of Grafana's $__rate_interval
 VARIABLES = {"$job": ".+", "$instance": ".+", "$__rate_interval": f"{WINDOW}s", "$__range": "2m"}
 
 
-def run(*command, **options):
-    """Returns what the command prints; it has to succeed."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    done = subprocess.run(list(map(str, command)), text=True, timeout=PATIENCE, **pipes, **options)
-    if done.returncode != 0:
-        sys.exit(f"{command} ended with {done.returncode}:\n{done.stdout}")
+def tool(*command, **options):
+    """Runs a command that must succeed; with all that it says."""
+    said = run(*command, stderr=subprocess.STDOUT, **options)
     print(f"ok: {' '.join(map(str, command[:3]))}", flush=True)
-    return done.stdout
+    return said
 
 
 def get(url):
@@ -92,7 +88,7 @@ def prometheus(folder, admins):
         "rule_files": [str(RULES / "rules.yml"), str(RULES / "alerts.yml")],
         "scrape_configs": [{"job_name": "totp-facade", "static_configs": [{"targets": admins}]}],
     }))
-    run("promtool", "check", "config", config)
+    tool("promtool", "check", "config", config)
     port = free_port()
     flags = [f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}", "--log.level=error"]
     flags.append(f"--web.listen-address=127.0.0.1:{port}")

@@ -2,10 +2,8 @@
 
 import os
 import shutil
-import subprocess
-import sys
 
-from expect import BUILD_PATIENCE
+import process
 from facade import ROOT
 
 FOLDER = ROOT / "target/image"
@@ -37,15 +35,5 @@ def fresh(name):
 
 
 def run(*command, **env):
-    """Runs a command that must succeed; with what it printed."""
-    done = subprocess.run(
-        list(map(str, command)),
-        cwd=ROOT,
-        text=True,
-        env=ENV | env,
-        stdout=subprocess.PIPE,
-        timeout=BUILD_PATIENCE,
-    )
-    if done.returncode != 0:
-        sys.exit(f"{command} ended with {done.returncode}:\n{done.stdout}")
-    return done.stdout.strip()
+    """Runs a command that must succeed, in that storage; with its standard output."""
+    return process.run(*command, cwd=ROOT, env=ENV | env, stderr=None).strip()

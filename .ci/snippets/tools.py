@@ -3,11 +3,10 @@
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
-from expect import BUILD_PATIENCE
+import process
 from facade import ROOT
 
 HERE = Path(__file__).resolve().parent
@@ -34,19 +33,8 @@ def python_packages(requirements=HERE / "requirements.txt"):
 
 
 def run(*command, cwd=ROOT, **env):
-    """Runs a command that must succeed; with what it printed."""
-    finished = subprocess.run(
-        list(map(str, command)),
-        cwd=cwd,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=BUILD_PATIENCE,
-        env=os.environ | env,
-    )
-    if finished.returncode != 0:
-        sys.exit(f"{command} ended with {finished.returncode}:\n{finished.stdout}")
-    return finished.stdout
+    """Runs a command that must succeed, with further variables; with its standard output."""
+    return process.run(*command, cwd=cwd, env=os.environ | env)
 
 
 def proto_files():
