@@ -8,13 +8,15 @@
 //! # Layout
 //!
 //! `steps` is the script, and `state` what a run has learned so far. `play` plays the steps on a
-//! `side`, which is a façade behind a `recorder`. Each step leaves an `observation`; `comparison`
-//! finds the differences between two of them by the `form` of each value, and `questions` answers
-//! those of `docs/sandbox.md`. `report` is what the user reads.
+//! `side`: a façade that is `listening` where only this user can call it, in front of a `recorder`.
+//! Each step leaves an `observation`; `comparison` finds the differences between two of them by the
+//! `form` of each value, and `questions` answers those of `docs/sandbox.md`. `report` is what the
+//! user reads.
 
 mod comparison;
 mod form;
 mod guard;
+mod listening;
 mod observation;
 mod play;
 mod questions;

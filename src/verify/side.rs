@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::{net::TcpListener, sync::oneshot};
 
 use super::{
+    listening::{Folder, Listening, listen},
     observation::{Grpc, Observation},
     recorder::Recorder,
     setup::SetupError,
@@ -32,7 +33,13 @@ pub(super) struct Side {
     /// For what the façade would refuse to send.
     http: HttpClient,
     upstream: stytch::Settings,
+    _facade: Facade,
+}
+
+/// A running façade. It stops with the value.
+struct Facade {
     _stop: oneshot::Sender<()>,
+    _folder: Folder,
 }
 
 impl Side {
@@ -42,7 +49,7 @@ impl Side {
         let recorder = Recorder::start(&upstream.base_url, ca_file, upstream.timeout).await?;
         let timeout = upstream.timeout;
         let http = HttpClient::new(&recorder.url, None, move |builder| builder.timeout(timeout));
-        let (url, stop) = serve(stytch::Settings {
+        let (url, facade) = serve(stytch::Settings {
             base_url: recorder.url.clone(),
             ca_file: None,
             ..upstream.clone()
@@ -60,7 +67,7 @@ impl Side {
             connection: connection.map_err(|problem| SetupError(problem.to_string()))?,
             http: http.map_err(SetupError)?,
             upstream: upstream.clone(),
-            _stop: stop,
+            _facade: facade,
         })
     }
 
@@ -113,8 +120,8 @@ fn deadline(upstream: &stytch::Settings) -> Duration {
     upstream.timeout + Duration::from_secs(5)
 }
 
-/// Starts a façade on loopback. Returns its URL, and what stops it when it is dropped.
-async fn serve(upstream: stytch::Settings) -> Result<(String, oneshot::Sender<()>), SetupError> {
+/// Starts a façade. Returns it with its URL.
+async fn serve(upstream: stytch::Settings) -> Result<(String, Facade), SetupError> {
     let settings = facade::Settings {
         stytch: upstream,
         idempotency: idempotency::Settings {
@@ -135,13 +142,12 @@ async fn serve(upstream: stytch::Settings) -> Result<(String, oneshot::Sender<()
         traces: None,
     };
     let server = facade::build(&settings, Metrics::default()).map_err(|it| SetupError::of(&it))?;
-    let bind = async || TcpListener::bind("127.0.0.1:0").await.map_err(|it| SetupError::of(&it));
-    let (grpc, admin) = (bind().await?, bind().await?);
-    let url = format!("http://{}", grpc.local_addr().map_err(|it| SetupError::of(&it))?);
+    let Listening { listener: grpc, url, folder } = listen().await?;
+    let admin = TcpListener::bind("127.0.0.1:0").await.map_err(|it| SetupError::of(&it))?;
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async {
         let _ = stopped.await;
     };
-    tokio::spawn(server.run(Listeners { grpc: grpc.into(), admin }, stopped));
-    Ok((url, stop))
+    tokio::spawn(server.run(Listeners { grpc, admin }, stopped));
+    Ok((url, Facade { _stop: stop, _folder: folder }))
 }

@@ -111,6 +111,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "access",
             "client",
             "config",
+            "connection",
             "error_chain",
             "facade",
             "http_client",

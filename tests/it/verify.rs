@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     net::SocketAddr,
-    process::Output,
+    process::{Command, Output},
     sync::{Arc, Mutex},
 };
 
@@ -51,16 +51,8 @@ impl Stytch {
 
     /// Runs `verify` for a member of the sandbox.
     async fn verify(&self, member: &str, more: &[&str]) -> Output {
-        let project = Seed::embedded().project;
-        let mut command = program(&["verify", "--organization-id", "example-works"]);
-        command
-            .args(["--member-id", member])
-            .args(more)
-            .env("STYTCH_PROJECT_ID", project.project_id)
-            .env("STYTCH_SECRET", project.secret)
-            .env("STYTCH_BASE_URL", format!("http://{}", self.addr))
-            .env("TOTP_FACADE_VERIFY_LOGIN_TOKEN", format!("sandbox-login.{member}"))
-            .env("TOTP_FACADE_VERIFY_OTHER_SESSION_TOKEN", "sandbox-session.sms");
+        let mut command = verify(self.addr, member);
+        command.args(more).env("TOTP_FACADE_VERIFY_OTHER_SESSION_TOKEN", "sandbox-session.sms");
         tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
     }
 
@@ -74,6 +66,19 @@ impl Stytch {
     fn passed(&self) -> Vec<Passed> {
         self.passed.lock().unwrap().clone()
     }
+}
+
+/// Returns `verify` for a member of the project at this address, with a login.
+fn verify(stytch: SocketAddr, member: &str) -> Command {
+    let project = Seed::embedded().project;
+    let mut command = program(&["verify", "--organization-id", "example-works"]);
+    command
+        .args(["--member-id", member])
+        .env("STYTCH_PROJECT_ID", project.project_id)
+        .env("STYTCH_SECRET", project.secret)
+        .env("STYTCH_BASE_URL", format!("http://{stytch}"))
+        .env("TOTP_FACADE_VERIFY_LOGIN_TOKEN", format!("sandbox-login.{member}"));
+    command
 }
 
 async fn pass(State(proxy): State<Arc<Proxy>>, request: Request) -> Response {
@@ -324,6 +329,46 @@ async fn verify_says_when_a_totp_may_be_left() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(text.contains("MAY BE LEFT: its delete failed: 500 internal_server_error"), "{text}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn verify_lets_no_other_user_of_the_machine_call_through_its_facade() {
+    use std::{
+        fs,
+        os::unix::fs::{FileTypeExt as _, MetadataExt as _},
+        path::{Path, PathBuf},
+    };
+
+    use crate::support::{
+        folder::Folder,
+        process::{Server, run},
+    };
+
+    let (temporary, stytch) = (Folder::new(), support::listener().await);
+    let mut command = verify(stytch.local_addr().unwrap(), "fresh");
+    command.env("TMPDIR", temporary.as_ref());
+    let running = Server::start(command);
+    let entries = |folder: &Path| -> Vec<_> {
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+    };
+
+    // It waits for a response.
+    let (connection, _) = stytch.accept().await.unwrap();
+
+    let folders = entries(temporary.as_ref());
+    let [folder] = folders.as_slice() else { panic!("{folders:?}") };
+    assert_eq!(fs::metadata(folder).unwrap().mode() & 0o777, 0o700);
+    let files = entries(folder);
+    let [socket] = files.as_slice() else { panic!("{files:?}") };
+    assert!(fs::metadata(socket).unwrap().file_type().is_socket());
+    let addr = format!("unix:{}", socket.display());
+    let health = tokio::task::spawn_blocking(move || run(&["healthcheck", "--addr", &addr]));
+    assert_eq!(health.await.unwrap().stdout, b"SERVING\n");
+    drop((connection, stytch));
+    let (code, ..) = tokio::task::spawn_blocking(|| running.end()).await.unwrap();
+    assert_eq!(code, Some(1));
+    assert_eq!(entries(temporary.as_ref()), [] as [PathBuf; 0]);
 }
 
 #[tokio::test]
