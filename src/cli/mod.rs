@@ -135,10 +135,10 @@ fn refuse(refusal: Refusal<Cli>) -> ExitCode {
 
 impl Command {
     /// Returns what is logged unless the user says it, if that is not the usual. The façades of
-    /// `verify` serve nobody else, and the report has every call.
+    /// `verify` serve nobody else, and the report says of every call what became of it.
     fn quiet_filter(&self) -> Option<Filter> {
         match self {
-            Self::Verify(_) => telemetry::filter("warn,audit=off").ok(),
+            Self::Verify(_) => telemetry::filter("error,audit=off").ok(),
             _ => None,
         }
     }

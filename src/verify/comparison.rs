@@ -85,7 +85,7 @@ pub(super) fn differences(stytch: &[Observation], sandbox: &[Observation]) -> Ve
 /// Returns what differs in one step.
 fn of_step(stytch: &Observation, sandbox: &Observation) -> Vec<Difference> {
     let mut found = Found { method: stytch.method, step: stytch.step, differences: Vec::new() };
-    let (Some(one), Some(other)) = (&stytch.http, &sandbox.http) else {
+    let (Ok(one), Ok(other)) = (&stytch.http, &sandbox.http) else {
         found.add(Kind::HttpStatus, "", stytch.outcome(), sandbox.outcome());
         return found.differences;
     };
@@ -222,7 +222,7 @@ mod tests {
         Observation {
             step: "a step",
             method: Some(steps::AUTHENTICATE),
-            http: Some(Answer { status, body }),
+            http: Ok(Answer { status, body }),
             grpc: Some(Grpc { code: "OK", reason: None }),
         }
     }
@@ -277,7 +277,7 @@ mod tests {
         }
         let other_status = Observation { grpc: None, ..member(json!({})) };
         assert_eq!(lines(&member(json!({})), &other_status), ["GrpcStatus : OK  / absent None"]);
-        let silent = Observation { http: None, ..member(json!({})) };
+        let silent = Observation { http: Err(String::new()), ..member(json!({})) };
         assert_eq!(lines(&silent, &member(json!({}))), ["HttpStatus : no response / 200 None"]);
     }
 

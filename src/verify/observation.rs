@@ -10,8 +10,8 @@ pub(super) struct Observation {
     pub(super) step: &'static str,
     /// The RPC, if the step calls one.
     pub(super) method: Option<&'static str>,
-    /// The response of the upstream; `None` without one.
-    pub(super) http: Option<Answer>,
+    /// The response of the upstream, or why there is none.
+    pub(super) http: Result<Answer, String>,
     /// What the façade made of it.
     pub(super) grpc: Option<Grpc>,
 }
@@ -26,36 +26,38 @@ pub(super) struct Grpc {
 impl Observation {
     /// Returns the body of a response that is a success.
     pub(super) fn success(&self) -> Option<&Value> {
-        self.http.as_ref().filter(|answer| answer.status == 200).map(|answer| &answer.body)
+        let answer = self.http.as_ref().ok()?;
+        (answer.status == 200).then_some(&answer.body)
     }
 
     /// Returns the `error_type` of a response that is none.
     pub(super) fn error_type(&self) -> Option<&str> {
-        self.http.as_ref().filter(|answer| answer.status != 200)?.body["error_type"].as_str()
+        let answer = self.http.as_ref().ok().filter(|answer| answer.status != 200)?;
+        answer.body["error_type"].as_str()
     }
 
     /// Whether the upstream has refused the call, and so done nothing.
     pub(super) fn is_refused(&self) -> bool {
         // 408 and 499 say nothing about what was done.
         let is_refusal = |status| (400..500).contains(&status) && !matches!(status, 408 | 499);
-        self.http.as_ref().is_some_and(|answer| is_refusal(answer.status))
+        self.http.as_ref().is_ok_and(|answer| is_refusal(answer.status))
     }
 
     /// Says why the response says nothing about the call, if that is so.
     pub(super) fn disturbance(&self) -> Option<String> {
         match &self.http {
-            None => Some("there was no response".to_owned()),
-            Some(answer) if answer.status >= 500 || answer.status == 429 => Some(self.outcome()),
-            Some(_) => None,
+            Err(why) => Some(why.clone()),
+            Ok(answer) if answer.status >= 500 || answer.status == 429 => Some(self.outcome()),
+            Ok(_) => None,
         }
     }
 
     /// Returns the HTTP status, with the type of the error.
     pub(super) fn outcome(&self) -> String {
         match (&self.http, self.error_type()) {
-            (None, _) => "no response".to_owned(),
-            (Some(answer), Some(error)) => format!("{} {}", answer.status, shown(error)),
-            (Some(answer), None) => answer.status.to_string(),
+            (Err(_), _) => "no response".to_owned(),
+            (Ok(answer), Some(error)) => format!("{} {}", answer.status, shown(error)),
+            (Ok(answer), None) => answer.status.to_string(),
         }
     }
 }

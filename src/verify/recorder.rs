@@ -1,4 +1,5 @@
-//! A proxy on loopback between a façade and its upstream, which keeps the last response.
+//! A proxy on loopback between a façade and its upstream, which keeps the last response, or why
+//! there was none.
 
 use std::{
     path::Path,
@@ -8,7 +9,7 @@ use std::{
 
 use axum::{
     Router,
-    body::{Body, Bytes},
+    body::Body,
     extract::{Request, State},
     http::{
         HeaderName, StatusCode,
@@ -22,7 +23,11 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::setup::SetupError;
-use crate::{http_client::HttpClient, http_server};
+use crate::{
+    error_chain::with_causes,
+    http_client::{HttpClient, describe},
+    http_server,
+};
 
 /// The longest body that passes, in bytes.
 const MAX_BODY: usize = 1024 * 1024;
@@ -45,11 +50,14 @@ pub(super) struct Answer {
     pub(super) body: Value,
 }
 
+/// A response, or why there is none.
+type Outcome = Result<Answer, String>;
+
 /// A running recorder. It ends with the value.
 #[derive(Debug)]
 pub(super) struct Recorder {
     pub(super) url: Url,
-    last: Arc<Mutex<Option<Answer>>>,
+    last: Arc<Mutex<Option<Outcome>>>,
     closing: CancellationToken,
 }
 
@@ -73,9 +81,10 @@ impl Recorder {
         Ok(Self { url, last, closing })
     }
 
-    /// Returns the last response since the last time, if there is one.
-    pub(super) fn take(&self) -> Option<Answer> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Returns what has become of the last request since the last time.
+    pub(super) fn take(&self) -> Outcome {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).take();
+        last.unwrap_or_else(|| Err("no request was sent".to_owned()))
     }
 }
 
@@ -88,45 +97,61 @@ impl Drop for Recorder {
 struct Proxy {
     upstream: Url,
     http: HttpClient,
-    last: Arc<Mutex<Option<Answer>>>,
+    last: Arc<Mutex<Option<Outcome>>>,
 }
 
-/// Forwards a request, and keeps the response. What has no response is answered as a gateway would.
+/// Forwards a request, and keeps what becomes of it. What has no response is answered as a gateway
+/// would.
 async fn forward(State(proxy): State<Arc<Proxy>>, request: Request) -> Response {
-    match proxy.send(request).await {
-        Some(response) => response,
-        None => StatusCode::BAD_GATEWAY.into_response(),
-    }
+    let (outcome, response) = match proxy.send(request).await {
+        Ok((answer, response)) => (Ok(answer), response),
+        Err(why) => (Err(why), StatusCode::BAD_GATEWAY.into_response()),
+    };
+    *proxy.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+    response
 }
 
 impl Proxy {
-    async fn send(&self, request: Request) -> Option<Response> {
+    async fn send(&self, request: Request) -> Result<(Answer, Response), String> {
         let (head, body) = request.into_parts();
-        let body = axum::body::to_bytes(body, MAX_BODY).await.ok()?;
+        let body = axum::body::to_bytes(body, MAX_BODY).await.map_err(|it| with_causes(&it))?;
         let base = self.upstream.as_str().trim_end_matches('/');
-        let url: Url = format!("{base}{}", head.uri).parse().ok()?;
+        let url = Url::parse(&format!("{base}{}", head.uri)).map_err(|it| with_causes(&it))?;
         let mut forwarded = self.http.client().request(head.method, url).body(body);
         for name in REQUEST_HEADERS {
             if let Some(value) = head.headers.get(&name) {
                 forwarded = forwarded.header(name, value);
             }
         }
-        let answer = forwarded.send().await.ok()?;
+        let answer = forwarded.send().await.map_err(|error| self.explain(error))?;
         let (status, headers) = (answer.status(), answer.headers().clone());
-        let body = answer.bytes().await.ok().filter(|body| body.len() <= MAX_BODY)?;
-        self.keep(status, &body);
+        let body = answer.bytes().await.map_err(|error| self.explain(error))?;
+        if body.len() > MAX_BODY {
+            return Err(format!(
+                "the response of {} is longer than {MAX_BODY} bytes",
+                self.upstream
+            ));
+        }
+        let answer = Answer {
+            status: status.as_u16(),
+            body: serde_json::from_slice(&body).unwrap_or_default(),
+        };
         let mut response = (status, Body::from(body)).into_response();
         for name in RESPONSE_HEADERS {
             if let Some(value) = headers.get(&name) {
                 response.headers_mut().insert(name, value.clone());
             }
         }
-        Some(response)
+        Ok((answer, response))
     }
 
-    fn keep(&self, status: StatusCode, body: &Bytes) {
-        let body = serde_json::from_slice(body).unwrap_or_default();
-        let answer = Answer { status: status.as_u16(), body };
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+    /// Says why there is no response.
+    fn explain(&self, error: reqwest::Error) -> String {
+        let what = match () {
+            () if error.is_connect() => "cannot connect to",
+            () if error.is_timeout() => "no response in time from",
+            () => "no response from",
+        };
+        format!("{what} {}: {}", self.upstream, describe(error))
     }
 }

@@ -73,7 +73,7 @@ impl Side {
 
     /// Makes the call of a step.
     pub(super) async fn observe(&self, step: &'static Step, call: &Call) -> Observation {
-        self.recorder.take();
+        let _ = self.recorder.take();
         let grpc = match call {
             Call::Rpc(method, request) => Some(self.call(method, request).await),
             Call::Raw(raw) => {

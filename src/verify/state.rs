@@ -157,10 +157,10 @@ impl State {
 
     /// Takes from a response what later steps need.
     pub(super) fn learn(&mut self, observation: &Observation) {
-        if let Some(answer) = &observation.http {
+        if let Ok(answer) = &observation.http {
             self.note_secrets(&answer.body);
         }
-        if let (Some(error), Some(answer)) = (observation.error_type(), &observation.http) {
+        if let (Some(error), Ok(answer)) = (observation.error_type(), &observation.http) {
             let text = answer.body["error_message"].as_str().unwrap_or_default();
             let known = self.texts.iter().any(|(known, _)| known == error);
             if !known {

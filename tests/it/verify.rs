@@ -264,6 +264,23 @@ async fn verify_changes_nothing_of_a_totp_without_recovery_codes() {
 }
 
 #[tokio::test]
+async fn verify_says_which_address_it_cannot_reach_and_why() {
+    let listener = support::listener().await;
+    let addr = listener.local_addr().unwrap();
+    drop(listener);
+    let mut command = verify(addr, "fresh");
+
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8(text).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text.contains(&format!("cannot connect to http://{addr}/: ")), "{text}");
+    assert!(text.contains("Connection refused"), "{text}");
+    assert!(!text.contains("502"), "Stytch has answered nothing: {text}");
+}
+
+#[tokio::test]
 async fn verify_takes_a_token_of_nobody_for_no_difference() {
     let stytch = Stytch::with(|_, _, request, status, body| {
         let tokens = ["session_token", "intermediate_session_token"];
