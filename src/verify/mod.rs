@@ -26,6 +26,7 @@ mod setup;
 mod side;
 mod state;
 mod steps;
+mod totp;
 
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};

@@ -10,6 +10,7 @@ use super::{
     side::Side,
     state::{State, wait_for_a_fresh_code},
     steps::{self, Call, Role, Step},
+    totp::Totp,
 };
 
 /// How a run against Stytch went.
@@ -78,15 +79,13 @@ async fn perform(side: &Side, state: &mut State, step: &'static Step) -> Observa
     state.note_secrets(&call.fields());
     let observation = side.observe(step, &call).await;
     if call.makes() {
-        // Without a refusal, the call may have taken effect.
-        state.has_made |= !observation.is_refused();
-        state.had_none |= observation.success().is_some();
+        state.totp = state.totp.after_making(&observation);
+    }
+    if call.method() == Some(steps::DELETE) {
+        state.totp = state.totp.after_deleting(&observation);
     }
     state.learn(&observation);
-    if call.method() == Some(steps::DELETE) && observation.success().is_some() {
-        state.has_made = false;
-    }
-    if step.role == Role::Refused && call.makes() && state.has_made {
+    if step.role == Role::Refused && call.makes() {
         let _ = clean_up(side, state).await;
     }
     observation
@@ -104,7 +103,11 @@ fn objection(
     }
     let what = match observation.disturbance() {
         Some(what) => what,
-        None if !state.had_none
+        // Later steps would rotate or delete it.
+        None if state.totp == Totp::Unsure => {
+            format!("{}: it is not known whether it made a TOTP", observation.outcome())
+        }
+        None if state.totp != Totp::Ours
             && matches!(
                 observation.error_type(),
                 Some("active_totp_exists" | "pending_totp_exists")
@@ -129,11 +132,12 @@ fn objection(
 /// Deletes the TOTP that the run may have made, with the permissions of the project; but not one
 /// that may be somebody else's.
 async fn clean_up(side: &Side, state: &mut State) -> Cleanup {
-    if !state.has_made {
-        return Cleanup::Clean;
-    }
-    if !state.had_none {
-        return Cleanup::Failed("it is not known whether it was made".to_owned());
+    match state.totp {
+        Totp::None => return Cleanup::Clean,
+        Totp::Unsure => {
+            return Cleanup::Failed("it is not known whether it was made".to_owned());
+        }
+        Totp::Ours => {}
     }
     let step = &steps::CLEAN_UP;
     let call: Call = (step.call)(state);
@@ -141,7 +145,7 @@ async fn clean_up(side: &Side, state: &mut State) -> Cleanup {
     let is_gone = observation.success().is_some()
         || observation.error_type().is_some_and(|error| error.contains("totp"));
     if is_gone {
-        state.has_made = false;
+        state.totp = Totp::None;
         return Cleanup::Clean;
     }
     Cleanup::Failed(format!("its delete failed: {}", observation.outcome()))

@@ -10,7 +10,7 @@ use rand::RngExt as _;
 use serde_json::{Value, json};
 use totp_rs::Builder;
 
-use super::observation::Observation;
+use super::{observation::Observation, totp::Totp};
 
 /// How long a code is shown, in seconds.
 const STEP: u64 = 30;
@@ -53,11 +53,7 @@ pub(super) struct State {
     pub(super) texts: Vec<(String, String)>,
     /// Every secret that has been sent or received.
     secrets: Vec<String>,
-    /// Whether the member may have a TOTP that the run has made.
-    pub(super) has_made: bool,
-    /// Whether the run has made a TOTP for certain, so that the member had no active one: that is
-    /// never replaced. Until then, a TOTP of the member may be somebody else's.
-    pub(super) had_none: bool,
+    pub(super) totp: Totp,
 }
 
 impl State {
@@ -73,8 +69,7 @@ impl State {
             old_recovery_codes: Vec::new(),
             texts: Vec::new(),
             secrets: Vec::new(),
-            has_made: false,
-            had_none: false,
+            totp: Totp::None,
         }
     }
 
@@ -200,7 +195,7 @@ impl State {
 
 impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("State").field("has_made", &self.has_made).finish_non_exhaustive()
+        f.debug_struct("State").field("totp", &self.totp).finish_non_exhaustive()
     }
 }
 

@@ -315,6 +315,27 @@ async fn verify_deletes_nothing_while_it_is_unknown_whether_it_made_it() {
 }
 
 #[tokio::test]
+async fn verify_goes_no_further_while_it_is_unknown_whose_totp_it_is() {
+    // Its last TOTP, after which the script has only a delete.
+    let stytch = Stytch::with(|_, path, request, status, _| {
+        let is_base32 = request["secret"] != "018-not-base32-018-not-base32";
+        if path.ends_with("/migrate") && is_base32 && request["recovery_codes"] == json!([]) {
+            *status = 408;
+        }
+    })
+    .await;
+
+    let (code, report) = stytch.report("fresh").await;
+
+    assert_eq!(code, Some(1));
+    assert!(report["failure"].as_str().unwrap().contains("not known"), "{report:#}");
+    assert!(report["left_behind"].as_str().unwrap().contains("not known"), "{report:#}");
+    let passed = stytch.passed();
+    let (method, path, _, status, _) = passed.last().unwrap();
+    assert_eq!((method, path.as_str(), *status), (&Method::POST, "/v1/b2b/totp/migrate", 408));
+}
+
+#[tokio::test]
 async fn verify_deletes_what_it_made_after_a_failure() {
     let stytch = Stytch::with(|_, _, request, status, _| {
         if request["set_mfa_enrollment"] == "enroll" {
