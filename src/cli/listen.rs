@@ -15,8 +15,10 @@ use crate::{address::Address, config::Addresses, connection::Listener, server::L
 const BACKLOG: u32 = 4096;
 
 /// Listens for gRPC and on the admin port, on sockets of the service manager where it passed them.
-pub(super) async fn listen(addresses: &Addresses) -> Result<Listeners, Failure> {
-    let mut inherited = Inherited::new()?;
+pub(super) async fn listen(
+    addresses: &Addresses,
+    mut inherited: Inherited,
+) -> Result<Listeners, Failure> {
     let grpc = match &addresses.grpc {
         Address::Tcp(addr) => tcp("grpc", *addr, &mut inherited)?.into(),
         Address::Unix(path) => unix(path, addresses.socket_mode, &mut inherited)

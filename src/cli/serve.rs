@@ -9,7 +9,7 @@ use super::{
     output::print,
     program::program,
     runtime::runtime,
-    service_manager,
+    service_manager::{self, Inherited},
     signals::stop_signal,
 };
 use crate::{
@@ -22,10 +22,11 @@ use crate::{
 };
 
 pub(super) fn serve(config: Config) -> Result<(), Failure> {
+    let inherited = Inherited::new()?;
     forbid_core_dumps();
     runtime()?.block_on(async {
         let stop = stop_signal()?;
-        let listeners = listen(&config.addresses).await?;
+        let listeners = listen(&config.addresses, inherited).await?;
         warn_if_exposed(&config);
         let announce = announcement(&listeners)?;
         let serving = || {
@@ -40,9 +41,10 @@ pub(super) fn serve(config: Config) -> Result<(), Failure> {
 
 pub(super) fn dev(dev: DevConfig) -> Result<(), Failure> {
     let DevConfig { mut config, sandbox, console: ConsoleConfig { addr, mut client } } = dev;
+    let inherited = Inherited::new()?;
     runtime()?.block_on(async {
         let stop = stop_signal()?;
-        let listeners = listen(&config.addresses).await?;
+        let listeners = listen(&config.addresses, inherited).await?;
         let listener = bind("sandbox", sandbox.addr)?;
         let page_listener = bind("console", addr)?;
         config.facade.stytch.base_url = sandbox_url(addr_of(&listener)?);

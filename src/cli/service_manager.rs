@@ -18,14 +18,19 @@ pub(super) struct Inherited {
 }
 
 impl Inherited {
-    /// Returns the sockets. Must be called once only.
+    /// Returns the sockets. Must be called once only, before this process opens descriptors of its
+    /// own, which could be taken for those that were not passed.
     pub(super) fn new() -> Result<Self, Failure> {
+        #[cfg(target_os = "linux")]
+        passed::check().map_err(|what| Failure::usage(passed::COUNT, what))?;
         let mut this = Self::default();
-        for (_, socket) in sd_listen_fds::get().map_err(|error| Failure::run(&error))? {
+        let sockets = sd_listen_fds::get().map_err(|error| Failure::usage(passed::COUNT, error))?;
+        for (_, socket) in sockets {
             this.add(socket).map_err(|error| {
-                Failure::Run(format!(
-                    "the service manager passed something else than a socket: {error}"
-                ))
+                Failure::usage(
+                    passed::COUNT,
+                    format!("cannot tell where a socket listens: {error}"),
+                )
             })?;
         }
         Ok(this)
@@ -83,6 +88,41 @@ impl Inherited {
                     "the service manager passed a socket for {address}, which is neither this \
                      address nor TOTP_FACADE_ADMIN_ADDR"
                 ),
+            )),
+        }
+    }
+}
+
+/// The descriptors that the service manager says it passed.
+mod passed {
+    /// How many there are.
+    pub(super) const COUNT: &str = "LISTEN_FDS";
+
+    /// Checks that each is a socket. Whoever takes a descriptor that is not open aborts the process
+    /// once it closes it.
+    #[cfg(target_os = "linux")]
+    pub(super) fn check() -> Result<(), String> {
+        use std::{env, fs, os::unix::fs::FileTypeExt as _, path::Path};
+
+        const FIRST: u32 = 3;
+        const OPEN: &str = "/proc/self/fd";
+
+        let number = |name| env::var(name).ok()?.parse::<u32>().ok();
+        let is_ours = number("LISTEN_PID") == Some(std::process::id());
+        let Some(count) = number(COUNT).filter(|_| is_ours) else { return Ok(()) };
+        // Without /proc there is nothing to see.
+        if !Path::new(OPEN).exists() {
+            return Ok(());
+        }
+        let is_socket = |descriptor: &u32| {
+            let file = fs::metadata(format!("{OPEN}/{descriptor}"));
+            file.is_ok_and(|file| file.file_type().is_socket())
+        };
+        match (FIRST..FIRST.saturating_add(count)).find(|descriptor| !is_socket(descriptor)) {
+            None => Ok(()),
+            Some(descriptor) => Err(format!(
+                "the service manager says that it passed {count} socket(s), from descriptor {FIRST} \
+                 on, but descriptor {descriptor} is no socket"
             )),
         }
     }

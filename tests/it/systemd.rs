@@ -6,7 +6,7 @@ use std::{
         fd::OwnedFd,
         unix::net::{UnixDatagram, UnixListener},
     },
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -21,8 +21,13 @@ use crate::support::{
 
 /// Lets the program inherit a socket as systemd does, as descriptor 3.
 fn with_socket(command: &Command, socket: OwnedFd) -> Command {
-    let script = "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\" 3<&0 </dev/null";
-    let mut shell = through(script, command);
+    with_one_of(1, command, socket)
+}
+
+/// Lets the program inherit a socket, and tells it that there are `count`.
+fn with_one_of(count: u32, command: &Command, socket: OwnedFd) -> Command {
+    let script = format!("LISTEN_PID=$$ LISTEN_FDS={count} exec \"$@\" 3<&0 </dev/null");
+    let mut shell = through(&script, command);
     shell.stdin(Stdio::from(socket));
     shell
 }
@@ -138,9 +143,33 @@ fn what_is_no_socket_is_refused() {
 
     let output = with_socket(&socket.dev(&[]), file.into()).output().unwrap();
 
-    assert_eq!(output.status.code(), Some(1));
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(stderr.contains("passed something else than a socket"), "{stderr}");
+    assert_refused(
+        &output,
+        "passed 1 socket(s), from descriptor 3 on, but descriptor 3 is no socket",
+    );
+}
+
+#[test]
+fn sockets_that_were_not_passed_are_a_bad_setting_and_not_a_crash() {
+    let socket = Socket::new();
+    let none = "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\" 3<&-";
+    let output = through(none, &socket.dev(&[])).output().unwrap();
+    assert_refused(&output, "but descriptor 3 is no socket");
+
+    let listener = UnixListener::bind(&socket.path).unwrap();
+    let output = with_one_of(2, &socket.dev(&[]), listener.into()).output().unwrap();
+    assert_refused(&output, "but descriptor 4 is no socket");
+
+    let malformed = "LISTEN_PID=$$ LISTEN_FDS=some exec \"$@\"";
+    let output = through(malformed, &socket.dev(&[])).output().unwrap();
+    assert_refused(&output, "malformed");
+}
+
+/// Checks that the program ended with 64 and this sentence on `LISTEN_FDS`.
+fn assert_refused(output: &Output, what: &str) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(64), "{stderr}");
+    assert!(stderr.contains("error: LISTEN_FDS: ") && stderr.contains(what), "{stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
