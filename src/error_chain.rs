@@ -1,6 +1,6 @@
 //! Errors as text, with the causes that led to them.
 
-use std::error::Error;
+use std::{error::Error, io};
 
 /// Returns the text of `error`, followed by each of its causes. A cause that the text already ends
 /// with is not repeated.
@@ -9,6 +9,19 @@ pub(crate) fn with_causes(error: &dyn Error) -> String {
     causes.map(ToString::to_string).fold(error.to_string(), |text, cause| {
         if text.ends_with(&cause) { text } else { format!("{text}: {cause}") }
     })
+}
+
+/// Returns the first cause of `error` that is an `E`.
+pub(crate) fn find_cause<E: Error + 'static>(error: &dyn Error) -> Option<&E> {
+    let mut causes = std::iter::successors(error.source(), |error| cause_of(*error));
+    causes.find_map(|cause| cause.downcast_ref())
+}
+
+/// Returns the cause of an error. An I/O error that wraps another one takes its text, and leaves it
+/// out of the chain.
+fn cause_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    wrapped.map(|it| it as _).or_else(|| error.source())
 }
 
 #[cfg(test)]
@@ -38,5 +51,19 @@ mod tests {
             with_causes(&chain(["no TLS: reset", "no TLS: reset", "reset"])),
             "no TLS: reset"
         );
+    }
+
+    #[test]
+    fn a_cause_that_an_io_error_wraps_is_found() {
+        let inner = Step { text: "reset", source: None };
+        let outer = io::Error::other(io::Error::other(inner));
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot call")]
+        struct Call(#[source] io::Error);
+
+        let found = find_cause::<Step>(&Call(outer)).map(|step| step.text);
+
+        assert_eq!(found, Some("reset"));
+        assert!(find_cause::<Step>(&Call(io::ErrorKind::TimedOut.into())).is_none());
     }
 }

@@ -74,5 +74,6 @@ pub mod service;
 pub mod status;
 pub mod stytch;
 pub mod telemetry;
+mod tls_failure;
 pub mod translate;
 pub mod verify;

@@ -232,14 +232,14 @@ fn report(path: &str, error: &Error, code: Code) {
     static LIMITS: [ByCaller; CODES] = [const { ByCaller::new() }; CODES];
 
     let (upstream, request_id) = (error.upstream().as_str(), error.request_id());
-    let cause: &dyn std::error::Error = error;
     let name = status::code_name(code);
     if matches!(error, Error::CircuitOpen { .. }) {
         // The circuit breaker logs when it opens, and counts refusals.
-        tracing::debug!(path, code = name, upstream, error = cause, "upstream call not made");
+        tracing::debug!(path, code = name, upstream, %error, "upstream call not made");
         return;
     }
     let Some(suppressed) = LIMITS[code as usize].pass() else { return };
+    let error = error.in_full();
     if status::is_failure(code) {
         tracing::warn!(
             path,
@@ -247,7 +247,7 @@ fn report(path: &str, error: &Error, code: Code) {
             upstream,
             request_id,
             suppressed,
-            error = cause,
+            error,
             "upstream call failed"
         );
     } else {
@@ -257,7 +257,7 @@ fn report(path: &str, error: &Error, code: Code) {
             upstream,
             request_id,
             suppressed,
-            error = cause,
+            error,
             "upstream call refused"
         );
     }

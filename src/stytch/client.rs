@@ -318,8 +318,8 @@ fn log_retry(path: &str, error: &Error, wait: Duration) {
     static LIMIT: ByCaller = ByCaller::new();
 
     if let Some(suppressed) = LIMIT.pass() {
-        let cause: &dyn std::error::Error = error;
-        tracing::info!(path, ?wait, suppressed, error = cause, "retrying the call to Stytch");
+        let error = error.in_full();
+        tracing::info!(path, ?wait, suppressed, error, "retrying the call to Stytch");
     }
 }
 

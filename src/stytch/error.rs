@@ -5,6 +5,11 @@ use std::{error::Error as _, time::Duration};
 use http::StatusCode;
 use prost_types::Struct;
 
+use crate::{error_chain::with_causes, tls_failure::TlsFailure};
+
+/// The setting of the authorities to trust.
+pub(crate) const CA_SETTING: &str = "STYTCH_CA_FILE";
+
 /// What is known about the request of a failed call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Upstream {
@@ -237,6 +242,17 @@ pub(crate) const OUR_CREDENTIALS: [&str; 6] = [
     "unauthorized_project_id_live",
     "unauthorized_project_id_test",
 ];
+
+impl Error {
+    /// Returns what failed and why, for logs. Says which setting helps, if one does.
+    pub fn in_full(&self) -> String {
+        let text = with_causes(self);
+        match TlsFailure::of(self) {
+            None => text,
+            Some(failure) => format!("{text}; {}", failure.explain(CA_SETTING)),
+        }
+    }
+}
 
 impl ApiError {
     /// Returns whether Stytch refused this service's credentials rather than the request.

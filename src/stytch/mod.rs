@@ -23,6 +23,7 @@ pub use circuit_breaker::OPEN_FOR;
 pub use client::Client;
 pub use credentials::{Credentials, check_secret, read_secret};
 pub use endpoint::{Effect, Endpoint};
+pub(crate) use error::CA_SETTING;
 #[cfg(test)]
 pub(crate) use error::OUR_CREDENTIALS;
 pub use error::{ApiError, Error, Unreadable, Upstream};

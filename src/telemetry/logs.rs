@@ -226,17 +226,22 @@ impl Write for Line {
     }
 }
 
-/// Adds audit events to a filter that does not name them: an operator who lowers the log level does
-/// not mean to turn the audit trail off.
+/// What a filter lets through that does not name it. An operator who lowers the log level does not
+/// mean to turn the audit trail off. The verifier of certificates logs an error for each failure, of
+/// which our own lines say more, at a bounded rate.
+const UNLESS_NAMED: [(&str, &str); 2] = [(AUDIT, "info"), ("rustls_platform_verifier", "off")];
+
+/// Reads a filter, and adds what it does not name.
 fn filter_of(text: &str) -> Result<EnvFilter, String> {
     // An empty filter means errors only; adding a directive would change that.
     let text = if text.trim().is_empty() { "error" } else { text };
-    let filter = EnvFilter::try_new(directives(text)?.join(",")).map_err(|it| it.to_string())?;
-    if names(text, AUDIT) {
-        return Ok(filter);
+    let mut filter =
+        EnvFilter::try_new(directives(text)?.join(",")).map_err(|it| it.to_string())?;
+    for (target, level) in UNLESS_NAMED.iter().filter(|(target, _)| !names(text, target)) {
+        let directive = format!("{target}={level}").parse().map_err(|error| format!("{error}"))?;
+        filter = filter.add_directive(directive);
     }
-    let directive = format!("{AUDIT}=info").parse().map_err(|error| format!("{error}"))?;
-    Ok(filter.add_directive(directive))
+    Ok(filter)
 }
 
 /// Splits a filter into its directives, and checks each. A word alone has to be a level or a target
@@ -320,6 +325,7 @@ mod tests {
 
     #[test]
     fn the_audit_trail_is_part_of_the_logs_unless_it_is_named() {
+        const VERIFIER: &str = "rustls_platform_verifier=off,";
         for (filter, expected) in [
             ("info", "audit=info,info"),
             ("off", "audit=info,off"),
@@ -329,7 +335,8 @@ mod tests {
             ("info,audit=warn", "audit=warn,info"),
             ("auditor=debug", "auditor=debug,audit=info"),
         ] {
-            assert_eq!(filter_of(filter).expect("a filter").to_string(), expected, "{filter}");
+            let all = filter_of(filter).expect("a filter").to_string();
+            assert_eq!(all, format!("{VERIFIER}{expected}"), "{filter}");
         }
     }
 }

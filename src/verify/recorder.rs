@@ -26,7 +26,8 @@ use super::setup::SetupError;
 use crate::{
     error_chain::with_causes,
     http_client::{HttpClient, describe},
-    http_server,
+    http_server, stytch,
+    tls_failure::TlsFailure,
 };
 
 /// The longest body that passes, in bytes.
@@ -152,6 +153,8 @@ impl Proxy {
             () if error.is_timeout() => "no response in time from",
             () => "no response from",
         };
-        format!("{what} {}: {}", self.upstream, describe(error))
+        let hint = TlsFailure::of(&error).map(|failure| failure.explain(stytch::CA_SETTING));
+        let hint = hint.map_or_else(String::new, |hint| format!("; {hint}"));
+        format!("{what} {}: {}{hint}", self.upstream, describe(error))
     }
 }

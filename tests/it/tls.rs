@@ -7,7 +7,9 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedKey, IsCa, KeyPair, generate_simple_self_signed,
+};
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
@@ -23,7 +25,7 @@ use crate::{
         fixture,
         folder::Folder,
         info, listener,
-        process::{Server, serve, start},
+        process::{Server, run, serve, start},
         pushback,
         rpc::Rpc,
     },
@@ -189,5 +191,62 @@ async fn an_unsent_call_is_retried_and_then_sent_once() {
 
         assert_eq!(peer.connections.load(Ordering::SeqCst), 1 + totp_facade::stytch::RETRIES);
         assert_eq!(peer.requests.load(Ordering::SeqCst), 1, "{}", rpc.name);
+    }
+}
+
+/// A stand-in for Stytch that goes no further than the handshake. Returns its URL and its
+/// certificate, which is that of an authority or not.
+async fn handshakes(is_authority: bool) -> (String, String) {
+    let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    if is_authority {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    }
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .unwrap();
+    let (acceptor, listener) = (TlsAcceptor::from(Arc::new(config)), listener().await);
+    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let _ = acceptor.accept(stream).await;
+        }
+    });
+    (url, certificate.pem())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_cannot_be_trusted_is_explained_with_the_setting_that_helps() {
+    for (is_authority, is_named, expected) in [
+        (true, true, "the server presents the certificate of an authority (CA:TRUE) as its own"),
+        (true, false, "the server presents the certificate of an authority (CA:TRUE) as its own"),
+        (false, false, "no trusted authority has issued the server's certificate"),
+    ] {
+        let (url, certificate) = handshakes(is_authority).await;
+        let folder = Folder::new();
+        let mut command = serve(&url, secrets::STYTCH_SECRET);
+        command.args(["--drain-delay", "0s"]);
+        if is_named {
+            command.env("STYTCH_CA_FILE", folder.write("ca.pem", &certificate));
+        }
+        let ids = ["--organization-id", "example-works", "--member-id", "fresh"];
+        let stderr = tokio::task::spawn_blocking(move || {
+            let (server, url) = start(command);
+            let output = run(&[&["create", "--addr", &url], &ids[..]].concat());
+            assert_eq!(output.status.code(), Some(1));
+            server.signal("TERM");
+            server.end().2
+        });
+        let stderr = stderr.await.unwrap();
+
+        let lines: Vec<_> = stderr.lines().filter(|line| line.contains("certificate")).collect();
+        assert!(!lines.is_empty(), "{stderr}");
+        for line in lines {
+            assert!(line.contains("Stytch cannot be reached: "), "{line}");
+            assert!(line.contains(expected) && line.contains("in STYTCH_CA_FILE"), "{line}");
+        }
     }
 }
