@@ -46,7 +46,7 @@ pub(super) fn of(
     let settings = Settings {
         deadline: client.deadline,
         has_token: client.authorization.is_some(),
-        has_certificate: client.has_certificate,
+        has_certificate: client.files.certificate.is_some(),
         program: program(),
         seed,
     };
@@ -64,5 +64,5 @@ pub(super) async fn run(
 
 /// Says where the page is.
 pub(super) fn announcement(listener: &TcpListener) -> Result<String, Failure> {
-    Ok(format!("console listening on {}\n", url_of(Address::Tcp(addr_of(listener)?), false)))
+    Ok(format!("console listening on {}\n", url_of(Address::Tcp(addr_of(listener)?), None)))
 }

@@ -8,7 +8,12 @@ use std::{
 use tokio::net::{TcpListener, TcpSocket};
 
 use super::{failure::Failure, service_manager::Inherited};
-use crate::{address::Address, config::Addresses, connection::Listener, server::Listeners};
+use crate::{
+    address::Address,
+    config::Addresses,
+    connection::{Listener, tls},
+    server::Listeners,
+};
 
 /// The length of the queue of connections that wait to be accepted; the system may allow less. The
 /// runtime's default of 128 is less than what a proxy opens at once, and the rest is reset.
@@ -86,8 +91,9 @@ pub(super) fn addr_of(listener: &TcpListener) -> Result<SocketAddr, Failure> {
     listener.local_addr().map_err(|error| Failure::run(&error))
 }
 
-/// Returns a URL by which this machine reaches the address.
-pub(super) fn url_of(address: Address, has_tls: bool) -> String {
+/// Returns a URL by which this machine reaches the address: with TLS, by a name of the certificate
+/// where one fits.
+pub(super) fn url_of(address: Address, tls: Option<&tls::Files>) -> String {
     let mut addr = match address {
         Address::Tcp(addr) => addr,
         unix @ Address::Unix(_) => return unix.to_string(),
@@ -97,6 +103,15 @@ pub(super) fn url_of(address: Address, has_tls: bool) -> String {
         IpAddr::V6(ip) if ip.is_unspecified() => addr.set_ip(Ipv6Addr::LOCALHOST.into()),
         _ => {}
     }
-    let scheme = if has_tls { "https" } else { "http" };
-    format!("{scheme}://{addr}")
+    let Some(tls) = tls else { return format!("http://{addr}") };
+    let (ip, names) = (addr.ip(), tls.names());
+    // On loopback, any other name would be that of another machine.
+    let is_fitting = |name: &&String| match ip.is_loopback() {
+        true => *name == "localhost",
+        false => !name.contains('*') && name.parse::<IpAddr>().is_err(),
+    };
+    match names.iter().find(is_fitting).filter(|_| !names.contains(&ip.to_string())) {
+        Some(name) => format!("https://{name}:{}", addr.port()),
+        None => format!("https://{addr}"),
+    }
 }

@@ -7,6 +7,7 @@ mod contract;
 mod exit;
 mod failure;
 mod healthcheck;
+mod hints;
 mod listen;
 mod man;
 mod output;

@@ -5,9 +5,9 @@ use std::future::pending;
 use super::{
     console,
     failure::Failure,
+    hints::{hints, members},
     listen::{addr_of, bind, listen, listening, url_of},
     output::print,
-    program::program,
     runtime::runtime,
     service_manager::{self, Inherited},
     signals::stop_signal,
@@ -16,7 +16,7 @@ use crate::{
     address::Address,
     config::{Config, ConsoleConfig, DevConfig, SandboxConfig, sandbox_url},
     facade, otlp,
-    sandbox::{Sandbox, Seed},
+    sandbox::Sandbox,
     server::Listeners,
     telemetry::metrics::Metrics,
 };
@@ -52,13 +52,12 @@ pub(super) fn dev(dev: DevConfig) -> Result<(), Failure> {
             + &listening("sandbox", &Address::Tcp(addr_of(&listener)?))
             + &console::announcement(&page_listener)?;
         let seed = sandbox.seed.clone();
-        let grpc = address_of(&listeners)?;
-        let hints = dev_hints(&seed, &grpc);
+        client.url = url_of(address_of(&listeners)?, config.facade.tls.as_ref());
+        let hints = hints(&seed, &client.url, &client.files);
         let serving = || {
             let _ = print(&(announce + &hints));
         };
         let sandbox = start(sandbox);
-        client.url = url_of(grpc, config.facade.tls.is_some());
         let page = console::of(client, Some((seed, sandbox.authenticator())))?;
         tokio::select! {
             result = sandbox.run(listener, pending()) => {
@@ -136,43 +135,6 @@ fn address_of(listeners: &Listeners) -> Result<Address, Failure> {
 fn announcement(listeners: &Listeners) -> Result<String, Failure> {
     let admin = Address::Tcp(addr_of(&listeners.admin)?);
     Ok(listening("grpc", &address_of(listeners)?) + &listening("admin", &admin))
-}
-
-/// Returns commands to paste, for the members of the sandbox.
-fn dev_hints(seed: &Seed, grpc: &Address) -> String {
-    let organization = seed.organization();
-    // The default address needs no flag.
-    let (addr, target) = match grpc {
-        // Otherwise grpcurl sends the path as `:authority`, which is no host.
-        Address::Unix(path) => {
-            (format!("--addr {grpc} "), format!("-authority localhost -unix {}", path.display()))
-        }
-        Address::Tcp(addr) if addr.to_string() == "127.0.0.1:50051" => {
-            (String::new(), addr.to_string())
-        }
-        Address::Tcp(addr) => (format!("--addr http://{addr} "), addr.to_string()),
-    };
-    let program = program();
-    let Some((member, _)) = seed.members().next() else {
-        return members(seed);
-    };
-    format!(
-        "\nOpen the console in a browser, or try:\n  \
-         {program} create {addr}--organization-id {organization} --member-id {member}\n  \
-         {program} authenticate {addr}--organization-id {organization} --member-id {member} \
-         --intermediate-session-token sandbox-login.{member} --code CODE\n  \
-         grpcurl -plaintext -d '{{\"organization_id\":\"{organization}\",\"member_id\":\"{member}\"}}' \
-         {target} stytch.b2b.totp.v1.TotpService/Create\n\n{}",
-        members(seed)
-    )
-}
-
-fn members(seed: &Seed) -> String {
-    let mut text = format!("Members of {}:\n", seed.organization());
-    for (id, name) in seed.members() {
-        text += &format!("  {id:<16}{name}\n");
-    }
-    text
 }
 
 /// Keeps secrets in memory out of core files, and away from debuggers of the same user.

@@ -1,6 +1,6 @@
 //! A connection to a façade, and one call on it.
 
-use std::time::Duration;
+use std::{error::Error as _, time::Duration};
 
 use http::header::AUTHORIZATION;
 use tokio::time::{Instant, timeout_at};
@@ -14,6 +14,7 @@ use super::{failure::CallFailure, report::Report};
 use crate::{
     config::{ClientConfig, Problem},
     error_chain::with_causes,
+    tls_failure::TlsFailure,
 };
 
 /// A connection to a façade.
@@ -89,7 +90,8 @@ impl Connection {
         match timeout_at(time.end, self.endpoint.connect()).await {
             Ok(Ok(channel)) => Ok(channel),
             Ok(Err(error)) => {
-                Err(CallFailure::NotConnected { url: url.clone(), cause: with_causes(&error) })
+                let cause = with_causes(&error) + &hint(url, &error);
+                Err(CallFailure::NotConnected { url: url.clone(), cause })
             }
             Err(_) => {
                 let known = format!("there was no connection to {url}, and nothing was sent");
@@ -110,9 +112,21 @@ impl Connection {
                 CallFailure::unanswered(time.deadline)
             }
             _ if report.is_of_facade() => CallFailure::Refused(report),
+            // A status that was received has no cause.
+            _ if status.source().is_some() => CallFailure::Broken { url: self.url.clone(), report },
             _ => CallFailure::NotAFacade { url: self.url.clone(), report },
         }
     }
+}
+
+/// Says what to try where TLS did not come about; begins with a semicolon.
+fn hint(url: &str, error: &tonic::transport::Error) -> String {
+    let Some(failure) = TlsFailure::of(error) else { return String::new() };
+    let mut hint = format!("; {}", failure.explain("--ca-file"));
+    if failure == TlsFailure::NotTls {
+        hint += &format!(": try --addr {}", url.replacen("https://", "http://", 1));
+    }
+    hint
 }
 
 /// The time that a call has.

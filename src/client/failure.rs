@@ -30,11 +30,18 @@ pub enum CallFailure {
     },
     /// The façade answered with a failure.
     Refused(Report),
-    /// Something else answered, or the connection broke.
+    /// Something else answered.
     NotAFacade {
         /// The URL of the façade.
         url: String,
         /// The status.
+        report: Report,
+    },
+    /// The connection broke, or what came was no gRPC.
+    Broken {
+        /// The URL of the façade.
+        url: String,
+        /// What the client's library says.
         report: Report,
     },
 }
@@ -62,7 +69,9 @@ impl CallFailure {
         match self {
             Self::NotConnected { .. } => None,
             Self::DeadlinePassed { report, .. } => report.as_ref(),
-            Self::Refused(report) | Self::NotAFacade { report, .. } => Some(report),
+            Self::Refused(report)
+            | Self::NotAFacade { report, .. }
+            | Self::Broken { report, .. } => Some(report),
         }
     }
 
@@ -132,8 +141,21 @@ impl fmt::Display for CallFailure {
             Self::NotAFacade { url, report } => write!(
                 f,
                 "no façade answered: {report}\n  either {url} is not the gRPC port of a façade, or a \
-                 proxy answered, or the connection broke; {UNKNOWN}"
+                 proxy answered; {UNKNOWN}"
             ),
+            Self::Broken { url, report } => {
+                write!(
+                    f,
+                    "no façade answered: {report}\n  either {url} is not the gRPC port of a façade, \
+                     or the connection broke; {UNKNOWN}"
+                )?;
+                match url.strip_prefix("http://") {
+                    Some(host) => {
+                        write!(f, "\n  if the port is for TLS, try --addr https://{host}")
+                    }
+                    None => Ok(()),
+                }
+            }
         }
     }
 }

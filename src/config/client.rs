@@ -62,8 +62,17 @@ pub struct ClientConfig {
     pub authorization: Option<MetadataValue<Ascii>>,
     /// TLS, if the URL is https.
     pub tls: Option<ClientTlsConfig>,
-    /// Whether TLS presents a client certificate.
-    pub has_certificate: bool,
+    /// The files that TLS was read from.
+    pub files: ClientFiles,
+}
+
+/// The files of a client's TLS, all PEM.
+#[derive(Clone, Debug, Default)]
+pub struct ClientFiles {
+    /// The authorities to trust; those of the system, if none.
+    pub authorities: Option<PathBuf>,
+    /// The client's certificate, and its private key.
+    pub certificate: Option<(PathBuf, PathBuf)>,
 }
 
 impl FromSettings for ClientConfig {
@@ -83,8 +92,8 @@ impl ClientConfig {
         let authorization = reader.get(&TOKEN);
         let has_tls = url.starts_with("https://");
         let tls = if has_tls { tls(reader) } else { refuse_files_of_tls(reader) };
-        let has_certificate = tls.is_some() && reader.is_given(&CERT_FILE);
-        Self { url, deadline, authorization, tls, has_certificate }
+        let (tls, files) = tls.unzip();
+        Self { url, deadline, authorization, tls, files: files.unwrap_or_default() }
     }
 }
 
@@ -94,20 +103,22 @@ fn refuse_files_of_tls<T>(reader: &mut Reader<'_>) -> Option<T> {
     reader.problem(setting, "needs an --addr that begins with https://")
 }
 
-fn tls(reader: &mut Reader<'_>) -> Option<ClientTlsConfig> {
-    let tls = match reader.get(&CA_FILE) {
+fn tls(reader: &mut Reader<'_>) -> Option<(ClientTlsConfig, ClientFiles)> {
+    let authorities = reader.get(&CA_FILE);
+    let tls = match &authorities {
         None => ClientTlsConfig::new().with_enabled_roots(),
         Some(path) => {
-            let authorities = reader.ok(&CA_FILE, files::read_bytes(&path))?;
+            let authorities = reader.ok(&CA_FILE, files::read_bytes(path))?;
             ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authorities))
         }
     };
-    let Some((certificate, key)) = reader.pair(&CERT_FILE, &KEY_FILE) else { return Some(tls) };
+    let paths = ClientFiles { authorities, certificate: reader.pair(&CERT_FILE, &KEY_FILE) };
+    let Some((certificate, key)) = &paths.certificate else { return Some((tls, paths)) };
     // The TLS library would only say that there is no key.
-    reader.ok(&KEY_FILE, pem::private_key(&key))?;
-    let certificate = reader.ok(&CERT_FILE, files::read_bytes(&certificate))?;
-    let key = reader.ok(&KEY_FILE, files::read_bytes(&key))?;
-    Some(tls.identity(Identity::from_pem(certificate, key)))
+    reader.ok(&KEY_FILE, pem::private_key(key))?;
+    let certificate = reader.ok(&CERT_FILE, files::read_bytes(certificate))?;
+    let key = reader.ok(&KEY_FILE, files::read_bytes(key))?;
+    Some((tls.identity(Identity::from_pem(certificate, key)), paths))
 }
 
 fn deadline(text: &str) -> Result<Duration, String> {

@@ -20,7 +20,7 @@ mod traces;
 mod unchecked;
 mod verify;
 
-pub use client::{ClientConfig, MAX_DEADLINE, address};
+pub use client::{ClientConfig, ClientFiles, MAX_DEADLINE, address};
 pub use console::ConsoleConfig;
 pub use facade::Config;
 pub use logs::LogConfig;

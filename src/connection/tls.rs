@@ -5,6 +5,7 @@
 //! ([`ClientCertificate::is_trusted`]).
 
 use std::{
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -81,6 +82,13 @@ impl Files {
             .flatten()
             .cloned()
             .collect()
+    }
+
+    /// Returns the DNS names and IP addresses that the server's certificate is for, as far as it can
+    /// be read.
+    pub fn names(&self) -> Vec<String> {
+        let chain = pem::certificates(&self.certificate).unwrap_or_default();
+        chain.first().map(names).unwrap_or_default()
     }
 
     /// Loads the files now, and again when one of them changes. Must be called in a Tokio runtime.
@@ -218,20 +226,37 @@ impl ClientCertificate {
 }
 
 fn identities(certificate: &CertificateDer<'_>) -> Vec<Identity> {
+    let uris = alternatives(certificate, |name| match name {
+        GeneralName::URI(uri) => Identity::spiffe(*uri),
+        _ => None,
+    });
+    let dns = alternatives(certificate, |name| match name {
+        GeneralName::DNSName(name) => Identity::dns(name),
+        _ => None,
+    });
+    [uris, dns].concat()
+}
+
+/// The DNS names and IP addresses of a certificate.
+fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    alternatives(certificate, |name| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => <[u8; 4]>::try_from(*bytes).ok().map(|it| IpAddr::from(it).to_string()),
+            _ => <[u8; 16]>::try_from(*bytes).ok().map(|it| IpAddr::from(it).to_string()),
+        },
+        _ => None,
+    })
+}
+
+/// Picks from the alternative names of a certificate's subject.
+fn alternatives<T>(
+    certificate: &CertificateDer<'_>,
+    pick: fn(&GeneralName<'_>) -> Option<T>,
+) -> Vec<T> {
     let Ok((_, parsed)) = x509_parser::parse_x509_certificate(certificate) else {
         return Vec::new();
     };
     let Ok(Some(alternatives)) = parsed.subject_alternative_name() else { return Vec::new() };
-    let of = |pick: fn(&GeneralName<'_>) -> Option<Identity>| {
-        alternatives.value.general_names.iter().filter_map(pick)
-    };
-    let uris = of(|name| match name {
-        GeneralName::URI(uri) => Identity::spiffe(*uri),
-        _ => None,
-    });
-    let dns = of(|name| match name {
-        GeneralName::DNSName(name) => Identity::dns(name),
-        _ => None,
-    });
-    uris.chain(dns).collect()
+    alternatives.value.general_names.iter().filter_map(pick).collect()
 }

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     access,
     client::{Connection, Options, Rpc},
-    config::ClientConfig,
+    config::{ClientConfig, ClientFiles},
     facade,
     http_client::HttpClient,
     idempotency::{self, StoreSettings},
@@ -60,7 +60,7 @@ impl Side {
             deadline: deadline(upstream),
             authorization: None,
             tls: None,
-            has_certificate: false,
+            files: ClientFiles::default(),
         });
         Ok(Self {
             recorder,

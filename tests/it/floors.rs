@@ -106,7 +106,19 @@ const FLOORS: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("client", &["config", "error_chain", "idempotency", "proto", "status", "stytch", "translate"]),
+    (
+        "client",
+        &[
+            "config",
+            "error_chain",
+            "idempotency",
+            "proto",
+            "status",
+            "stytch",
+            "tls_failure",
+            "translate",
+        ],
+    ),
     ("console", &["client", "http_server", "proto", "sandbox", "status", "stytch", "translate"]),
     (
         "verify",

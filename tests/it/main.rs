@@ -16,6 +16,7 @@ mod callers;
 mod calls;
 mod chaos;
 mod cli;
+mod client_tls;
 mod comments;
 mod connections;
 mod console;

@@ -1,0 +1,99 @@
+//! What users are told to run, and to try, where TLS is involved.
+
+use std::path::PathBuf;
+
+use crate::support::{
+    credentials::Authority,
+    folder::Folder,
+    process::{FREE_PORTS, Server, dev, program, run},
+};
+
+const IDS: [&str; 4] = ["--organization-id", "example-works", "--member-id", "fresh"];
+
+/// The files of a façade with TLS: certificate, private key, and the authority of the certificate.
+struct Files {
+    _folder: Folder,
+    certificate: PathBuf,
+    key: PathBuf,
+    authority: PathBuf,
+}
+
+impl Files {
+    fn new() -> Self {
+        let (folder, authority) = (Folder::new(), Authority::new());
+        let (certificate, key) = authority.certify(&["dns:localhost"], false);
+        Self {
+            certificate: folder.write("server.pem", &certificate),
+            key: folder.write("server.key", &key),
+            authority: folder.write("ca.pem", &authority.certificate.pem()),
+            _folder: folder,
+        }
+    }
+
+    /// Starts `dev` with TLS. Returns it with its port.
+    fn dev(&self, more: &[&str]) -> (Server, u16) {
+        let mut command = program(&["dev"]);
+        command.args(FREE_PORTS).args(more);
+        command.arg("--tls-cert-file").arg(&self.certificate);
+        command.arg("--tls-key-file").arg(&self.key);
+        // Otherwise the hints are for whoever calls it by cargo.
+        command.env_remove("CARGO");
+        let mut server = Server::start(command);
+        let port = server.addr("grpc").port();
+        (server, port)
+    }
+}
+
+/// Runs `create`, and returns what it says.
+fn create(flags: &[&str]) -> String {
+    let output = run(&[&["create"], flags, &IDS[..]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn the_commands_that_dev_prints_with_tls_work() {
+    let files = Files::new();
+    let ca = files.authority.to_str().unwrap();
+    let (mut server, port) = files.dev(&["--ca-file", ca]);
+
+    let args = server.line(&format!("  {} create ", env!("CARGO_BIN_EXE_totp-facade")));
+    let args: Vec<_> = args.split(' ').collect();
+    let output = run(&[&["create"], &args[..]].concat());
+
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let grpcurl = server.line("  grpcurl ");
+    assert!(grpcurl.starts_with(&format!("-cacert {ca} -d '")), "{grpcurl}");
+    assert!(grpcurl.contains(&format!("' localhost:{port} stytch.b2b.totp")), "{grpcurl}");
+}
+
+#[test]
+fn without_an_authority_dev_says_whom_its_commands_trust() {
+    let files = Files::new();
+    let (mut server, port) = files.dev(&[]);
+
+    let rest = server.line("The commands trust the authorities of the system.");
+    assert!(rest.contains("--ca-file"), "{rest}");
+    let grpcurl = server.line("  grpcurl -d '");
+    assert!(grpcurl.contains(&format!("' localhost:{port} ")), "{grpcurl}");
+}
+
+#[test]
+fn a_client_is_told_what_to_try_where_one_side_alone_speaks_tls() {
+    let files = Files::new();
+    let ca = ["--ca-file", files.authority.to_str().unwrap()];
+    let (_with_tls, port) = files.dev(&[]);
+    let (_without, plain) = dev(&[]);
+
+    let text = create(&["--addr", &format!("http://localhost:{port}")]);
+    let hint = format!("if the port is for TLS, try --addr https://localhost:{port}");
+    assert!(text.contains(&hint), "{text}");
+
+    let text = create(&[&["--addr", &plain.replace("http://", "https://")], &ca[..]].concat());
+    let hint = format!("does not speak TLS on this port: try --addr {plain}");
+    assert!(text.contains(&hint), "{text}");
+
+    let text = create(&["--addr", &format!("https://localhost:{port}")]);
+    assert!(text.contains("no trusted authority has issued"), "{text}");
+    assert!(text.contains(" in --ca-file"), "{text}");
+}
