@@ -32,6 +32,7 @@ use crate::{
     config::{self, Config, DevConfig, LogConfig, Problem, SandboxConfig, Unchecked},
     telemetry::{self, Filter},
 };
+pub use exit::table as exit_codes;
 use failure::Failure;
 use output::{print, say};
 use parse::Refusal;

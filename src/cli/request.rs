@@ -1,13 +1,18 @@
 //! A request from the command line: a flag for each field of the message, or all of it as JSON.
 
 use std::{
+    ffi::OsStr,
     fmt,
     io::{Read as _, stdin},
     path::{Path, PathBuf},
 };
 
 use bytes::Bytes;
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{
+    Arg, ArgAction, ArgMatches, Command,
+    builder::{PossibleValue, TypedValueParser},
+    value_parser,
+};
 use serde::{Deserialize as _, de::IgnoredAny};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
@@ -93,7 +98,8 @@ fn flag(field: &Field) -> Arg {
         Kind::Number => arg.value_name("NUMBER").value_parser(number).allow_negative_numbers(true),
         Kind::Bool => arg
             .value_name("BOOL")
-            .value_parser(boolean)
+            .value_parser(Boolean)
+            .hide_possible_values(true)
             .num_args(0..=1)
             .default_missing_value("true"),
         Kind::Object | Kind::Message(_) => arg.value_name("JSON").value_parser(object),
@@ -116,6 +122,27 @@ fn number(value: &str) -> Result<Value, String> {
 
 fn boolean(value: &str) -> Result<Value, &'static str> {
     value.parse::<bool>().map(Value::from).map_err(|_| "neither true nor false")
+}
+
+/// As [`boolean`], with the values that shells complete.
+#[derive(Clone)]
+struct Boolean;
+
+impl TypedValueParser for Boolean {
+    type Value = Value;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<Value, clap::Error> {
+        boolean.parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(["true", "false"].into_iter().map(PossibleValue::new)))
+    }
 }
 
 fn object(value: &str) -> Result<Value, &'static str> {

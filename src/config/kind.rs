@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use clap::{ValueEnum, builder::PossibleValue};
+
 use crate::files::pem;
 
 /// The longest time that a setting may be. Every clock has room for it.
@@ -32,6 +34,8 @@ pub(super) struct Form {
     pub(super) is_switch: bool,
     /// Whether the value must not be shown.
     pub(super) is_secret: bool,
+    /// All values that there are, where they are few: shells complete them.
+    pub(super) values: Option<fn() -> Vec<PossibleValue>>,
 }
 
 #[derive(Debug)]
@@ -63,13 +67,20 @@ impl<T> Kind<T> {
     }
 
     const fn new(placeholder: &'static str, parse: Parse<T>, show: fn(&T) -> String) -> Self {
-        let form = Form { placeholder, limits: "", is_switch: false, is_secret: false };
+        let (is_switch, is_secret) = (false, false);
+        let form = Form { placeholder, limits: "", is_switch, is_secret, values: None };
         Self { form, show, parse }
     }
 
     /// Says what `parse` refuses, for `--help` and the documents.
     pub(super) const fn limits(mut self, limits: &'static str) -> Self {
         self.form.limits = limits;
+        self
+    }
+
+    /// Names all values that `parse` takes.
+    pub(super) const fn values(mut self, values: fn() -> Vec<PossibleValue>) -> Self {
+        self.form.values = Some(values);
         self
     }
 
@@ -133,7 +144,13 @@ pub(super) const TIMEOUT: Kind<Duration> =
 pub(super) const SWITCH: Kind<bool> = Kind::text("BOOL", |text| {
     text.parse().map_err(|_| format!("{text:?} is neither true nor false"))
 })
+.values(|| ["true", "false"].map(PossibleValue::new).into())
 .switch();
+
+/// Returns all values of an enum.
+pub(super) fn values_of<T: ValueEnum>() -> Vec<PossibleValue> {
+    T::value_variants().iter().filter_map(ValueEnum::to_possible_value).collect()
+}
 
 /// A file whose path is the value, once `check` has read it.
 pub(super) const fn checked_file(check: fn(&Path) -> Result<PathBuf, String>) -> Kind<PathBuf> {

@@ -3,7 +3,7 @@
 use clap::ValueEnum as _;
 
 use super::{
-    kind::Kind,
+    kind::{Kind, values_of},
     setting::{Group, Setting, settings},
     unchecked::{FromSettings, Reader},
 };
@@ -29,7 +29,8 @@ const FORMAT_KIND: Kind<Format> = Kind::shown(
     "FORMAT",
     |text| Format::from_str(text, false).map_err(|_| format!("{text:?} is neither text nor json")),
     |format| format!("{format:?}").to_lowercase(),
-);
+)
+.values(values_of::<Format>);
 
 const FILTER_KIND: Kind<String> =
     Kind::text("FILTER", |text| telemetry::filter(text).map(|_| text.to_owned()));
@@ -41,7 +42,8 @@ const AUDIT_WRITE_KIND: Kind<AuditWrite> = Kind::shown(
             .map_err(|_| format!("{text:?} is neither before-response nor background"))
     },
     |write| write.to_possible_value().map_or_else(String::new, |it| it.get_name().to_owned()),
-);
+)
+.values(values_of::<AuditWrite>);
 
 /// What is logged, and how.
 pub struct LogConfig {

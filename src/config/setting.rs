@@ -3,9 +3,15 @@
 //! `settings!` declares each setting once: name, kind, default and meaning. `--help`, the checks,
 //! the summary of `check` and `docs/settings.md` follow from the declaration.
 
-use std::{ffi::OsString, fmt};
+use std::{
+    ffi::{OsStr, OsString},
+    fmt,
+};
 
-use clap::{Arg, value_parser};
+use clap::{
+    Arg, Command,
+    builder::{PossibleValue, TypedValueParser},
+};
 
 use super::kind::{Form, Kind};
 
@@ -144,7 +150,9 @@ impl About {
         let mut arg = Arg::new(self.name)
             .long(self.flag()?)
             .value_name(self.form.placeholder)
-            .value_parser(value_parser!(OsString))
+            .value_parser(AnyText { values: self.form.values })
+            // The help names them.
+            .hide_possible_values(true)
             .help_heading(heading);
         arg = match self.default {
             DefaultValue::None => arg.help(help.to_owned()),
@@ -160,6 +168,30 @@ impl About {
         } else {
             arg
         })
+    }
+}
+
+/// Takes any text: it is checked with all others, so that every problem is reported at once. Knows
+/// the values that shells complete.
+#[derive(Clone)]
+struct AnyText {
+    values: Option<fn() -> Vec<PossibleValue>>,
+}
+
+impl TypedValueParser for AnyText {
+    type Value = OsString;
+
+    fn parse_ref(
+        &self,
+        _: &Command,
+        _: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<OsString, clap::Error> {
+        Ok(value.to_owned())
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.values?().into_iter()))
     }
 }
 

@@ -87,6 +87,13 @@ fn the_operations_page_lists_every_metric_with_its_type() {
 }
 
 #[test]
+fn the_operations_page_has_the_exit_codes_of_the_program() {
+    let (page, table) = (read("docs/operations.md"), totp_facade::cli::exit_codes());
+
+    assert!(page.contains(&format!("| exit code | meaning |\n|---|---|\n{table}\n")), "{table}");
+}
+
+#[test]
 fn the_first_screen_of_the_readme_has_the_commands_to_enrol_and_log_in() {
     let readme = read("README.md");
     let screen: Vec<_> = readme.lines().take(50).collect();

@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::CommandFactory as _;
-use totp_facade::cli::Cli;
+use totp_facade::cli::{Cli, exit_codes};
 
 use crate::support::{folder::Folder, process::program};
 
@@ -86,6 +86,31 @@ fn without_a_folder_the_page_of_the_program_is_printed() {
 }
 
 #[test]
+fn each_man_page_ends_with_the_exit_codes_and_what_else_to_read() {
+    let folder = Folder::new();
+    printed(&["man", folder.as_ref().to_str().unwrap()]);
+
+    for (page, other) in [
+        ("totp-facade", "totp\\-facade\\-serve"),
+        ("totp-facade", "totp\\-facade\\-recovery\\-codes"),
+        ("totp-facade-serve", "totp\\-facade"),
+        ("totp-facade-recovery-codes-get", "totp\\-facade\\-recovery\\-codes"),
+    ] {
+        let text = fs::read_to_string(folder.path(&format!("{page}.1"))).unwrap();
+        let (_, text) = text.split_once("\n.SH \"EXIT STATUS\"\n").expect("exit codes");
+        let (codes, others) = text.split_once(".SH \"SEE ALSO\"\n").expect("other pages");
+        for row in exit_codes().lines() {
+            let (code, meaning) = row.trim_matches(['|', ' ']).split_once(" | ").unwrap();
+            let meaning = meaning.replace('-', "\\-");
+            assert!(codes.contains(&format!(".TP\n\\fB{code}\\fR\n{meaning}\n")), "{codes}");
+        }
+        assert!(others.contains(&format!("\\fB{other}\\fR(1)")), "{page}: {others}");
+    }
+    let page = printed(&["man"]);
+    assert!(page.contains("EXIT STATUS") && page.contains("SEE ALSO"), "{page}");
+}
+
+#[test]
 fn every_shell_gets_completions_for_every_subcommand() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let script = printed(&["completions", shell]);
@@ -94,6 +119,31 @@ fn every_shell_gets_completions_for_every_subcommand() {
             assert!(script.contains(subcommand.get_name()), "{shell}: {subcommand}");
         }
         assert!(!script.contains(VALUE), "{shell}");
+    }
+}
+
+#[test]
+fn every_shell_that_completes_values_knows_those_of_a_flag_with_few() {
+    // elvish and PowerShell complete flags alone.
+    for (shell, value) in [
+        ("bash", "compgen -W \"text json\""),
+        ("fish", "json\\t'One JSON object per line'"),
+        ("zsh", "json\\:\"One JSON object per line\""),
+    ] {
+        let script = printed(&["completions", shell]);
+
+        assert!(script.contains(value), "{value} in {script}");
+    }
+}
+
+#[test]
+fn a_value_that_no_shell_completes_is_refused_with_all_other_problems() {
+    let output = program(&["serve", "--log-format", "xml"]).output().unwrap();
+
+    assert_eq!(output.status.code(), Some(64));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    for part in ["\"xml\" is neither text nor json", "STYTCH_PROJECT_ID: is required"] {
+        assert!(stderr.contains(part), "{part} in {stderr}");
     }
 }
 
@@ -106,10 +156,15 @@ fn bash_reads_its_completions() {
         ("totp-facade serve --grpc-a", 2, "--grpc-a"),
         ("totp-facade recovery-codes ro", 2, "ro"),
         ("totp-facade completions z", 2, "z"),
+        ("totp-facade serve --log-format ", 3, "''"),
+        ("totp-facade check --audit-write b", 3, "b"),
+        ("totp-facade sandbox --sandbox-control f", 3, "f"),
+        ("totp-facade authenticate --set-default-mfa t", 3, "t"),
     ] {
+        let before = words.split(' ').nth(last - 1).unwrap();
         script += &format!(
-            "\nCOMP_WORDS=({words}); COMP_CWORD={last}\n_totp__facade totp-facade {typed}\n\
-             echo \"${{COMPREPLY[*]}}\"\n"
+            "\nCOMP_WORDS=({words}); COMP_CWORD={last}\n\
+             _totp__facade totp-facade {typed} {before}\necho \"${{COMPREPLY[*]}}\"\n"
         );
     }
     let mut bash = Command::new("bash");
@@ -120,6 +175,6 @@ fn bash_reads_its_completions() {
 
     assert_eq!(
         String::from_utf8(output.stdout).unwrap(),
-        "healthcheck\n--grpc-addr\nrotate\nzsh\n"
+        "healthcheck\n--grpc-addr\nrotate\nzsh\ntext json\nbefore-response background\nfalse\ntrue\n"
     );
 }
