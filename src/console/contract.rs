@@ -1,21 +1,14 @@
 //! `/contract.json`: the contract, from which the page makes its forms and the reference.
 
-use axum::Json;
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::proto::{Field, Kind, MESSAGES, Message, Method};
 
-#[derive(Serialize)]
-pub(super) struct Contract {
-    services: Vec<Value>,
-    messages: Map<String, Value>,
-}
-
-pub(super) async fn contract() -> Json<Contract> {
-    let services = Method::services().map(service).collect();
-    let messages = MESSAGES.iter().map(|it| (it.name.to_owned(), message(it))).collect();
-    Json(Contract { services, messages })
+/// Returns the contract.
+pub(super) fn json() -> String {
+    let messages: Map<_, _> = MESSAGES.iter().map(|it| (it.name.to_owned(), message(it))).collect();
+    let services: Vec<_> = Method::services().map(service).collect();
+    json!({"services": services, "messages": messages}).to_string()
 }
 
 fn service(methods: &'static [Method]) -> Value {

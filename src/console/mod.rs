@@ -4,6 +4,7 @@
 //! certificate stay in this process, which makes the calls. `gate` refuses whatever another site
 //! could make a browser send. The page itself, in `page/`, is part of the program.
 
+mod asset;
 mod authenticator;
 mod call;
 mod contract;
@@ -45,7 +46,6 @@ pub async fn serve(
 ) -> io::Result<()> {
     let gate = gate::Gate::new(listener.local_addr()?);
     let router = page::routes(Router::new())
-        .route("/contract.json", get(contract::contract))
         .route("/settings.json", get(settings::settings))
         .route("/call", post(call::call))
         .route("/authenticator", post(authenticator::authenticator))

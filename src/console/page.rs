@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::{Router, http::header::CONTENT_TYPE, routing::get};
+use axum::{
+    Router,
+    http::HeaderMap,
+    routing::{MethodRouter, get},
+};
 
-use super::state::Console;
+use super::{asset::Asset, contract, state::Console};
 
 /// Each file of `page/`: the path that it is served at, and its content. Listed by `build.rs`.
 const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/page.rs"));
@@ -12,12 +16,18 @@ const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/page.rs"));
 /// The file that is served at `/`.
 const INDEX: &str = "/index.html";
 
-/// Adds a route for each file.
+/// Adds a route for each file, and one for the contract.
 pub(super) fn routes(router: Router<Arc<Console>>) -> Router<Arc<Console>> {
-    FILES.iter().fold(router, |router, (path, content)| {
+    let router = FILES.iter().fold(router, |router, (path, content)| {
         let path = if *path == INDEX { "/" } else { path };
-        router.route(path, get(async || ([(CONTENT_TYPE, kind(path))], *content)))
-    })
+        router.route(path, serve(Asset::new(kind(path), *content)))
+    });
+    router.route("/contract.json", serve(Asset::new("application/json", contract::json())))
+}
+
+fn serve(asset: Asset) -> MethodRouter<Arc<Console>> {
+    let asset = Arc::new(asset);
+    get(async move |headers: HeaderMap| asset.response(&headers))
 }
 
 fn kind(path: &str) -> &'static str {
@@ -25,19 +35,5 @@ fn kind(path: &str) -> &'static str {
         Some("js") => "text/javascript; charset=utf-8",
         Some("css") => "text/css; charset=utf-8",
         _ => "text/html; charset=utf-8",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The size of all files, in bytes, that the page must not exceed.
-    const MAX_PAGE: usize = 150 * 1000;
-
-    #[test]
-    fn the_page_is_small() {
-        let size: usize = FILES.iter().map(|(_, content)| content.len()).sum();
-        assert!((10_000..MAX_PAGE).contains(&size), "{size} bytes");
     }
 }

@@ -1,11 +1,12 @@
 //! The console: what its page can do, and what nobody else can do with it. `.ci/console` drives the
 //! page in a browser.
 
-use std::time::SystemTime;
+use std::{fs, io::Read as _, path::Path, time::SystemTime};
 
+use flate2::bufread::GzDecoder;
 use reqwest::{
     Client, Method, RequestBuilder, StatusCode,
-    header::{CONTENT_TYPE, HOST, HeaderMap, ORIGIN},
+    header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, ORIGIN},
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -141,6 +142,56 @@ async fn the_page_knows_the_whole_contract() {
         field("expiration_minutes")["path"],
         "stytch.b2b.totp.v1.CreateRequest.expiration_minutes"
     );
+}
+
+/// The most bytes that the page may take before one sees it.
+const MAX_FIRST_VIEW: usize = 150_000;
+
+/// The paths that a browser loads with the page: every file is imported by another one.
+fn first_view() -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/console/page");
+    let mut paths = vec!["/contract.json".to_owned(), "/settings.json".to_owned()];
+    for folder in ["", "snippets"] {
+        for entry in fs::read_dir(root.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                let path = path.strip_prefix(&root).unwrap();
+                paths.push(format!("/{}", path.to_str().unwrap()).replace("/index.html", "/"));
+            }
+        }
+    }
+    paths
+}
+
+#[tokio::test]
+async fn all_that_the_first_view_loads_takes_less_than_150_kb_on_the_wire() {
+    let (mut server, _) = dev(&[]);
+    let page = Page::of(&mut server);
+    let paths = first_view();
+    assert!(paths.len() > 40, "{paths:?}");
+
+    let mut size = 0;
+    for path in paths {
+        let plain = page.request(Method::GET, &path).send().await.unwrap();
+        assert_eq!(plain.status(), 200, "{path}");
+        assert!(!plain.headers().contains_key(CONTENT_ENCODING), "{path}: was not asked for");
+        let request = page.request(Method::GET, &path).header(ACCEPT_ENCODING, "gzip, br");
+        let response = request.send().await.unwrap();
+        let headers = response.headers().clone();
+        let lines = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+        size += "HTTP/1.1 200 OK".len() + 4 + lines.sum::<usize>();
+        let (body, plain) = (response.bytes().await.unwrap(), plain.bytes().await.unwrap());
+        size += body.len();
+
+        let is_compressed = headers.get(CONTENT_ENCODING).is_some_and(|it| it == "gzip");
+        assert_eq!(is_compressed, path != "/settings.json", "{path}: what is ours alone");
+        if is_compressed {
+            let mut text = Vec::new();
+            GzDecoder::new(&*body).read_to_end(&mut text).unwrap();
+            assert!(text == plain, "{path}: another text");
+        }
+    }
+    assert!(size < MAX_FIRST_VIEW, "{size} bytes");
 }
 
 #[tokio::test]
