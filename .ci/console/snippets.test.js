@@ -9,6 +9,7 @@ import * as runner from "node:test";
 
 import { visit } from "./support/browser.js";
 import { folder } from "./support/certificates.js";
+import { copiedBy, permissions } from "./support/clipboard.js";
 import { AUTHENTICATE, CREATE, Form, GET, ROTATE } from "./support/form.js";
 import { ROOT, dev } from "./support/programs.js";
 
@@ -19,16 +20,12 @@ const files = folder(runner);
 const LANGUAGES = ["grpcurl", "cli", "python", "typescript", "go", "java", "rust", "cpp"];
 const RUN = ["grpcurl", "cli", "python", "typescript"];
 const ENROLLED = { organization_id: "example-works", member_id: "enrolled" };
-const permissions = ["clipboard-read", "clipboard-write"];
 
 /** The snippet for what the form holds, taken through the clipboard. */
 async function copied(page, language) {
   await page.locator("#language").selectOption(language);
   const shown = await page.locator("#snippet code").innerText();
-  await page.evaluate(() => navigator.clipboard.writeText(""));
-  await page.getByRole("button", { name: "copy", exact: true }).click();
-  await page.waitForFunction(async () => (await navigator.clipboard.readText()) !== "");
-  const text = await page.evaluate(() => navigator.clipboard.readText());
+  const text = await copiedBy(page, page.getByRole("button", { name: "copy", exact: true }));
   assert.equal(text.trim(), shown.trim(), "what is copied is what is shown");
   return text;
 }
