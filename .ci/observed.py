@@ -58,7 +58,7 @@ class Observed:
         return call
 
     def round(self):
-        """What happens at all times: calls that succeed, repeated ones, and some that are refused. Few of them create,
+        """What happens at all times: calls that succeed, retries, and some that are refused. Few of them create,
         because the sandbox, which is in the same process as the admin port, takes long for a QR code.
         """
         self.rounds += 1

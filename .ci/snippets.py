@@ -6,7 +6,7 @@
     python3 .ci/snippets.py --run LANGUAGE FILE    one snippet, with the environment that there is
 
 Every method, with a hostile value in every field, is called at a server that records what arrives. There, programs
-also meet failures that they must repeat or must not, and TLS with a token. Then every method is called at a `dev`,
+also meet failures that they must retry or must not, and TLS with a token. Then every method is called at a `dev`,
 where it succeeds and fails. Installs what it needs.
 """
 

@@ -143,7 +143,7 @@ def bad_setting(it, environment):
     # Longer than RestartSec=, after which a try would show.
     time.sleep(3)
     state = [show(it, name) for name in ("ActiveState", "ExecMainStatus", "NRestarts")]
-    check("a bad setting, which is not tried again", state, ["failed", "64", "0"])
+    check("a bad setting, which is not retried", state, ["failed", "64", "0"])
     check("a caller then", call(it, LOGIN, "healthcheck")[0], 1)
     wait_until(
         lambda: it.try_run("systemctl", "is-active", SOCKET)[1].strip() == "failed",

@@ -143,7 +143,7 @@ const FAILURES = [
     outcome: /rejected/i,
   },
   {
-    name: "a rate limit says when to repeat",
+    name: "a rate limit says when to retry",
     method: CREATE,
     typed: { ...FRESH, member_id: "rate-limited" },
     code: "RESOURCE_EXHAUSTED",

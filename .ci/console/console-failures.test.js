@@ -1,4 +1,4 @@
-// What goes wrong between the page and its console, and a call that is repeated.
+// What goes wrong between the page and its console, and a call that is retried.
 
 import assert from "node:assert/strict";
 import * as runner from "node:test";
@@ -13,7 +13,7 @@ const ENROLLED = { organization_id: "example-works", member_id: "enrolled" };
 
 const unknown = {
   code: "UNAVAILABLE", message: "no answer", reason: null, domain: null, metadata: {}, violations: [], help: [],
-  retry_after_ms: null, outcome: "unknown", advice: "Repeat it.",
+  retry_after_ms: null, outcome: "unknown", advice: "Retry it.",
 };
 const failed = { ok: false, failure: unknown, request_id: null, replayed: false, elapsed_ms: 1 };
 
@@ -44,12 +44,12 @@ for (const { name, reply, outcome, says } of [
     }, { expectedErrors: /Failed to load resource/ }));
 }
 
-test("a repeat sends what was sent, and the next request takes a key of its own", () =>
+test("a retry sends what was sent, and the next request takes a key of its own", () =>
   visit(facade.console, async ({ page, watched }) => {
     const form = await sent(page, ROTATE, { json: failed });
     await form.fill({ member_id: "sms" });
-    const repeat = page.getByRole("button", { name: "repeat with the same key" });
-    await repeat.focus();
+    const retry = page.getByRole("button", { name: "retry with the same key" });
+    await retry.focus();
     await page.keyboard.press("Enter");
     await page.locator('#result[data-state="ok"]').waitFor();
     assert.ok(await form.result.evaluate((result) => result.contains(document.activeElement)), "the focus is lost");

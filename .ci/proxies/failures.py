@@ -76,7 +76,7 @@ def stytch_fails(world):
 
 
 def a_replica_dies(world):
-    """Reads that were in flight are repeated at the other replica, further calls go there, and it is left out."""
+    """Reads that were in flight are retried at the other replica, further calls go there, and it is left out."""
     # Long enough to kill it meanwhile, and shorter than what Envoy gives an attempt, which is 5 s.
     world.stytch.rule(GET, latency="3s")
     reads = [world.callers[world.caller.name].starts_get() for _ in range(8)]
@@ -93,7 +93,7 @@ def a_replica_dies(world):
     together(*(partial(change, name, caller) for name, caller in world.callers.items()))
     check_all("a replica is dead, and no further call fails", found, dict.fromkeys(found, [OK] * 20))
     check(f"{world.caller.name}: reads in flight", {Outcome(call).facts() for call in reads}, {OK})
-    check("  of which were repeated", world.stytch.asked() > len(reads), True)
+    check("  of which were retried", world.stytch.asked() > len(reads), True)
     world.stytch.rules()
     for front in [world.caller, world.edge]:
         wait_until(lambda: statistic(front, "membership_healthy") == 1, f"{front.name} leaves the replica out")
@@ -106,7 +106,7 @@ def a_replica_dies(world):
 
 
 def all_replicas_die(world):
-    """A call that was sent has an unknown outcome. One that was not sent is UNAVAILABLE, and may be repeated."""
+    """A call that was sent has an unknown outcome. One that was not sent is UNAVAILABLE, and may be retried."""
     # Long enough to kill them meanwhile, and shorter than what the façade gives Stytch, which is 10 s.
     world.stytch.rule(ROTATE, latency="8s")
     calls = {name: caller.starts_rotate() for name, caller in world.callers.items()}

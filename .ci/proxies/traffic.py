@@ -12,7 +12,7 @@ PAUSE = 0.2  # seconds
 
 
 class Traffic:
-    """Calls that change something, with a key and without, and reads. None is repeated here."""
+    """Calls that change something, with a key and without, and reads. None is retried here."""
 
     def __init__(self, caller):
         self.caller, self.calls, self.changes = caller, [], 0

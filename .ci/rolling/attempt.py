@@ -1,4 +1,4 @@
-"""What a caller sees of an attempt, and whether docs/retries.md lets it try again."""
+"""What a caller sees of an attempt, and whether docs/retries.md lets it retry."""
 
 import re
 from typing import NamedTuple
@@ -21,7 +21,7 @@ class Attempt(NamedTuple):
     def __str__(self):
         return " ".join(filter(None, [self.code, self.reason, self.upstream]))
 
-    def may_be_repeated(self, kind):
+    def may_be_retried(self, kind):
         if self.code == "OK":
             return False
         if not self.upstream:

@@ -63,7 +63,7 @@ class Fates:
             check(what, self.where(self.changes, is_wrong), [])
 
     def check_ends(self):
-        """Whoever may repeat a call gets an outcome by that, if only that it is unknown."""
+        """Whoever may retry a call gets an outcome by that, if only that it is unknown."""
         reads = [it for it in self.operations if it.kind == READ]
         check("reads without a response", self.where(reads, lambda it: it.last.code != "OK"), [])
         ends = {str(it.last) for it in self.changes if it.kind == KEY}

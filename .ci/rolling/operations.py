@@ -1,4 +1,4 @@
-"""The operations of a caller, each of them repeated until it has an outcome."""
+"""The operations of a caller, each of them retried until it has an outcome."""
 
 import asyncio
 import uuid
@@ -33,7 +33,7 @@ class Operation:
 
     async def run(self):
         self.attempts.append(await self.attempt())
-        while self.last.may_be_repeated(self.kind) and len(self.attempts) < MOST_ATTEMPTS:
+        while self.last.may_be_retried(self.kind) and len(self.attempts) < MOST_ATTEMPTS:
             await asyncio.sleep(PAUSE)
             self.attempts.append(await self.attempt())
 
@@ -51,7 +51,7 @@ class Load:
     """Starts operations at a steady rate, however long they take: two with a key, two without, a read, and so on."""
 
     def __init__(self, addr, rate, most_open):
-        # The library repeats nothing: an attempt is what is counted as one here.
+        # The library retries nothing: an attempt is what is counted as one here.
         self.channel = grpc.aio.insecure_channel(addr, [("grpc.enable_retries", 0)])
         codes_stub = codes_grpc.RecoveryCodesServiceStub(self.channel)
         create = totp_grpc.TotpServiceStub(self.channel).Create, totp.CreateRequest

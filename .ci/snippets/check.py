@@ -131,7 +131,7 @@ class Check:
             self.fails(snippet, INVALID)
             self.fails(snippet, UNKNOWN)
             if self.language.is_program:
-                self.repeats(snippet)
+                self.retries(snippet)
 
     def same_request(self, snippet, attempt):
         of_type = message_class(snippet.method["request"])
@@ -170,8 +170,8 @@ class Check:
             self.expect(snippet, "the description" in done.stderr, f"what it is in {done.stderr}")
         self.expect(snippet, len(attempts) == 1, f"one attempt, not {len(attempts)}")
 
-    def repeats(self, snippet):
-        """What may help is repeated, after the pushback; with a key also what a library makes."""
+    def retries(self, snippet):
+        """What may help is retried, after the pushback; with a key also what a library makes."""
         reads = snippet.method["reads_only"]
         for failures, expected in [
             ([LATER, SOON, SOON], 4),

@@ -12,7 +12,7 @@ TOTP, CODES = "stytch.b2b.totp.v1.TotpService", "stytch.b2b.recovery_codes.v1.Re
 ORGANIZATION = "example-works"
 
 # Each method, its fields beside those of the member, and the reason why it fails the second time,
-# or, for those that may be repeated, without a TOTP.
+# or, for those that may be retried, without a TOTP.
 CALLS = {
     f"{TOTP}/Create": ({"expiration_minutes": 60}, "ACTIVE_TOTP_EXISTS"),
     f"{TOTP}/Authenticate": (

@@ -88,24 +88,24 @@ impl CallFailure {
         }
     }
 
-    /// Says in one sentence whether and how to repeat the call.
+    /// Says in one sentence whether and how to retry the call.
     pub fn advice(&self, attempt: Attempt) -> String {
         let report = self.report();
         let delay = report.and_then(|report| report.retry_after);
         let of_table = report.and_then(|report| attempt.advice_on(report.status()));
         if let Self::NotConnected { .. } = self {
-            return "Start the façade or correct the address, then repeat it: nothing was sent."
+            return "Start the façade or correct the address, then retry it: nothing was sent."
                 .to_owned();
         }
         match (of_table, self.outcome(), attempt) {
             (Some(advice), ..) => sentence(advice, delay),
-            (None, Upstream::NotSent, _) => "Repeat it: nothing was sent.".to_owned(),
-            (None, _, Attempt::Read) => "Repeat it: the call only reads.".to_owned(),
+            (None, Upstream::NotSent, _) => "Retry it: nothing was sent.".to_owned(),
+            (None, _, Attempt::Read) => "Retry it: the call only reads.".to_owned(),
             (None, _, Attempt::WithKey) => {
-                "Repeat it with the same key: the retry gets the outcome of this call.".to_owned()
+                "Retry it with the same key: that gets the outcome of this call.".to_owned()
             }
             (None, _, Attempt::WithoutKey) => {
-                "Do not repeat it: it may have taken effect, and there is no key.".to_owned()
+                "Do not retry it: it may have taken effect, and there is no key.".to_owned()
             }
         }
     }
@@ -115,16 +115,16 @@ impl CallFailure {
 fn sentence(advice: &str, delay: Option<Duration>) -> String {
     let text = match (advice.strip_prefix("yes, after the delay"), delay) {
         (Some(_), Some(delay)) => {
-            return format!("Repeat it after {}.", humantime::format_duration(delay));
+            return format!("Retry it after {}.", humantime::format_duration(delay));
         }
-        (Some(_), None) => return "Repeat it later.".to_owned(),
+        (Some(_), None) => return "Retry it later.".to_owned(),
         (None, _) => advice,
     };
     let (answer, why) = text.split_once([':', ';']).unwrap_or((text, ""));
     let answer = match answer {
-        "yes" => "Repeat it",
-        "harmless" => "To repeat it is harmless",
-        _ => "Do not repeat it",
+        "yes" => "Retry it",
+        "harmless" => "A retry is harmless",
+        _ => "Do not retry it",
     };
     format!("{answer}:{why}.")
 }
@@ -175,15 +175,15 @@ mod tests {
                 }
                 let sentence = sentence(advice, Some(Duration::from_millis(1500)));
 
-                let starts = ["Repeat it", "Do not repeat it: ", "To repeat it is harmless: "];
+                let starts = ["Retry it", "Do not retry it: ", "A retry is harmless: "];
                 assert!(starts.iter().any(|it| sentence.starts_with(it)), "{advice}: {sentence}");
                 assert!(sentence.ends_with('.') && !sentence.contains('`'), "{advice}: {sentence}");
             }
         }
         let waits = sentence("yes, after the delay in `RetryInfo`", Some(Duration::from_secs(2)));
-        assert_eq!(waits, "Repeat it after 2s.");
-        assert_eq!(sentence("yes; nothing was done", None), "Repeat it: nothing was done.");
+        assert_eq!(waits, "Retry it after 2s.");
+        assert_eq!(sentence("yes; nothing was done", None), "Retry it: nothing was done.");
         let twice = sentence("no: change the request first; nothing was done", None);
-        assert_eq!(twice, "Do not repeat it: change the request first; nothing was done.");
+        assert_eq!(twice, "Do not retry it: change the request first; nothing was done.");
     }
 }

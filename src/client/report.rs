@@ -22,7 +22,7 @@ pub struct Report {
     pub request_id: Option<String>,
     /// Addresses of pages that help.
     pub help: Vec<String>,
-    /// How long to wait before the call is repeated.
+    /// How long to wait before the call is retried.
     pub retry_after: Option<Duration>,
     /// Whether this is the response to an earlier call with the same idempotency key.
     pub is_replayed: bool,

@@ -35,7 +35,7 @@ pub use unix::UnixSocket;
 pub(crate) use workers::Workers;
 
 /// How long a new connection has for its first call before a drain tells it to close. Not every
-/// client repeats a call that a `GOAWAY` overtakes.
+/// client retries a call that a `GOAWAY` overtakes.
 const NEWCOMER: Duration = Duration::from_millis(100);
 
 /// Serves `connection` until it closes, and asks it to close after `max_age`, if any.

@@ -34,9 +34,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// less than the 4 MiB that a receiver of gRPC takes by default.
 const MAX_BATCH: usize = 256;
 
-/// How often a request is repeated.
+/// How often a request is retried.
 const RETRIES: usize = 3;
-/// The wait before the first repetition. It doubles with each further one.
+/// The wait before the first retry. It doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// The longest wait that a receiver may ask for.
 const MAX_WAIT: Duration = Duration::from_secs(10);
@@ -98,7 +98,7 @@ impl Exporter {
         Ok((tracer, Self { flush }))
     }
 
-    /// Sends every span that has ended, once, and gives up at `until`. A repetition that waits for
+    /// Sends every span that has ended, once, and gives up at `until`. A retry that waits for
     /// its time is sent now.
     pub async fn flush(self, until: Instant) {
         let (done, is_done) = oneshot::channel();
@@ -212,7 +212,7 @@ impl Sender {
     }
 }
 
-/// Sends a request, and repeats it if that may help, until the flush is asked for. Then it is sent
+/// Sends a request, and retries it if that may help, until the flush is asked for. Then it is sent
 /// for the last time.
 async fn send(
     transport: &Transport,

@@ -37,7 +37,7 @@ use crate::{
         metadata::{IDEMPOTENT_REPLAYED, STYTCH_REQUEST_ID},
     },
     service::WholeBody,
-    status::{Case, Failure, Repetition, Violation, code_name},
+    status::{Case, Failure, Retried, Violation, code_name},
     telemetry::{
         self, Owed,
         access_log::{Facts, Record},
@@ -109,11 +109,11 @@ impl Service<Request<Incoming>> for Guard {
                 record.started(),
                 traced.recorded(),
             );
-            let repetition = Repetition::of(request.headers());
+            let retried = Retried::of(request.headers());
             let response =
                 guard.respond(method, request.map(Body::new), &traced, &mut measure).await;
             let response = response.unwrap_or_else(|failure| Status::from(failure).into_http());
-            let (response, failure) = with_details(response, repetition);
+            let (response, failure) = with_details(response, retried);
             if let Some(failure) = &failure {
                 refusals::log(failure, guard.peer.addr);
             }
@@ -274,13 +274,13 @@ fn no_such_method() -> Failure {
 /// known about this attempt, too.
 fn with_details(
     mut response: Response<Body>,
-    repetition: Option<Repetition>,
+    retried: Option<Retried>,
 ) -> (Response<Body>, Option<Failure>) {
     let Some(status) = response.extensions_mut().remove::<Status>() else {
         return (response, None);
     };
     let is_replayed = response.headers().contains_key(IDEMPOTENT_REPLAYED);
-    let repetition = repetition.filter(|_| !is_replayed);
+    let retried = retried.filter(|_| !is_replayed);
     let (failure, is_written) = match Failure::of(&status) {
         Some(failure) => (failure.clone(), true),
         None if status.code() != Code::Ok && status.details().is_empty() => {
@@ -288,7 +288,7 @@ fn with_details(
         }
         None => return (response, None),
     };
-    let qualified = repetition.and_then(|it| it.qualify(&failure));
+    let qualified = retried.and_then(|it| it.qualify(&failure));
     let unwritten = qualified.or_else(|| (!is_written).then(|| failure.clone()));
     let Some(unwritten) = unwritten else { return (response, Some(failure)) };
     let mut complete: Response<Body> = Status::from(unwritten).into_http();

@@ -21,7 +21,7 @@ use crate::{
         CODES, StytchRequest,
         metadata::{IDEMPOTENT_REPLAYED, STYTCH_REQUEST_ID},
     },
-    status::{self, Case, Failure, Repetition},
+    status::{self, Case, Failure, Retried},
     stytch::{Client, Effect, Endpoint, Error, Upstream},
     telemetry::{
         limit::ByCaller,
@@ -63,10 +63,10 @@ impl Handler {
             .ok_or_else(|| Status::internal("the request did not pass server::Guard"))?;
         let (metadata, _, request) = request.into_parts();
         let mut violations = Violations::of(&request, endpoint);
-        let (key, repetition) = match endpoint.effect {
+        let (key, retried) = match endpoint.effect {
             Effect::Mutates => (violations.key(&metadata), None),
             // Reads ignore the key, so it says nothing about earlier attempts.
-            Effect::Reads => (None, Repetition::without_key(metadata.as_ref())),
+            Effect::Reads => (None, Retried::without_key(metadata.as_ref())),
         };
         violations.into_result()?;
         if !call.caller().may_act_for(request.organization_id()) {
@@ -85,7 +85,7 @@ impl Handler {
             None => {
                 call.trace().record(|span| span.set(IDEMPOTENCY, "none"));
                 let qualified = |failure: Failure| {
-                    repetition.and_then(|it| it.qualify(&failure)).unwrap_or(failure)
+                    retried.and_then(|it| it.qualify(&failure)).unwrap_or(failure)
                 };
                 let result = self.call(endpoint, request, call).await;
                 respond(result.map_err(qualified), Origin::Fresh)

@@ -1,4 +1,4 @@
-//! Whether a caller may repeat a call that failed: the columns of `docs/retries.md`, and the row
+//! Whether a caller may retry a call that failed: the columns of `docs/retries.md`, and the row
 //! that a received status comes from.
 
 use tonic::{Code, Status};
@@ -13,7 +13,7 @@ use crate::{proto::metadata::RETRY_PUSHBACK, stytch::Upstream};
 /// The cell for a status that such a call cannot get.
 const NEVER: &str = "";
 
-/// What kind of call failed, as far as repeating it is concerned.
+/// What kind of call failed, as far as retrying it is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attempt {
     /// A call that changes nothing.
@@ -25,7 +25,7 @@ pub enum Attempt {
 }
 
 impl Attempt {
-    /// Says whether to repeat the call with the same request, and with the same key if it had one:
+    /// Says whether to retry the call with the same request, and with the same key if it had one:
     /// text that begins with "yes", "no" or "harmless". Empty for a case that such a call never
     /// has.
     pub fn advice(self, case: Case) -> &'static str {
@@ -88,7 +88,7 @@ fn with_key(case: Case, row: &Row) -> &'static str {
     }
 }
 
-/// Says whether to repeat a call without regard to keys.
+/// Says whether to retry a call without regard to keys.
 pub(super) fn retry(row: &Row) -> &'static str {
     match (row.upstream, row.pushback) {
         (Upstream::NotSent | Upstream::Rejected, Pushback::After(_)) => {

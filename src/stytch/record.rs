@@ -32,7 +32,7 @@ use crate::telemetry::{
     },
 };
 
-/// Records that an attempt of a call failed, and is repeated after `wait`.
+/// Records that an attempt of a call failed, and is retried after `wait`.
 pub(super) fn retry(trace: &Trace, error: &Error, wait: Duration) {
     trace.record(|span| {
         let status = error.http_status().map(|status| status.as_u16().to_string());
@@ -282,7 +282,7 @@ mod tests {
     };
 
     #[test]
-    fn a_request_says_how_many_came_before_whatever_it_repeats_and_what_was_not_made() {
+    fn a_request_says_how_many_came_before_whatever_it_retries_and_what_was_not_made() {
         let metrics = Metrics::default();
         let url: Url = "http://localhost:1".parse().unwrap();
         let requests = Requests::new(&url, &Connections::default(), &metrics);

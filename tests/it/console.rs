@@ -253,7 +253,7 @@ async fn every_method_can_be_called_and_the_authenticator_of_dev_has_the_codes()
 }
 
 #[tokio::test]
-async fn a_failure_says_what_is_known_and_whether_to_repeat_the_call() {
+async fn a_failure_says_what_is_known_and_whether_to_retry_the_call() {
     let (mut server, _) = dev(&[]);
     let page = Page::of(&mut server);
 
@@ -265,16 +265,14 @@ async fn a_failure_says_what_is_known_and_whether_to_repeat_the_call() {
     );
     assert_eq!(failure["reason"], "ACTIVE_TOTP_EXISTS");
     assert_eq!(failure["outcome"], "rejected");
-    assert_eq!(failure["advice"], "Do not repeat it: it gets the same status.");
+    assert_eq!(failure["advice"], "Do not retry it: it gets the same status.");
 
     let invalid = page.call(CREATE, with("fresh", json!({"expiration_minutes": 4})), None).await;
     let failure = &invalid["failure"];
     assert_eq!(failure["code"], "INVALID_ARGUMENT", "{invalid}");
     assert_eq!(failure["outcome"], "not_sent");
     assert_eq!(failure["violations"][0]["field"], "expiration_minutes");
-    assert!(
-        failure["advice"].as_str().unwrap().starts_with("Do not repeat it: change the request")
-    );
+    assert!(failure["advice"].as_str().unwrap().starts_with("Do not retry it: change the request"));
 
     for (request, key, field) in [
         (with("fresh", json!({"expiration_minutes": "soon"})), None, "expiration_minutes"),
@@ -306,7 +304,7 @@ async fn without_a_facade_nothing_was_sent_and_the_page_says_so() {
     assert!(failure["message"].as_str().unwrap().starts_with("cannot connect to"), "{ending}");
     assert_eq!(
         failure["advice"],
-        "Start the façade or correct the address, then repeat it: nothing was sent."
+        "Start the façade or correct the address, then retry it: nothing was sent."
     );
 
     let deaf = Deaf::new().await;
@@ -318,7 +316,7 @@ async fn without_a_facade_nothing_was_sent_and_the_page_says_so() {
     let failure = &serde_json::from_str::<Value>(&text).unwrap()["failure"];
     assert_eq!(failure["code"], "DEADLINE_EXCEEDED", "{text}");
     assert_eq!(failure["outcome"], "not_sent");
-    assert_eq!(failure["advice"], "Repeat it: nothing was sent.");
+    assert_eq!(failure["advice"], "Retry it: nothing was sent.");
 }
 
 #[tokio::test]
@@ -399,7 +397,7 @@ async fn credentials_stay_in_the_process_and_a_refused_call_is_explained() {
     assert_eq!(refused["failure"]["outcome"], "not_sent");
     assert_eq!(
         refused["failure"]["advice"],
-        "Do not repeat it: the policy must allow it first; nothing was done."
+        "Do not retry it: the policy must allow it first; nothing was done."
     );
 
     for path in ["/", "/main.js", "/settings.json", "/contract.json"] {

@@ -46,12 +46,12 @@ impl Outcome {
     #[track_caller]
     fn is(&self, code: Code, reason: &str, upstream: &str, requests: usize, failure: Failure) {
         let name = self.rpc.name;
-        let repeated = self.rpc.reads && failure == MayPass;
+        let is_retried = self.rpc.reads && failure == MayPass;
         let code = match code {
             Code::Unknown if self.rpc.reads => Code::Unavailable,
             code => code,
         };
-        let times = if repeated { READS } else { 1 };
+        let times = if is_retried { READS } else { 1 };
         let info = info(&self.status);
         assert_eq!(self.status.code(), code, "{name}: {:?}", self.status);
         assert_eq!(info.reason, reason, "{name}");

@@ -397,7 +397,7 @@ async fn while_replicas_do_not_acknowledge_no_key_is_left_behind() {
     assert_eq!(stytch.pending(), 60);
 }
 
-/// Calls with keys over two façades, each repeated until its end, while Redis fails over.
+/// Calls with keys over two façades, each retried until its end, while Redis fails over.
 /// Afterwards calls succeed again, and Stytch has seen no key twice.
 async fn under_load(url: &str, fails_over: impl AsyncFnOnce()) {
     let mut stytch = stytch().await;

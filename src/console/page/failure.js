@@ -5,7 +5,7 @@ import { button, el } from './dom.js';
 import { duration } from './duration.js';
 
 /** @import { Failure } from './send.js' */
-/** What one can do about a failure. @typedef {{ repeat: (() => void) | null, goTo: (field: string) => void }} Actions */
+/** What one can do about a failure. @typedef {{ retry: (() => void) | null, goTo: (field: string) => void }} Actions */
 
 const OUTCOMES = {
   not_sent: ['not sent', 'Nothing reached Stytch.'],
@@ -14,11 +14,11 @@ const OUTCOMES = {
 };
 const READ_UNKNOWN = 'The call only reads, so it changed nothing.';
 
-export function failureDetails(failure, method, { repeat, goTo }) {
+export function failureDetails(failure, method, { retry, goTo }) {
   return [
     el('p', { class: 'message' }, failure.message),
     outcome(failure, method),
-    advice(failure, repeat),
+    advice(failure, retry),
     violations(failure, goTo),
     facts(failure),
   ];
@@ -31,11 +31,11 @@ function outcome(failure, method) {
     el('b', {}, word), el('span', {}, told));
 }
 
-function advice({ advice, retry_after_ms }, repeat) {
+function advice({ advice, retry_after_ms }, retry) {
   return el('div', { class: 'advice' },
     el('p', { id: 'result-advice' }, inline(advice)),
     retry_after_ms !== null && el('p', { class: 'help' }, `The answer says to wait ${duration(retry_after_ms)} first.`),
-    repeat && button('repeat with the same key', repeat));
+    retry && button('retry with the same key', retry));
 }
 
 /** @param {Failure} failure @param {Actions['goTo']} goTo */

@@ -64,7 +64,7 @@ const CODE_FAILS = {
   TOTP_NOT_FOUND: { text: 'The member has no TOTP. Enrol one first.', flow: 'enrol' },
   EXPIRED_TOTP: { text: 'The registration was pending for too long. Start again.' },
   USER_LOCK_LIMIT_REACHED: { text: 'Too many wrong codes have locked the member. Tell the member, and do not retry.' },
-  unknown: { text: 'The call may have created a session that nobody holds. Repeat it with the same key, or let the member log in again.' },
+  unknown: { text: 'The call may have created a session that nobody holds. Retry it with the same key, or let the member log in again.' },
   default: { text: 'The login token and the code each work once. After a failure on the code, the token is still good.' },
 };
 

@@ -156,7 +156,7 @@ export class FlowView {
   #back() {
     this.#openStep();
     const { result, snippets } = this.bench;
-    if (this.last) result.show(this.last.answer, this.last.method, { repeat: null, goTo() {} });
+    if (this.last) result.show(this.last.answer, this.last.method, { retry: null, goTo() {} });
     else result.reset();
     if (!this.request && this.last) snippets.show(this.last.shown);
     focusNext();

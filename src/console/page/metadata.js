@@ -16,7 +16,7 @@ function described(name, type, comment) {
 const DEADLINE = described('deadline', 'int32',
   `How long the call may take in all, in milliseconds: 1 to ${LONGEST_MS}, a day.`);
 const KEY = described('idempotency-key', 'string',
-  'A call with the same key is made once; repeating it returns the first answer. Each send takes a new key, unless you keep this one.');
+  'A call with the same key is made once; a retry returns the first answer. Each send takes a new key, unless you keep this one.');
 
 class DeadlineInput extends FieldInput {
   /** @returns {Reading} */

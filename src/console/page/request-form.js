@@ -137,7 +137,7 @@ export class RequestForm {
 
   #showResult(answer, call) {
     this.bench.result.show(answer, this.method, {
-      repeat: this.#repeat(answer, call),
+      retry: this.#retry(answer, call),
       goTo: (field) => find(this.inputs, field)?.focus(),
     });
   }
@@ -154,10 +154,10 @@ export class RequestForm {
   }
 
   /**
-   * What repeats a call as the same operation, as it was sent; null if that would not help.
+   * What retries a call as the same operation, as it was sent; null if that would not help.
    * @param {Answer} answer @param {Call} call
    */
-  #repeat({ failure }, call) {
+  #retry({ failure }, call) {
     const waits = failure?.outcome === 'unknown' || (failure?.retry_after_ms ?? null) !== null;
     if (call.idempotency_key === null || !waits) return null;
     return () => {

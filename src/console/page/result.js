@@ -29,7 +29,7 @@ export class Result {
   reset() {
     clearInterval(this.ticking);
     this.#set('idle', ['not sent yet'], [
-      el('p', { class: 'help' }, 'The answer appears here: the response, or what failed, and whether to repeat it.'),
+      el('p', { class: 'help' }, 'The answer appears here: the response, or what failed, and whether to retry it.'),
     ]);
   }
 

@@ -37,15 +37,15 @@ export async function send(call, stop) {
       const advice = 'Reload the page; it may be older than the program.';
       return fails(`The console refused the request of its page: ${said}`, 'not_sent', advice);
     }
-    return fails(`The console failed: ${said}`, 'unknown', repeatAdvice(call));
+    return fails(`The console failed: ${said}`, 'unknown', retryAdvice(call));
   } catch (error) {
-    if (stop.aborted) return fails('You stopped waiting.', 'unknown', repeatAdvice(call));
-    if (late.aborted) return fails('The console has not answered in time.', 'unknown', repeatAdvice(call));
+    if (stop.aborted) return fails('You stopped waiting.', 'unknown', retryAdvice(call));
+    if (late.aborted) return fails('The console has not answered in time.', 'unknown', retryAdvice(call));
     if (error instanceof SyntaxError) return unreadable(call, error);
     return fails(
       `The console at ${location.origin} does not answer.`,
       'unknown',
-      `Is the program still running? Start it again with \`--console-addr ${location.host}\`. ${repeatAdvice(call)}`,
+      `Is the program still running? Start it again with \`--console-addr ${location.host}\`. ${retryAdvice(call)}`,
     );
   }
 }
@@ -60,13 +60,13 @@ function read(text) {
 
 /** An answer that this page cannot show. @param {Call} call @param {unknown} error */
 export function unreadable(call, error) {
-  return failure(`The page cannot show the console's answer: ${error}`, 'unknown', repeatAdvice(call), 0);
+  return failure(`The page cannot show the console's answer: ${error}`, 'unknown', retryAdvice(call), 0);
 }
 
-function repeatAdvice(call) {
+function retryAdvice(call) {
   return call.idempotency_key === null
     ? 'If the call changes anything, find out first whether it took effect.'
-    : 'Repeat it with the same idempotency key: the call is made at most once.';
+    : 'Retry it with the same idempotency key: the call is made at most once.';
 }
 
 /** @param {string} message @param {Failure['outcome']} outcome @param {string} advice @param {number} elapsed_ms @returns {Answer} */

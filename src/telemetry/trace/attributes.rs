@@ -43,7 +43,7 @@ attributes! {
     CONNECTING = "connecting" on "event of attempt": "no connection was free, and one is opened";
     CONNECTED = "connected" on "event of attempt": "that connection is open, TLS included";
     FIRST_BYTE = "first_byte" on "event of attempt": "the head of the response has arrived";
-    RETRY = "retry" on "event of call": "an attempt failed and is repeated after `backoff_ms`, because of `error.type`";
+    RETRY = "retry" on "event of call": "an attempt failed and is retried after `backoff_ms`, because of `error.type`";
     NOT_ATTEMPTED = "circuit_open" on "event of call": "the circuit breaker let no attempt pass";
     CALLER_GONE = "caller_gone" on "event of call": "the caller went away; a call that was sent goes on";
     DEADLINE_PASSED = "deadline_passed" on "event of call": "the caller's deadline passed; a call that was sent goes on";

@@ -51,7 +51,7 @@ export function callOf({ method, messages, request, ...options }) {
 function comments(keyed, response) {
   const names = (fields) => fields.map((it) => it.name).join(", ");
   const secrets = response.filter((it) => it.secret);
-  const why = keyed ? "The same key makes a retry safe" : "A call that only reads may be repeated";
+  const why = keyed ? "The same key makes a retry safe" : "A call that only reads may be retried";
   return {
     aboutKey: "One key for one operation. While its outcome is unknown, call again with the same key.",
     aboutRetries: `${why}. The server's pushback delays a retry, or stops it.`,

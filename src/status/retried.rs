@@ -17,11 +17,11 @@ use crate::{
 
 /// A call that its client library has made before.
 #[derive(Clone, Copy, Debug)]
-pub struct Repetition {
+pub struct Retried {
     has_key: bool,
 }
 
-impl Repetition {
+impl Retried {
     /// Returns `None` if the headers are those of a first attempt.
     pub fn of(headers: &HeaderMap) -> Option<Self> {
         Self::without_key(headers).map(|_| Self { has_key: headers.contains_key(IDEMPOTENCY_KEY) })
