@@ -33,7 +33,8 @@ function chosen(counts) {
   return [...new Set([...shades.values(), ...byCount])].slice(0, 256);
 }
 
-function chunk(type, content) {
+/** A part of a PNG. */
+export function chunk(type, content) {
   const named = Buffer.concat([Buffer.from(type, "latin1"), content]);
   const [length, sum] = [Buffer.alloc(4), Buffer.alloc(4)];
   length.writeUInt32BE(content.length);
