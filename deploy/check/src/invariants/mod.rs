@@ -15,7 +15,7 @@ use crate::manifests::Manifests;
 /// What is wrong with a release.
 pub type Invariant = fn(&Manifests) -> Vec<String>;
 
-const ALL: [Invariant; 16] = [
+const ALL: [Invariant; 17] = [
     accounts::exists,
     accounts::has_no_token,
     certificate::has_the_names_of_the_services,
@@ -29,6 +29,7 @@ const ALL: [Invariant; 16] = [
     network::lets_nobody_in_by_accident,
     network::lets_the_facade_out,
     ports::are_those_of_the_settings,
+    ports::are_probed,
     ports::exist,
     selectors::find_the_pods,
     selectors::find_the_admin_service,

@@ -29,19 +29,34 @@ pub fn are_those_of_the_settings(release: &Manifests) -> Vec<String> {
     problems
 }
 
-/// Every mention of a port by its name is of one that exists; probes are of the admin port.
+/// Every mention of a port by its name is of one that exists.
 pub fn exist(release: &Manifests) -> Vec<String> {
     let declared: Vec<_> =
         list(&release.container()["ports"]).iter().map(|port| &port["name"]).collect();
-    let mentions = services(release).chain(policies(release)).chain(probes(release));
-    let mut problems: Vec<_> = mentions
+    let mentions = services(release).chain(policies(release)).chain(asked_by_http(release));
+    mentions
         .filter(|(_, port)| !port.is_number() && !declared.contains(port))
         .map(|(whose, port)| format!("{whose}: there is no port {port}"))
-        .collect();
-    for (whose, port) in probes(release).filter(|(_, port)| *port != "admin") {
-        problems.push(format!("{whose}: asks port {port}, not admin"));
-    }
-    problems
+        .collect()
+}
+
+/// Probes ask the admin port by HTTP, or the gRPC port by gRPC if it speaks no TLS, which the kubelet does not.
+pub fn are_probed(release: &Manifests) -> Vec<String> {
+    let encrypts = release.variables().contains_key("TOTP_FACADE_TLS_CERT_FILE");
+    let grpc = list(&release.container()["ports"]).iter().find(|port| port["name"] == "grpc");
+    let grpc = grpc.map(|port| &port["containerPort"]);
+    let problem = |(whose, probe): (&str, &Value)| {
+        let (http, by_grpc) = (&probe["httpGet"]["port"], &probe["grpc"]["port"]);
+        match (http.is_null(), by_grpc.is_null()) {
+            (false, true) if http == "admin" => None,
+            (false, true) => Some(format!("{whose}: asks port {http} by HTTP, not admin")),
+            (true, false) if encrypts => Some(format!("{whose}: asks by gRPC a port with TLS")),
+            (true, false) if Some(by_grpc) == grpc => None,
+            (true, false) => Some(format!("{whose}: asks port {by_grpc} by gRPC, not {grpc:?}")),
+            _ => Some(format!("{whose}: asks neither by HTTP nor by gRPC alone")),
+        }
+    };
+    probes(release).filter_map(problem).collect()
 }
 
 type Mention<'r> = (String, &'r Value);
@@ -60,7 +75,11 @@ fn policies(release: &Manifests) -> impl Iterator<Item = Mention<'_>> {
     ports.map(|port| ("NetworkPolicy".to_owned(), &port["port"]))
 }
 
-fn probes(release: &Manifests) -> impl Iterator<Item = Mention<'_>> {
-    let probes = ["livenessProbe", "readinessProbe"].into_iter();
-    probes.map(|probe| (probe.to_owned(), &release.container()[probe]["httpGet"]["port"]))
+fn asked_by_http(release: &Manifests) -> impl Iterator<Item = Mention<'_>> {
+    let ports = probes(release).map(|(name, probe)| (name.to_owned(), &probe["httpGet"]["port"]));
+    ports.filter(|(_, port)| !port.is_null())
+}
+
+fn probes(release: &Manifests) -> impl Iterator<Item = (&'static str, &Value)> {
+    ["livenessProbe", "readinessProbe"].into_iter().map(|name| (name, &release.container()[name]))
 }

@@ -259,6 +259,27 @@ fn breaches_of_invariants() -> Vec<Breach> {
             "not admin",
         ),
         (
+            "grpc-probes",
+            "Deployment",
+            "/spec/template/spec/containers/0/livenessProbe/grpc/port",
+            json!(9464),
+            "livenessProbe: asks port 9464 by gRPC",
+        ),
+        (
+            "tls",
+            "Deployment",
+            "/spec/template/spec/containers/0/readinessProbe",
+            json!({ "grpc": { "port": 50051 } }),
+            "readinessProbe: asks by gRPC a port with TLS",
+        ),
+        (
+            "minimal",
+            "Deployment",
+            "/spec/template/spec/containers/0/readinessProbe/grpc",
+            json!({ "port": 50051 }),
+            "readinessProbe: asks neither",
+        ),
+        (
             "everything",
             "Deployment",
             "/spec/template/metadata/labels/app.kubernetes.io~1name",

@@ -23,14 +23,14 @@ pub fn one(name: &str) -> Manifests {
 }
 
 #[test]
-fn there_are_six_and_together_they_make_every_kind() {
+fn there_are_seven_and_together_they_make_every_kind() {
     let sets = all();
     let mut kinds: Vec<_> =
         sets.iter().flat_map(|(_, set)| &set.0).map(|it| it["kind"].as_str().unwrap()).collect();
     kinds.sort_unstable();
     kinds.dedup();
 
-    assert_eq!(sets.len(), 6);
+    assert_eq!(sets.len(), 7);
     assert_eq!(
         kinds,
         [

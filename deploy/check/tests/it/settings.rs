@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use totp_facade_deploy_check::{
     api::text,
     helm,
@@ -178,6 +178,22 @@ fn a_running_facade_answers_what_the_chart_asks_and_ends_within_the_grace_period
     assert!(serving.process.wait().unwrap().success());
     let grace = release.template()["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap();
     assert!((Duration::from_millis(1500)..Duration::from_secs(grace)).contains(&begun.elapsed()));
+}
+
+#[test]
+fn a_running_facade_answers_the_probes_by_grpc() {
+    let release = sets::one("grpc-probes");
+    let serving = Serving::start(&Container::of(&release), &release);
+    for probe in ["livenessProbe", "readinessProbe"] {
+        assert_eq!(release.container()[probe]["grpc"], json!({ "port": 50051 }), "{probe}");
+    }
+    let address = format!("--addr=http://{}", serving.grpc);
+
+    // Asks for the whole server, without an identity, as the kubelet does.
+    let (output, stdout, stderr) =
+        output(helm::program("TOTP_FACADE").args(["healthcheck", &address]));
+
+    assert!(output.status.success() && stdout == "SERVING\n", "{stdout}{stderr}");
 }
 
 /// The pod of `helm test` with its own arguments, to the port that was free.

@@ -53,15 +53,15 @@ containers:
     ports:
       - { name: grpc, containerPort: 50051, protocol: TCP }
       - { name: admin, containerPort: 9464, protocol: TCP }
-    # The admin port, always: the kubelet's gRPC probes speak no TLS, and a gRPC port full of calls must not look dead.
-    # Neither looks at Stytch or Redis, whose failures no restart mends. Only readiness ends when the pod drains.
+    # The admin port by default: the kubelet's gRPC probes speak no TLS, and a gRPC port full of calls must not look
+    # dead. Neither looks at Stytch or Redis, whose failures no restart fixes.
     livenessProbe:
-      httpGet: { path: /livez, port: admin }
+      {{- include "totp-facade.probe" (list . "/livez") | nindent 6 }}
       periodSeconds: 10
       timeoutSeconds: 3
       failureThreshold: 6
     readinessProbe:
-      httpGet: { path: /readyz, port: admin }
+      {{- include "totp-facade.probe" (list . "/readyz") | nindent 6 }}
       periodSeconds: 5
       timeoutSeconds: 3
       failureThreshold: 2
@@ -86,4 +86,17 @@ volumes:
   {{- with .Values.extraVolumes }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
+{{- end }}
+
+{{/*
+What a probe asks: the path of the admin port, or the whole server's health. The API takes no name of a port for gRPC. A
+pod that drains is not healthy for gRPC, but the kubelet asks for no liveness any more once a pod ends.
+*/}}
+{{- define "totp-facade.probe" -}}
+{{- $root := first . -}}
+{{- if $root.Values.probes.grpc -}}
+grpc: { port: 50051 }
+{{- else -}}
+httpGet: { path: {{ last . }}, port: admin }
+{{- end }}
 {{- end }}

@@ -36,6 +36,9 @@
 {{- if and .Values.spiffe.enabled (or $certificate $clientCa) -}}
   {{- $problems = append $problems "spiffe: not together with tls" -}}
 {{- end -}}
+{{- if and .Values.probes.grpc (include "totp-facade.tls" .) -}}
+  {{- $problems = append $problems "probes.grpc: not together with tls or spiffe: the kubelet's gRPC probes speak no TLS" -}}
+{{- end -}}
 {{- if and $ca.existingSecret $ca.existingConfigMap -}}
   {{- $problems = append $problems "tls.clientCa.existingSecret: not together with tls.clientCa.existingConfigMap" -}}
 {{- end -}}
