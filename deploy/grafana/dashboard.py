@@ -47,14 +47,14 @@ def gauge(name, legend):
 ROWS = [
     ("Is something wrong?", [
         ("stat", "Replicas ready", [(f"sum(totp_facade_ready{{{OURS}}})", "ready")], "short",
-         "Replicas that Prometheus reaches and that do not drain. Fewer than you run: next, Age of replicas, their logs, "
-         "and the platform."),
+         "Replicas that Prometheus reaches and that do not drain. Next: if they are fewer than you run, Age of "
+         "replicas, their logs, and the platform."),
         ("stat", "Calls that fail", [('max(job:totp_facade_calls_bad:ratio_rate5m{job=~"$job"})', "bad")],
-         "percentunit", "Share of calls of the last five minutes that failed here or at Stytch; the objective is below "
-         "0.1 %. If it is high: Errors by code, then Requests that fail, to tell us from Stytch."),
+         "percentunit", "Share of calls of the last five minutes that failed here or at Stytch; the objective is "
+         "below 0.1 %. Next: if it is high, Errors by code, then Requests that fail, to tell us from Stytch."),
         ("stat", "Calls over a second", [('max(job:totp_facade_calls_slow:ratio_rate5m{job=~"$job"})', "slow")],
          "percentunit", "Share of calls of the last five minutes that took longer than a second; the objective is "
-         "below 1 %. If it is high: compare Latency with Stytch's latency."),
+         "below 1 %. Next: if it is high, Latency beside Stytch's latency."),
         ("stat", "Breakers open", [(f"sum(totp_facade_upstream_breaker_open{{{OURS}}})", "open")], "short",
          "Replicas whose circuit breaker is open. All of them: Stytch is away. One: its network. Next: Breaker and "
          "retries."),
@@ -68,30 +68,32 @@ ROWS = [
     ]),
     ("Calls by method", [
         ("timeseries", "Rate", [(by("grpc_method", rate(HANDLED, STYTCH)), "{{grpc_method}}")], "reqps",
-         "Calls a second by method. A sudden change with one method is a caller's: next, Calls by caller."),
+         "Calls a second by method. A sudden change with one method is a caller's. Next: Calls by caller."),
         ("timeseries", "Errors by code", [
             (by("grpc_code", rate(HANDLED, STYTCH + ',grpc_code!="OK"')), "{{grpc_code}}")], "reqps",
-         "Calls a second that were not OK. Unavailable, DeadlineExceeded, Unknown: next, Requests that fail, at "
-         "Stytch. ResourceExhausted, Unauthenticated, PermissionDenied: next, Refused here. Internal: Errors that "
-         "Stytch returns."),
+         "Calls a second that were not OK. Next: for Unavailable, DeadlineExceeded and Unknown, Requests that fail; "
+         "for ResourceExhausted, Unauthenticated and PermissionDenied, Refused here; for Internal, Errors that Stytch "
+         "returns."),
         ("timeseries", "Latency", quantiles(HANDLING, selector=STYTCH), "s",
-         "How long calls take, with Stytch. Compare with Stytch's latency: if both rise, it is Stytch; if only this "
-         "one does, it is us: next, Workers and Store latency."),
+         "How long calls take, with Stytch. If Stytch's latency rises too, it is Stytch; otherwise it is us. Next: "
+         "Stytch's latency, then Workers and Store latency."),
         ("timeseries", "p99 by method", [
             (quantile(0.99, HANDLING, "grpc_method", STYTCH), "{{grpc_method}}")], "s",
-         "The slowest hundredth of each method. One method alone: its endpoint at Stytch, next Stytch's p99 by route."),
+         "The slowest hundredth of each method. One method alone: its endpoint at Stytch. Next: Stytch's p99 by "
+         "route."),
     ]),
     ("Replicas", [
         ("timeseries", "Rate by replica", [(by("instance", rate(HANDLED, STYTCH)), "{{instance}}")], "reqps",
-         "Calls a second by replica. They should be alike; one that gets more has connections that others lack: next, "
+         "Calls a second by replica. They should be alike; one that gets more has connections that others lack. Next: "
          "Connections."),
         ("timeseries", "Failures by replica", [
             (by("instance", rate(HANDLED, f"{STYTCH},{BAD}") + " or " + rate("totp_facade_calls_shed_total")),
              "{{instance}}")], "reqps",
-         "Calls a second that failed or were shed, by replica. One alone: next, Calls in flight; then take it out of "
-         "service and look at its logs. All: next, Requests that fail, then Refused here."),
+         "Calls a second that failed or were shed, by replica. Next: if it is one alone, Calls in flight, then take "
+         "it out of service and look at its logs; if it is all, Requests that fail, then Refused here."),
         ("timeseries", "p99 by replica", [(quantile(0.99, HANDLING, "instance", STYTCH), "{{instance}}")], "s",
-         "The slowest hundredth by replica. One alone: next, Workers, CPU and Calls in flight of that replica."),
+         "The slowest hundredth by replica. Next: if it is one alone, Workers, CPU and Calls in flight of that "
+         "replica."),
         ("timeseries", "OpenTelemetry's view", [
             (by("rpc_status_code", rate("rpc_server_call_duration_seconds_count")),
              "{{rpc_status_code}}")], "reqps",
@@ -100,34 +102,36 @@ ROWS = [
     ]),
     ("Callers", [
         ("timeseries", "Calls by caller", [(by("caller", rate(CALLS)), "{{caller}}")], "reqps",
-         "Calls a second by the caller's name in the policy. One far above its usual: next, Errors by caller."),
+         "Calls a second by the caller's name in the policy. Next: if one is far above its usual, Errors by caller."),
         ("timeseries", "Errors by caller", [
             (by("caller, grpc_code", rate(CALLS, OURS + ',grpc_code!="OK"')), "{{caller}} {{grpc_code}}")], "reqps",
          "Calls a second that were not OK, by caller and code. One caller alone: it is that caller. ResourceExhausted "
-         "is its rate, or overload: next, Refused here."),
+         "is its rate, or overload. Next: Refused here."),
         ("timeseries", "Refused here", [(by("reason", rate("totp_facade_refusals_total")) + " > 0",
-         "{{reason}}")], "reqps", "Calls a second that nothing was sent for, by reason. CALLER_RATE_LIMITED: a caller "
-         "at its limit, next Errors by caller. OVERLOADED: next, Calls in flight. CIRCUIT_OPEN, UPSTREAM_UNREACHABLE: "
-         "Stytch. IDEMPOTENCY_STORE_UNAVAILABLE: Redis."),
+         "{{reason}}")], "reqps", "Calls a second that nothing was sent for, by reason. CIRCUIT_OPEN and "
+         "UPSTREAM_UNREACHABLE: Stytch. IDEMPOTENCY_STORE_UNAVAILABLE: Redis. Next: for CALLER_RATE_LIMITED, Errors "
+         "by caller; for OVERLOADED, Calls in flight; for Stytch, Requests that fail; for Redis, Store errors."),
         ("timeseries", "Calls by outcome", [(by("upstream", rate(CALLS)), "{{upstream}}")], "reqps",
-         "What each caller was told: done, rejected by Stytch, not sent, or unknown, as when it did not wait. What is "
-         "known in the end: next, Outcomes unknown, the audit trail, and Requests that fail."),
+         "What each caller was told: done, rejected by Stytch, not sent, or unknown, as when it did not wait. Next: "
+         "for what is known in the end, Outcomes unknown, the audit trail, and Requests that fail."),
     ]),
     ("Stytch", [
         ("timeseries", "Stytch's latency", quantiles(REQUESTS), "s",
          "How long requests to Stytch take. If it has risen as Latency has, it is Stytch; look at its status page. "
          "Next: Stytch's p99 by route."),
         ("timeseries", "Stytch's p99 by route", [(quantile(0.99, REQUESTS, "url_template"), "{{url_template}}")],
-         "s", "The slowest hundredth by route. One alone: that endpoint. All: Stytch, or the network to it; next, Requests "
-         "that fail, for those that take too long."),
+         "s", "The slowest hundredth by route. One alone: that endpoint. All: Stytch, or the network to it. Next: "
+         "Requests that fail, for those that take too long."),
         ("timeseries", "Requests that fail", [
             (by("error_type", rate(f"{REQUESTS}_count", OURS + ',error_type!=""')), "{{error_type}}")], "reqps",
          "Requests to Stytch a second without a success, by status or kind. 5xx, timeout, disconnected: Stytch. "
-         "unreachable: the network, or Stytch; next, Failures by replica. 4xx: next, Errors that Stytch returns."),
+         "unreachable: the network, or Stytch. Next: for unreachable, Failures by replica; for 4xx, Errors that "
+         "Stytch returns."),
         ("timeseries", "Errors that Stytch returns", [
             (by("error_type", rate("totp_facade_upstream_errors_total")), "{{error_type}}")], "reqps",
          "What Stytch refuses, by its own type. unauthorized_credentials: our secret; too_many_requests: Stytch's "
-         "rate limit, next Calls by caller; the rest is about members and codes."),
+         "rate limit; the rest is about members and codes. Next: for too_many_requests, Calls by caller; for our "
+         "secret, Reloads that fail."),
         ("timeseries", "Breaker and retries", [
             (by("instance", f"totp_facade_upstream_breaker_open{{{OURS}}}", "max"), "open {{instance}}"),
             (f"sum({rate('totp_facade_upstream_retries_total')})", "retries"),
@@ -143,13 +147,13 @@ ROWS = [
          "or Stytch has no HTTP/2 for us. Next: Requests that fail, for disconnected."),
         ("timeseries", "Retries left", [
             (by("instance", f"totp_facade_upstream_retry_budget_left{{{OURS}}}", "min"), "{{instance}}")], "short",
-         "Retries that the budget of each replica permits. At 0, calls that could be sent again fail at once: failures "
-         "have lasted; next, Requests that fail."),
+         "Retries that the budget of each replica permits. At 0, calls that could be retried fail at once: failures "
+         "have lasted. Next: Requests that fail."),
     ]),
     ("Idempotency and Redis", [
         ("timeseries", "Keyed calls", [(by("outcome", rate("totp_facade_idempotency_calls_total")), "{{outcome}}")],
-         "reqps", "Calls with an idempotency key, by what became of them. Many replays: callers retry; next, Latency. "
-         "store_failed: next, Store latency."),
+         "reqps", "Calls with an idempotency key, by what became of them. Many replays: callers retry. Next: for "
+         "replays, Latency; for store_failed, Store latency."),
         ("timeseries", "Store latency", [
             (quantile(0.99, STORE, "store, operation"), "p99 {{store}} {{operation}}")], "s",
          "How long the store takes for each operation. Redis above some milliseconds: it, or the network to it. "
@@ -160,30 +164,33 @@ ROWS = [
             (f"sum({rate('totp_facade_idempotency_store_failures_total')})", "calls refused"),
             (f"sum({rate('totp_facade_idempotency_claims_lost_total')})", "claims lost"),
             (f"sum({rate('totp_facade_idempotency_key_reuses_total')})", "keys reused")], "short",
-         "Operations that failed, and calls refused for it. It is Redis if all replicas have them; next, Failures by "
-         "replica. Claims lost: Redis failed over or evicts. Keys reused: a caller's mistake."),
+         "Operations that failed, and calls refused for it. It is Redis if all replicas have them. Claims lost: Redis "
+         "failed over or evicts. Keys reused: a caller's mistake. Next: Failures by replica; for keys reused, Errors "
+         "by caller."),
         ("timeseries", "Records and waiters", [
             gauge("idempotency_records", "records {{instance}}"),
             gauge("idempotency_waiters", "waiters {{instance}}"),
             (f"sum({rate('totp_facade_idempotency_evictions_total')})", "evicted"),
             (f"sum({rate('totp_facade_idempotency_replays_total')})", "replayed")], "short",
          "Records of the memory store, and calls that wait for another one with their key. Evictions: the store is "
-         "too small. Many waiters: slow calls that callers repeat; next, Stytch's latency."),
+         "too small. Many waiters: slow calls that callers retry. Next: for evictions, Memory of records; for "
+         "waiters, Stytch's latency."),
         ("timeseries", "Memory of records", [gauge("idempotency_record_bytes", "{{instance}}")], "bytes",
-         "What the memory store holds; its limit is TOTP_FACADE_IDEMPOTENCY_MAX_BYTES. At the limit: next, Records "
+         "What the memory store holds; its limit is TOTP_FACADE_IDEMPOTENCY_MAX_BYTES. Next: at the limit, Records "
          "and waiters."),
     ]),
     ("Saturation", [
         ("timeseries", "Calls in flight", [gauge("calls_in_flight", "{{instance}}"),
             (f"max(totp_facade_calls_limit{{{OURS}}})", "limit")], "short",
          "Calls in flight by replica, and the limit. One near the limit: that replica is overloaded; all: more load "
-         "than capacity, or a slow Stytch: next, Stytch's latency."),
+         "than capacity, or a slow Stytch. Next: Stytch's latency."),
         ("timeseries", "Shed, evicted, refused", [
             (by("limit", rate("totp_facade_calls_shed_total")), "shed: {{limit}}"),
             (by("reason", rate("totp_facade_connections_evicted_total")), "evicted: {{reason}}"),
             (by("reason", rate("totp_facade_connections_refused_total")), "refused: {{reason}}")], "short",
          "What the limits cost. Shed by process: overload; by connection: one caller sends too much on one "
-         "connection, next Calls by caller. Evicted: too many connections; next, Connections."),
+         "connection. Evicted: too many connections. Next: for calls that were shed, Calls by caller; for "
+         "connections, Connections."),
         ("timeseries", "Connections", [gauge("connections_open", "{{instance}}"),
             (f"max(totp_facade_connections_limit{{{OURS}}})", "limit")], "short",
          "Open connections by replica, and the limit. At the limit: a caller opens one for each call, or many "
@@ -200,14 +207,14 @@ ROWS = [
          "Connections, Memory of records."),
         ("timeseries", "Descriptors", [
             (f"process_open_fds{{{OURS}}} / process_max_fds{{{OURS}}}", "{{instance}}")], "percentunit",
-         "Share of the file descriptors allowed that each replica has open. They follow Connections and Connections to "
-         "Stytch. Near 100 %: raise the limit of the process."),
+         "Share of the file descriptors allowed that each replica has open. Near 100 %: raise the limit of the "
+         "process. Next: Connections and Connections to Stytch, which take them."),
     ]),
     ("Certificates and reloads", [
         ("timeseries", "Certificates and authorities", [
             (by("file", f"totp_facade_certificate_expiration_timestamp_seconds{{{OURS}}}", "min") + " - time()",
              "{{file}}")], "s", "Time until each ends; no data without TLS. A renewal that does not show here has not "
-         "been loaded: next, Reloads that fail."),
+         "been loaded. Next: Reloads that fail."),
         ("timeseries", "Reloads that fail", [
             (by("file", f"totp_facade_reload_last_failed{{{OURS}}}", "max"), "failing: {{file}}"),
             (by("file", f"increase(totp_facade_reload_failures_total{{{OURS}}}[{RATE}])"), "failures: {{file}}")],
@@ -215,7 +222,7 @@ ROWS = [
          "says why."),
         ("timeseries", "Age of what is in force", [
             ("time() - " + by("file", f"totp_facade_reload_last_success_timestamp_seconds{{{OURS}}} > 0", "min"),
-             "{{file}}")], "s", "Time since each file was last loaded. The JWKS of a URL should be minutes old: next, "
+             "{{file}}")], "s", "Time since each file was last loaded. The JWKS of a URL should be minutes old. Next: "
          "Reloads that fail."),
         ("timeseries", "Audit trail", [
             (f"sum({rate('totp_facade_audit_events_total')})", "written"),
@@ -226,11 +233,11 @@ ROWS = [
          "for it. Any lost event: standard error is closed or full. Next: the log collector of that replica."),
         ("timeseries", "Memory of the audit trail", [gauge("audit_pending_bytes", "{{instance}}")], "bytes",
          "What waits for standard error. Above 16 MiB, calls that change something are refused with "
-         "AUDIT_TRAIL_BLOCKED. Growth: nobody reads it, or too slowly; next, Audit trail."),
+         "AUDIT_TRAIL_BLOCKED. Growth: nobody reads it, or too slowly. Next: Audit trail."),
         ("timeseries", "Age of replicas", [
             (f"time() - process_start_time_seconds{{{OURS}}}", "{{instance}}")], "s",
          "Time since each process started. A line that falls to 0 is a restart, one that ends is a replica that is "
-         "gone: next, the log of that replica."),
+         "gone. Next: the log of that replica."),
     ]),
 ]
 

@@ -108,11 +108,39 @@ fn the_dashboard_is_valid_for_grafana_and_every_panel_says_what_to_look_at_next(
     }
 }
 
-/// Whether a panel's description names another panel, or what people look at that is not one.
+/// Whether a description ends with `Next: ` and what names another panel, or what people look at
+/// that is not one.
 fn names_what_is_next(description: &str, panels: &[Value], own: &str) -> bool {
+    let Some((_, next)) = description.split_once(". Next: ") else { return false };
     let others = panels.iter().map(|panel| panel["title"].as_str().unwrap());
-    let elsewhere = ["audit trail", "the log", "logs", "log collector"];
-    others.filter(|title| *title != own).chain(elsewhere).any(|it| description.contains(it))
+    let elsewhere = ["the audit trail", "the log", "the log collector"];
+    others.filter(|title| *title != own).chain(elsewhere).any(|it| names(next, it))
+}
+
+/// Whether a text has these words, and not only as part of longer ones.
+fn names(text: &str, words: &str) -> bool {
+    let is_letter = |char: Option<char>| char.is_some_and(char::is_alphanumeric);
+    text.match_indices(words).any(|(at, found)| {
+        let (before, after) = (&text[..at], &text[at + found.len()..]);
+        !is_letter(before.chars().next_back()) && !is_letter(after.chars().next())
+    })
+}
+
+#[test]
+fn a_panel_that_is_named_in_passing_is_not_what_to_look_at_next() {
+    let panels = ["CPU", "Rate", "Rate by replica"].map(|title| json!({"title": title}));
+
+    for (description, expected) in [
+        ("The replica has too little CPU.", false),
+        ("They follow the CPU. Raise the limit.", false),
+        ("Near 1: too little. Next: CPU.", true),
+        ("Near 1: too little. Next: the CPUs.", false),
+        ("Calls a second. Next: Rate.", false),
+        ("Calls a second. Next: Rate by replica.", true),
+        ("Newest content is not used. Next: the log, which says why.", true),
+    ] {
+        assert_eq!(names_what_is_next(description, &panels, "Rate"), expected, "{description}");
+    }
 }
 
 #[test]
