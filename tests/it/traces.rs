@@ -404,6 +404,9 @@ async fn the_span_of_a_call_whose_deadline_passed_says_so_and_what_became_of_it(
 
 #[tokio::test]
 async fn a_receiver_that_is_slow_refuses_or_is_away_costs_no_call_anything() {
+    // A call that waited for a receiver would take as long. The end of the process takes less than
+    // its limit of five seconds, so that every span is counted.
+    const TIMEOUT: Duration = Duration::from_secs(2);
     let (closed, deaf, silent) = (Closed::new(), Deaf::new().await, listener().await);
     // It serves other things, by gRPC and by HTTP.
     let refusing = Facade::in_front_of(closed.addr).await;
@@ -418,18 +421,18 @@ async fn a_receiver_that_is_slow_refuses_or_is_away_costs_no_call_anything() {
         let upstream = Peer::answering(peer::json(200, ANSWER)).await;
         let mut setup = Setup::new(upstream.addr);
         let mut traces = otlp::settings(addr, protocol);
-        traces.timeout = Duration::from_millis(100);
+        traces.timeout = TIMEOUT;
         setup.traces = Some(traces);
         setup.server.drain_timeout = Duration::from_secs(3);
         let facade = setup.start().await;
         let (channel, metrics) = (facade.channel().await, facade.metrics.clone());
-        let start = Instant::now();
 
         for _ in 0..20 {
+            let start = Instant::now();
             Rpc::CREATE.try_for(channel.clone(), "fresh").await.expect("an answer");
+            assert!(start.elapsed() < TIMEOUT, "{protocol:?} {reason:?}");
         }
 
-        assert!(start.elapsed() < Duration::from_secs(5), "{protocol:?} {reason:?}");
         drop(channel);
         let start = Instant::now();
         facade.stop().await.unwrap().expect("a clean drain");
