@@ -256,3 +256,42 @@ fn every_link_between_documents_leads_somewhere() {
         }
     }
 }
+
+/// The folders of the repository whose files documents name by their path from its root.
+const FOLDERS: [&str; 11] = [
+    ".ci", ".github", "bench", "deploy", "docs", "examples", "fuzz", "models", "proto", "src",
+    "tests",
+];
+
+/// The words in backticks and in blocks of code that look like a path of the repository.
+fn paths(page: &str) -> BTreeSet<&str> {
+    // A fence is three backticks, so that what it encloses is at an odd place too.
+    let code = page.split('`').skip(1).step_by(2);
+    let is_of_path = |char: char| char.is_ascii_alphanumeric() || "_-./".contains(char);
+    let words = code.flat_map(|code| code.split(move |char| !is_of_path(char)));
+    let words = words.map(|word| word.trim_end_matches('.').trim_start_matches("./"));
+    words
+        .filter(|word| word.split_once('/').is_some_and(|(folder, _)| FOLDERS.contains(&folder)))
+        .collect()
+}
+
+#[test]
+fn every_path_of_the_repository_that_a_document_names_exists() {
+    let mut found = 0;
+    for (document, page) in documents() {
+        for path in paths(&page) {
+            assert!(root().join(path).exists(), "{}: there is no {path}", document.display());
+            found += 1;
+        }
+    }
+    assert!(found >= 80, "the documents name {found} paths");
+}
+
+#[test]
+fn paths_are_found_in_backticks_and_in_blocks_of_code_alone() {
+    let page = "See src/no.rs, `src/a.rs`, `/etc/src/no`, `crate/src/no` and `run deploy/b.sh, .ci/c`.\n\
+                ```sh\n$ ./bench/d --out=docs/e.md\n```\nNot tests/no.rs.\n";
+
+    let expected = ["src/a.rs", "deploy/b.sh", ".ci/c", "bench/d", "docs/e.md"];
+    assert_eq!(paths(page), expected.into());
+}
