@@ -155,7 +155,7 @@ def bad_setting(it, environment):
     time.sleep(3)
     it.run("systemctl", "reset-failed", SERVICE)
     it.run("systemctl", "restart", SOCKET)
-    succeeds(it, "the setting is mended")
+    succeeds(it, "the setting is fixed")
 
 
 def main():

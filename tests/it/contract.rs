@@ -15,7 +15,7 @@ fn contract(args: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
-/// Returns the fields that bear the option `debug_redact`, by their full names.
+/// Returns the fields that have the option `debug_redact`, by their full names.
 fn redacted(pool: &DescriptorPool) -> Vec<String> {
     let is_redacted = |field: &FieldDescriptor| {
         let option = field.options().get_field_by_name("debug_redact").map(|it| it.into_owned());

@@ -1,6 +1,6 @@
 /**
  * Runs a flow: one step after the other, with values carried on. Beside the steps there are
- * detours: calls that mend something, and mistakes made on purpose.
+ * detours: calls that fix something, and mistakes made on purpose.
  */
 
 import { Bench } from './bench.js';
