@@ -1,10 +1,10 @@
 //! The clients of one runtime: as many as its requests in flight need.
 //!
-//! Over HTTP/2 a client has one connection to a host, and a request beyond the streams that the host
-//! allows on it waits, unseen. So a client gets as many requests at once as any host should allow
-//! (RFC 9113, section 6.5.2: at least 100 streams), and the next request goes to another client, with
-//! a connection of its own. The first ones are preferred, so that the connections of the others are
-//! idle, and close, once they are no longer needed.
+//! Over HTTP/2 a client has one connection to a host, and a request beyond the streams that the
+//! host allows on it waits, unseen. So a client gets as many requests at once as any host should
+//! allow (RFC 9113, section 6.5.2: at least 100 streams), and the next request goes to another
+//! client, with a connection of its own. The first ones are preferred, so that the connections of
+//! the others are idle, and close, once they are no longer needed.
 
 use std::{
     ops::Deref,
