@@ -2,7 +2,7 @@
 """Checks deploy/ against the real thing: two façades in front of sandboxes, with TLS and one Redis, called by several
 callers, and a Prometheus that scrapes them with the rules. Faults are made one after another. Each must show where
 docs/operations.md walks through it, and in no panel that tells another one. Every query of the dashboard and every
-recording rule must return a series, and every metric of an alert must exist.
+recording rule must return a series, every metric of an alert must exist, and exemplars must lead to traces.
 
 Takes promtool, prometheus, redis-server and openssl from PATH, and a Python with examples/python/requirements.txt.
 """
@@ -22,6 +22,7 @@ from facade import ROOT, facade
 from observed import LIMIT, POLICY, Observed, load
 from process import free_port, process
 from prometheus import PANELS, RULES, SCRAPE, WINDOW, expressions, get, prometheus, tool
+from traces import call_traced, panels_lead_to_traces, receiver
 
 LASTS = WINDOW + 3  # seconds: a window that is over before anything is looked at, and a look
 
@@ -154,7 +155,7 @@ def make(replicas, store):
     during("nothing")
     for replica in replicas:
         replica.stytch(latency="3s")
-    during("Stytch is slow")
+    during("Stytch is slow", lambda: call_traced(one))
     during("One caller is at its limit", one.hurry, two.hurry)
     for replica in replicas:
         replica.stytch(error_type="unauthorized_credentials")
@@ -231,7 +232,9 @@ def main():
         def start(**env):
             return stack.enter_context(facade("dev", *flags, lines=3, stderr=subprocess.DEVNULL, **env))
 
-        replicas = [Observed(start(TOTP_FACADE_IDEMPOTENCY_URL=f"redis://127.0.0.1:{port}"), pem) for _ in range(2)]
+        taken = stack.enter_context(receiver())
+        shared = {"TOTP_FACADE_IDEMPOTENCY_URL": f"redis://127.0.0.1:{port}"}
+        replicas = [Observed(start(**shared, **traced), pem) for traced in (taken.settings, {})]
         # The store in memory has metrics of its own.
         alone = start()["admin"]
         server = stack.enter_context(prometheus(folder, [alone, *(replica.admin for replica in replicas)]))
@@ -245,6 +248,7 @@ def main():
         each_shows_alone(server, seen, replicas)
         alerts_follow(server, seen)
         all_return_series(server, seen)
+        panels_lead_to_traces(server, taken, *seen["Stytch is slow"], least=2.5)
 
 
 main()

@@ -51,8 +51,9 @@ class Observed:
         """Makes Stytch behave as usual, or have a fault."""
         self.sandbox.rules(*([{"fault": fault}] if fault else USUAL))
 
-    def call(self, method, request, token, key=None):
-        metadata = [("authorization", f"Bearer {token}")] + ([("idempotency-key", key)] if key else [])
+    def call(self, method, request, token, key=None, traceparent=None):
+        more = {"idempotency-key": key, "traceparent": traceparent}
+        metadata = [("authorization", f"Bearer {token}"), *((name, value) for name, value in more.items() if value)]
         call = method.future(request, timeout=PATIENCE, metadata=metadata)
         self.calls.append(call)
         return call

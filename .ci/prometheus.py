@@ -54,7 +54,8 @@ class Prometheus:
         self.url = f"http://127.0.0.1:{port}/api/v1/"
 
     def ask(self, kind, **parameters):
-        return json.loads(get(f"{self.url}{kind}?{urllib.parse.urlencode(parameters)}"))["data"]["result"]
+        data = json.loads(get(f"{self.url}{kind}?{urllib.parse.urlencode(parameters)}"))["data"]
+        return data["result"] if isinstance(data, dict) else data
 
     def series(self, query):
         return self.ask("query", query=query)
@@ -64,6 +65,13 @@ class Prometheus:
         for series in self.ask("query_range", query=query, start=start, end=end, step=SCRAPE):
             values = [float(value) for _, value in series["values"]]
             yield series["metric"], [value for value in values if not math.isnan(value)]
+
+    def exemplars(self, panel, start, end):
+        """Yields the exemplars that a panel shows, as Grafana asks for them: of its queries that are marked."""
+        for target, (query, _) in zip(PANELS[panel]["targets"], expressions(PANELS[panel])):
+            if target.get("exemplar"):
+                for series in self.ask("query_exemplars", query=query, start=start, end=end):
+                    yield from series["exemplars"]
 
     def highest(self, panel, line, start, end):
         """The highest that a panel shows within a time, of its lines whose legend matches; 0 without any."""
@@ -91,7 +99,7 @@ def prometheus(folder, admins):
     tool("promtool", "check", "config", config)
     port = free_port()
     flags = [f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}", "--log.level=error"]
-    flags.append(f"--web.listen-address=127.0.0.1:{port}")
+    flags += [f"--web.listen-address=127.0.0.1:{port}", "--enable-feature=exemplar-storage"]
     with process(port, "prometheus", *flags):
         wait_until(lambda: answers(f"http://127.0.0.1:{port}/-/ready"), "Prometheus is ready")
         yield Prometheus(port)

@@ -2,7 +2,7 @@
 """Prints totp-facade.json, the dashboard: `deploy/grafana/dashboard.py > deploy/grafana/totp-facade.json`.
 
 A panel is a title, queries with their legends, a unit, and a description that says what it shows and what to look at
-next. Everything else is the same for all panels.
+next. Everything else is the same for all panels, but that p99 of calls shows exemplars.
 """
 
 import json
@@ -76,7 +76,7 @@ ROWS = [
          "returns."),
         ("timeseries", "Latency", quantiles(HANDLING, selector=STYTCH), "s",
          "How long calls take, with Stytch. If Stytch's latency rises too, it is Stytch; otherwise it is us. Next: "
-         "Stytch's latency, then Workers and Store latency."),
+         "Stytch's latency, then Workers and Store latency. A point is one traced call: docs/traces.md."),
         ("timeseries", "p99 by method", [
             (quantile(0.99, HANDLING, "grpc_method", STYTCH), "{{grpc_method}}")], "s",
          "The slowest hundredth of each method. One method alone: its endpoint at Stytch. Next: Stytch's p99 by "
@@ -242,11 +242,16 @@ ROWS = [
 ]
 
 
+def has_exemplars(expr):
+    """Whether a query's exemplars are shown: of the quantiles of one histogram, they are the same for all."""
+    return expr.startswith("histogram_quantile(0.99") and HANDLING in expr
+
+
 def panel(number, x, y, kind, title, queries, unit, description):
     is_stat = kind == "stat"
     targets = [
         {"refId": chr(ord("A") + i), "datasource": SOURCE, "expr": expr, "legendFormat": legend,
-         "range": not is_stat, "instant": is_stat}
+         "range": not is_stat, "instant": is_stat} | ({"exemplar": True} if has_exemplars(expr) else {})
         for i, (expr, legend) in enumerate(queries)
     ]
     if is_stat:
