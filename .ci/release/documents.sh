@@ -19,5 +19,6 @@ rm "$folder/program"
 cargo install --quiet --locked cargo-cyclonedx@0.5.9
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) cargo cyclonedx --quiet --format json --spec-version 1.5 \
     --target x86_64-unknown-linux-gnu --no-build-deps --override-filename "$name.cdx"
-mv "$name.cdx.json" "$folder"
 rm "dev-features/$name.cdx.json"
+python3 .ci/sbom.py "$name.cdx.json"
+mv "$name.cdx.json" "$folder"
