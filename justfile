@@ -38,7 +38,8 @@ shipped:
 image *FLAGS:
     python3 .ci/image.py {{FLAGS}}
 
-# A release of what `just image` left, against a registry on this machine. Needs Debian's docker-registry and skopeo.
+# A release of what `just image` left, against a registry on this machine. Needs Debian's docker-registry and skopeo;
+# installs Helm from npm.
 rehearsal:
     python3 .ci/rehearsal.py
 

@@ -123,12 +123,17 @@ def tests():
     sys.exit(subprocess.run(command, env=os.environ | {name: str(path) for name, path in env.items()}).returncode)
 
 
-def main():
+def install_all():
     for package, (checksum, tools) in PACKAGES.items():
         install(package, checksum, tools)
+
+
+def main():
+    install_all()
     lint()
     page()
     tests()
 
 
-main()
+if __name__ == "__main__":
+    main()

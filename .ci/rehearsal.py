@@ -2,17 +2,20 @@
 """Rehearses a release with the image that `just image` has left, against a registry on this machine.
 
 Runs the scripts of .ci/release/ as .github/workflows/release.yml does, and looks at what they leave. The other
-architecture is the same image under another name. Not rehearsed: documents.sh (which compiles a tool for minutes),
-chart.sh, signing and attesting (which need the code host's identity), and the release itself. Needs Debian's
-docker-registry and skopeo.
+architecture is the same image under another name. Not rehearsed: documents.sh, signing and attesting (which need the
+code host's identity), and the release itself. Needs Debian's docker-registry and skopeo; Helm is that of helm.py.
 """
 
 import hashlib
 import json
+import os
+import re
+import subprocess
 import tarfile
 from contextlib import contextmanager
 
 from expect import check
+from helm import CHART, TOOLS, install_all
 from image.tools import ENV, FOLDER, fresh, prepare, run
 from process import free_port, process
 
@@ -27,10 +30,11 @@ def main():
         repository = f"{address}/rehearsal"
         digests = push(work / "digests", repository)
         digest = check_index(work / "digests", repository, digests)
-        check_latest(repository, digest)
+        check_tags(repository, digest)
         check_pins(work / "Containerfile", repository, digest)
+        check_chart(work / "chart", f"{address}/charts")
     check_archive(work / "dist")
-    print("rehearsed: images, index, latest, pins, archive; not: documents, chart, signatures, attestations, the release")
+    print("rehearsed: images, index, tags, pins, chart, archive; not: documents, signatures, attestations, the release")
 
 
 @contextmanager
@@ -56,29 +60,31 @@ def push(folder, repository):
     run("buildah", "config", "--arch", "arm64", other)
     run("buildah", "commit", "--quiet", "--rm", "--format", "docker", other, f"{NAME}:arm64")
     for architecture, image in [("x86_64", NAME), ("aarch64", f"{NAME}:arm64")]:
-        target = f"docker://{repository}:{VERSION}-{architecture}"
+        target = f"docker://{repository}:unsigned-{architecture}"
         run("buildah", "push", "--quiet", "--digestfile", folder / architecture, image, target)
     return sorted(file.read_text() for file in folder.iterdir())
 
 
 def check_index(folder, repository, digests):
-    digest = run(".ci/release/index.sh", repository, VERSION, folder)
-    index = index_of(repository, VERSION)
+    digest = run(".ci/release/index.sh", repository, folder)
+    index = index_of(repository, "unsigned")
     check("the digest of the index", digest, f"sha256:{hashlib.sha256(index.encode()).hexdigest()}")
     manifests = json.loads(index)["manifests"]
     check("its images", sorted(it["digest"] for it in manifests), digests)
     check("its platforms", sorted(it["platform"]["architecture"] for it in manifests), ["amd64", "arm64"])
-    check("its tags", tags_of(repository), sorted([VERSION, f"{VERSION}-x86_64", f"{VERSION}-aarch64"]))
+    check("tags before it is signed", tags_of(repository), ["unsigned", "unsigned-aarch64", "unsigned-x86_64"])
     return digest
 
 
-def check_latest(repository, digest):
+def check_tags(repository, digest):
     before = tags_of(repository)
-    run(".ci/release/latest.sh", repository, VERSION, digest)
-    check("tags after a pre-release", tags_of(repository), before)
-    run(".ci/release/latest.sh", repository, "0.0.1", digest)
-    check("tags after a release", tags_of(repository), sorted([*before, "latest"]))
-    check("latest is it", index_of(repository, "latest") == index_of(repository, VERSION), True)
+    run(".ci/release/tag.sh", repository, digest, VERSION)
+    run(".ci/release/latest.sh", repository, digest, VERSION)
+    check("tags after a pre-release", tags_of(repository), sorted([*before, VERSION]))
+    run(".ci/release/latest.sh", repository, digest, "0.0.1")
+    check("tags after a release", tags_of(repository), sorted([*before, VERSION, "latest"]))
+    for tag in [VERSION, "latest"]:
+        check(f"{tag} is it", index_of(repository, tag) == index_of(repository, "unsigned"), True)
 
 
 def tags_of(repository):
@@ -91,10 +97,30 @@ def index_of(repository, tag):
 
 def check_pins(file, repository, digest):
     """With the index as what a Containerfile starts from."""
-    file.write_text(f"ARG BUILDER={repository}:{VERSION}\nARG BASE={repository}:{VERSION}-x86_64\n")
+    file.write_text(f"ARG BUILDER={repository}:{VERSION}\nARG BASE={repository}:unsigned-x86_64\n")
     [builder, base] = run(".ci/release/pin.sh", file).splitlines()
     check("a pinned index", builder, f"builder={repository}@{digest}")
     check("a pinned image", base, f"base={repository}@{(file.parent / 'digests/x86_64').read_text()}")
+
+
+def check_chart(folder, repository):
+    """What Helm pulls by its version is what was packed, and only once the chart has the tag."""
+    folder.mkdir()
+    install_all()
+    path = f"{TOOLS}:{os.environ['PATH']}"
+    digest = run(".ci/release/chart.sh", repository, folder, PATH=path)
+    version = re.search(r"^version: (\S+)$", (CHART / "Chart.yaml").read_text(), re.M)[1]
+    chart = f"{repository}/totp-facade"
+    untagged = subprocess.run(["skopeo", "list-tags", f"docker://{chart}"], env=ENV, capture_output=True, text=True)
+    check("tags of the chart before it is signed", version in untagged.stdout, False)
+    run(".ci/release/tag.sh", chart, digest, version)
+    check("its tags", tags_of(chart), [version])
+    manifest = index_of(chart, version)
+    check("the digest of the chart", digest, f"sha256:{hashlib.sha256(manifest.encode()).hexdigest()}")
+    (pulled := folder / "pulled").mkdir()
+    run(TOOLS / "helm", "pull", f"oci://{chart}", "--version", version, "--destination", pulled)
+    [package] = pulled.iterdir()
+    check("the chart, pulled", digest_of(open(package, "rb")), digest_of(open(folder / package.name, "rb")))
 
 
 def check_archive(folder):

@@ -48,7 +48,7 @@ STEPS = {
     "mesh": COMPILED,
     "callers": COMPILED,
     "image-instructions": ["image"],
-    "rehearsal": ["image"],
+    "rehearsal": ["image", "helm"],  # It takes the program helm from there.
 }
 # It uses all cores, and some of its tests say how long something may take: beside others, these would fail.
 STEPS["test"] = list(STEPS)

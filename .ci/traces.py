@@ -7,8 +7,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from expect import check, wait_until
 from facade import ROOT
-from load import READ
-from prometheus import PANELS, run
+from observed import READ
+from process import run
+from prometheus import PANELS
 
 RECORDED, NOT_RECORDED = "c0ffee" * 5 + "01", "c0ffee" * 5 + "02"
 SHOWING = ["Latency", "p99 by method", "p99 by replica"]

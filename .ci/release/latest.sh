@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Gives an image that is signed the tag `latest`, unless its version is a pre-release such as 1.0.0-rc.1:
 #
-#     latest.sh REPOSITORY VERSION DIGEST
+#     latest.sh REPOSITORY DIGEST VERSION
 set -euo pipefail
 
-repository=$1 version=$2 digest=$3
+repository=$1 digest=$2 version=$3
 if [[ $version != *-* ]]; then
-    skopeo copy --quiet --all --preserve-digests "docker://$repository@$digest" "docker://$repository:latest"
+    "${0%/*}/tag.sh" "$repository" "$digest" latest
 fi
