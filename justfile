@@ -39,7 +39,7 @@ image *FLAGS:
     python3 .ci/image.py {{FLAGS}}
 
 # A release of what `just image` left, against a registry on this machine. Needs Debian's docker-registry and skopeo;
-# installs Helm from npm.
+# installs Helm from npm, and cargo-cyclonedx, which takes minutes once.
 rehearsal:
     python3 .ci/rehearsal.py
 

@@ -2,8 +2,9 @@
 """Rehearses a release with the image that `just image` has left, against a registry on this machine.
 
 Runs the scripts of .ci/release/ as .github/workflows/release.yml does, and looks at what they leave. The other
-architecture is the same image under another name. Not rehearsed: documents.sh, signing and attesting (which need the
-code host's identity), and the release itself. Needs Debian's docker-registry and skopeo; Helm is that of helm.py.
+architecture is the same image under another name. Not rehearsed: signing and attesting (which need the code host's
+identity), and the release itself. Needs Debian's docker-registry and skopeo, and for minutes, once, what compiles
+cargo-cyclonedx; Helm is that of helm.py.
 """
 
 import hashlib
@@ -13,14 +14,17 @@ import re
 import subprocess
 import tarfile
 from contextlib import contextmanager
+from pathlib import Path
 
 from expect import check
+from facade import ROOT
 from helm import CHART, TOOLS, install_all
 from image.tools import ENV, FOLDER, fresh, prepare, run
 from process import free_port, process
 
 VERSION = "0.0.1-rehearsal"
 NAME = "localhost/totp-facade"
+SERVICES = ["stytch.b2b.recovery_codes.v1.RecoveryCodesService", "stytch.b2b.totp.v1.TotpService"]
 
 
 def main():
@@ -33,8 +37,9 @@ def main():
         check_tags(repository, digest)
         check_pins(work / "Containerfile", repository, digest)
         check_chart(work / "chart", f"{address}/charts")
-    check_archive(work / "dist")
-    print("rehearsed: images, index, tags, pins, chart, archive; not: documents, signatures, attestations, the release")
+    archive = check_archive(work / "dist")
+    check_documents(work / "documents", archive)
+    print("rehearsed: images, index, tags, pins, chart, archive, documents; not: signatures, attestations, the release")
 
 
 @contextmanager
@@ -124,7 +129,7 @@ def check_chart(folder, repository):
 
 
 def check_archive(folder):
-    """The archive has the program of the image, and is the same when it is made again."""
+    """The archive has the program of the image, and is the same when it is made again. Returns its path."""
     [first, second] = [run(".ci/release/archive.sh", NAME, folder / name) for name in ("first", "second")]
     check("the archive, made again", digest_of(open(second, "rb")), digest_of(open(first, "rb")))
     with tarfile.open(first) as archive:
@@ -133,6 +138,26 @@ def check_archive(folder):
         check("missing in the archive", sorted(expected - set(names)), [])
         program = archive.extractfile(names["totp-facade"])
         check("its program", digest_of(program), digest_of(open(FOLDER / "totp-facade", "rb")))
+    return Path(first)
+
+
+def check_documents(folder, archive):
+    """The contract has the services, and the bill of materials what the program is made of."""
+    version = re.search(r"totp-facade-(.+)-linux-", archive.name)[1]
+    # The tool stays for the next time.
+    tool = ROOT / "target/cyclonedx"
+    path = f"{tool}/bin:{os.environ['PATH']}"
+    run(".ci/release/documents.sh", version, archive.parent, folder, CARGO_INSTALL_ROOT=str(tool), PATH=path)
+    contract, bill = folder / f"totp-facade-{version}.binpb", folder / f"totp-facade-{version}.cdx.json"
+    check("the documents", sorted(it.name for it in folder.iterdir()), [contract.name, bill.name])
+    services = run("grpcurl", "-protoset", contract, "list").split()
+    check("services of the contract", [it for it in services if it.startswith("stytch.")], SERVICES)
+    bill = json.loads(bill.read_text())
+    names = {it["name"] for it in bill["components"]}
+    check("missing in the bill of materials", sorted({"rustls", "tokio", "tonic"} - names), [])
+    check("in it although only tests need it", sorted({"jsonschema", "proptest", "stytch"} & names), [])
+    # What actions/attest wants of a bill.
+    check("missing in its head", sorted({"bomFormat", "serialNumber", "specVersion"} - set(bill)), [])
 
 
 def digest_of(file):
