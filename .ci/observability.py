@@ -198,10 +198,12 @@ def alerts_follow(server, seen):
 
 
 def queries():
-    """Yields each query of the dashboard and each recording rule's name, with where it is from."""
+    """Yields each query of the dashboard and each recording rule's name, with where it is from. A limit that is shown
+    once half of it is used counts without that.
+    """
     for title, panel in PANELS.items():
         for query, _ in expressions(panel):
-            yield f"panel {title}", query.replace(" or vector(0)", "")
+            yield f"panel {title}", re.sub(r" or vector\(0\)| < 2 \* .+", "", query)
     for record in re.findall(r"record: (\S+)", (RULES / "rules.yml").read_text()):
         yield "rule", record
     alerts = re.sub(r"#.*|\{\{.*?\}\}", "", (RULES / "alerts.yml").read_text())

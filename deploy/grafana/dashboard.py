@@ -44,6 +44,11 @@ def gauge(name, legend):
     return (f"totp_facade_{name}{{{OURS}}}", legend)
 
 
+def limit(name, used):
+    """The limit of a gauge once half of it is used. Before that, the line would press the others to the ground."""
+    return (f"max(totp_facade_{name}_limit{{{OURS}}}) < 2 * max(totp_facade_{used}{{{OURS}}})", "limit")
+
+
 ROWS = [
     ("Is something wrong?", [
         ("stat", "Replicas ready", [(f"sum(totp_facade_ready{{{OURS}}})", "ready")], "short",
@@ -181,9 +186,9 @@ ROWS = [
     ]),
     ("Saturation", [
         ("timeseries", "Calls in flight", [gauge("calls_in_flight", "{{instance}}"),
-            (f"max(totp_facade_calls_limit{{{OURS}}})", "limit")], "short",
-         "Calls in flight by replica, and the limit. One near the limit: that replica is overloaded; all: more load "
-         "than capacity, or a slow Stytch. Next: Stytch's latency."),
+            limit("calls", "calls_in_flight")], "short",
+         "Calls in flight by replica, and the limit once half of it is used. One near the limit: that replica is "
+         "overloaded; all: more load than capacity, or a slow Stytch. Next: Stytch's latency."),
         ("timeseries", "Shed, evicted, refused", [
             (by("limit", rate("totp_facade_calls_shed_total")), "shed: {{limit}}"),
             (by("reason", rate("totp_facade_connections_evicted_total")), "evicted: {{reason}}"),
@@ -192,9 +197,9 @@ ROWS = [
          "connection. Evicted: too many connections. Next: for calls that were shed, Calls by caller; for "
          "connections, Connections."),
         ("timeseries", "Connections", [gauge("connections_open", "{{instance}}"),
-            (f"max(totp_facade_connections_limit{{{OURS}}})", "limit")], "short",
-         "Open connections by replica, and the limit. At the limit: a caller opens one for each call, or many "
-         "proxies. Next: Shed, evicted, refused."),
+            limit("connections", "connections_open")], "short",
+         "Open connections by replica, and the limit once half of it is used. At the limit: a caller opens one for "
+         "each call, or many proxies. Next: Shed, evicted, refused."),
         ("timeseries", "Workers", [
             (by("instance", rate("totp_facade_worker_busy_seconds_total"), "max"), "busy {{instance}}"),
             (by("instance", f"totp_facade_worker_queue_depth{{{OURS}}}", "max"), "queue {{instance}}")],
@@ -247,7 +252,7 @@ def has_exemplars(expr):
     return expr.startswith("histogram_quantile(0.99") and HANDLING in expr
 
 
-def panel(number, x, y, kind, title, queries, unit, description):
+def panel(number, x, y, width, kind, title, queries, unit, description):
     is_stat = kind == "stat"
     targets = [
         {"refId": chr(ord("A") + i), "datasource": SOURCE, "expr": expr, "legendFormat": legend,
@@ -266,12 +271,19 @@ def panel(number, x, y, kind, title, queries, unit, description):
             "tooltip": {"mode": "multi", "sort": "desc"},
         }
     defaults = {"unit": unit, "noValue": "no data"} | ({} if is_stat else {"min": 0, "custom": {"fillOpacity": 10}})
-    size = {"w": 4, "h": 4} if is_stat else {"w": 6, "h": 8}
     return {
         "id": number, "type": kind, "title": title, "description": description, "datasource": SOURCE,
-        "gridPos": size | {"x": x, "y": y}, "targets": targets, "options": options,
+        "gridPos": {"w": width, "h": 4 if is_stat else 8, "x": x, "y": y}, "targets": targets, "options": options,
         "fieldConfig": {"defaults": defaults, "overrides": []},
     }
+
+
+def lines(row):
+    """The panels of a row in lines that are full: at most four graphs in each, or six numbers."""
+    most = 6 if row[0][0] == "stat" else 4
+    count = -(-len(row) // most)
+    ends = [-(-len(row) * i // count) for i in range(count + 1)]
+    return [row[start:end] for start, end in zip(ends, ends[1:])]
 
 
 def panels():
@@ -279,14 +291,13 @@ def panels():
     for title, row in ROWS:
         yield {"id": number, "type": "row", "title": title, "collapsed": False, "panels": [],
                "gridPos": {"x": 0, "y": y, "w": 24, "h": 1}}
-        number, y, x = number + 1, y + 1, 0
-        for kind, *rest in row:
-            made = panel(number, x, y, kind, *rest)
-            yield made
-            number, x = number + 1, x + made["gridPos"]["w"]
-            if x == 24:
-                x, y = 0, y + made["gridPos"]["h"]
-        if x:
+        number, y = number + 1, y + 1
+        for line in lines(row):
+            width = 24 // len(line)
+            for place, content in enumerate(line):
+                made = panel(number, place * width, y, width, *content)
+                yield made
+                number += 1
             y += made["gridPos"]["h"]
 
 
