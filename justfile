@@ -133,7 +133,8 @@ console:
     npm ci --prefix .ci/console --ignore-scripts --no-audit --no-fund --silent
     node --test --test-concurrency=2 .ci/console/*.test.js
 
-# Dashboard, rules and alerts against a real Prometheus that scrapes real façades.
+# Dashboard, rules and alerts against a real Prometheus that scrapes real façades. Leaves target/dashboard.png, what the
+# dashboard shows, drawn without Grafana; with UPDATE_DOCS=1, the picture of docs/operations.md is made anew.
 observability:
     cargo build --locked
     python3 .ci/observability.py

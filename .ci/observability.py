@@ -4,10 +4,14 @@ callers, and a Prometheus that scrapes them with the rules. Faults are made one 
 docs/operations.md walks through it, and in no panel that tells another one. Every query of the dashboard and every
 recording rule must return a series, every metric of an alert must exist, and exemplars must lead to traces.
 
-Takes promtool, prometheus, redis-server and openssl from PATH, and a Python with examples/python/requirements.txt.
+A picture of the dashboard is in target/ then (picture.py); with UPDATE_DOCS=1 it is that of docs/operations.md.
+
+Takes promtool, prometheus, redis-server, openssl and chromium from PATH, and a Python with
+examples/python/requirements.txt.
 """
 
 import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -21,6 +25,7 @@ from expect import check, wait_until
 from facade import ROOT, facade
 from observed import LIMIT, POLICY, Observed, load
 from process import free_port, process
+from picture import draw
 from prometheus import PANELS, RULES, SCRAPE, WINDOW, expressions, get, prometheus, tool
 from traces import call_traced, panels_lead_to_traces, receiver
 
@@ -251,6 +256,7 @@ def main():
         alerts_follow(server, seen)
         all_return_series(server, seen)
         panels_lead_to_traces(server, taken, *seen["Stytch is slow"], least=2.5)
+        draw(server, seen, ROOT / ("docs" if os.environ.get("UPDATE_DOCS") else "target") / "dashboard.png")
 
 
 main()

@@ -49,6 +49,11 @@ def expressions(panel):
         yield query, target["legendFormat"]
 
 
+def named(legend, labels):
+    """What Grafana calls a series."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda it: labels.get(it[1], ""), legend)
+
+
 class Prometheus:
     def __init__(self, port):
         self.url = f"http://127.0.0.1:{port}/api/v1/"
@@ -60,11 +65,16 @@ class Prometheus:
     def series(self, query):
         return self.ask("query", query=query)
 
+    def points(self, query, start, end):
+        """Yields the labels of each series within a time, and its values with their times."""
+        for series in self.ask("query_range", query=query, start=start, end=end, step=SCRAPE):
+            points = [(time, float(value)) for time, value in series["values"]]
+            yield series["metric"], [(time, value) for time, value in points if not math.isnan(value)]
+
     def within(self, query, start, end):
         """Yields the labels of each series within a time, and its values."""
-        for series in self.ask("query_range", query=query, start=start, end=end, step=SCRAPE):
-            values = [float(value) for _, value in series["values"]]
-            yield series["metric"], [value for value in values if not math.isnan(value)]
+        for labels, points in self.points(query, start, end):
+            yield labels, [value for _, value in points]
 
     def exemplars(self, panel, start, end):
         """Yields the exemplars that a panel shows, as Grafana asks for them: of its queries that are marked."""
@@ -78,8 +88,7 @@ class Prometheus:
         highest = 0.0
         for query, legend in expressions(PANELS[panel]):
             for labels, values in self.within(query, start, end):
-                name = re.sub(r"\{\{(\w+)\}\}", lambda it: labels.get(it[1], ""), legend)
-                if re.fullmatch(line, name):
+                if re.fullmatch(line, named(legend, labels)):
                     highest = max([highest, *values])
         return highest
 

@@ -1,4 +1,4 @@
-"""From a panel to a trace: calls that their caller has traced, a receiver of their spans, and the exemplars of panels."""
+"""From a panel to a trace: calls whose caller traces them, a receiver of their spans, and the exemplars of panels."""
 
 import re
 import threading
