@@ -1,9 +1,12 @@
 //! A proxy on loopback between a façade and its upstream, which keeps the last response, or why
 //! there was none.
+//!
+//! By what it keeps, the run decides whose TOTP the member has. So it answers under a path that
+//! nobody can guess: every user of the machine reaches its port.
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -17,6 +20,7 @@ use axum::{
     },
     response::{IntoResponse as _, Response},
 };
+use rand::RngExt as _;
 use reqwest::Url;
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -54,11 +58,20 @@ pub(super) struct Answer {
 /// A response, or why there is none.
 type Outcome = Result<Answer, String>;
 
+/// What has become of the last request.
+#[derive(Debug, Default)]
+struct Last {
+    /// How many requests there have been.
+    requests: u64,
+    /// `None` if there was none since the last time that somebody looked.
+    outcome: Option<Outcome>,
+}
+
 /// A running recorder. It ends with the value.
 #[derive(Debug)]
 pub(super) struct Recorder {
     pub(super) url: Url,
-    last: Arc<Mutex<Option<Outcome>>>,
+    last: Arc<Mutex<Last>>,
     closing: CancellationToken,
 }
 
@@ -75,17 +88,20 @@ impl Recorder {
         let addr = listener.local_addr().map_err(|it| SetupError::of(&it))?;
         let last = Arc::default();
         let proxy = Proxy { upstream: upstream.clone(), http, last: Arc::clone(&last) };
-        let router = Router::new().fallback(forward).with_state(Arc::new(proxy));
+        let forwarding = Router::new().fallback(forward).with_state(Arc::new(proxy));
+        let path = format!("/{:032x}", rand::rng().random::<u128>());
+        // Anything else is not found.
+        let router = Router::new().nest(&path, forwarding);
         let closing = CancellationToken::new();
         http_server::serve(listener, router, MAX_CONNECTIONS, closing.clone());
-        let url = format!("http://{addr}").parse().expect("an address makes a URL");
+        let url = format!("http://{addr}{path}").parse().expect("an address makes a URL");
         Ok(Self { url, last, closing })
     }
 
     /// Returns what has become of the last request since the last time.
     pub(super) fn take(&self) -> Outcome {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).take();
-        last.unwrap_or_else(|| Err("no request was sent".to_owned()))
+        let outcome = lock(&self.last).outcome.take();
+        outcome.unwrap_or_else(|| Err("no request was sent".to_owned()))
     }
 }
 
@@ -98,21 +114,43 @@ impl Drop for Recorder {
 struct Proxy {
     upstream: Url,
     http: HttpClient,
-    last: Arc<Mutex<Option<Outcome>>>,
+    last: Arc<Mutex<Last>>,
 }
 
 /// Forwards a request, and keeps what becomes of it. What has no response is answered as a gateway
 /// would.
 async fn forward(State(proxy): State<Arc<Proxy>>, request: Request) -> Response {
+    let number = proxy.begin();
     let (outcome, response) = match proxy.send(request).await {
         Ok((answer, response)) => (Ok(answer), response),
         Err(why) => (Err(why), StatusCode::BAD_GATEWAY.into_response()),
     };
-    *proxy.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+    proxy.end(number, outcome);
     response
 }
 
+fn lock(last: &Mutex<Last>) -> MutexGuard<'_, Last> {
+    last.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Proxy {
+    /// Notes that a request has come. Returns its number. If its client goes away before there is a
+    /// response, as it does at its timeout, nothing else is known of it.
+    fn begin(&self) -> u64 {
+        let mut last = lock(&self.last);
+        last.requests += 1;
+        last.outcome = Some(Err(format!("no response in time from {}", self.upstream)));
+        last.requests
+    }
+
+    /// Notes what has become of a request, unless another one has come or somebody has looked.
+    fn end(&self, number: u64, outcome: Outcome) {
+        let mut last = lock(&self.last);
+        if last.requests == number && last.outcome.is_some() {
+            last.outcome = Some(outcome);
+        }
+    }
+
     async fn send(&self, request: Request) -> Result<(Answer, Response), String> {
         let (head, body) = request.into_parts();
         let body = axum::body::to_bytes(body, MAX_BODY).await.map_err(|it| with_causes(&it))?;
@@ -156,5 +194,78 @@ impl Proxy {
         let hint = TlsFailure::of(&error).map(|failure| failure.explain(stytch::CA_SETTING));
         let hint = hint.map_or_else(String::new, |hint| format!("; {hint}"));
         format!("{what} {}: {}{hint}", self.upstream, describe(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATH: &str = "/v1/b2b/totp";
+
+    /// Starts a recorder in front of a listener.
+    async fn recorder() -> (Recorder, TcpListener) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let upstream = format!("http://{}", listener.local_addr().expect("an address"));
+        let upstream = upstream.parse().expect("a URL");
+        let recorder = Recorder::start(&upstream, None, Duration::from_secs(60)).await;
+        (recorder.expect("a recorder"), listener)
+    }
+
+    /// Sends a request.
+    async fn post(url: String) -> StatusCode {
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        client.post(url).send().await.expect("a response").status()
+    }
+
+    #[tokio::test]
+    async fn what_lacks_the_path_of_the_recorder_is_not_found_and_changes_nothing() {
+        let (recorder, listener) = recorder().await;
+        let refusing = Router::new().fallback(|| async { StatusCode::UNAUTHORIZED });
+        tokio::spawn(async { axum::serve(listener, refusing).await });
+        let (url, path) = (recorder.url.as_str(), recorder.url.path());
+        let base = url.strip_suffix(path).expect("a URL ends with its path");
+        let guess = format!("/{}", "0".repeat(32));
+        assert_eq!(path.len(), guess.len(), "128 bits");
+
+        assert_eq!(post(format!("{url}{PATH}")).await, 401);
+        for path in [PATH, "/", &format!("{guess}{PATH}"), &format!("{PATH}{path}")] {
+            assert_eq!(post(format!("{base}{path}")).await, 404, "{path}");
+        }
+
+        assert_eq!(recorder.take().expect("the response of the upstream").status, 401);
+    }
+
+    #[tokio::test]
+    async fn a_request_whose_client_goes_away_replaces_the_response_before_it() {
+        let (recorder, listener) = recorder().await;
+        let known = Answer { status: 401, body: Value::Null };
+        *lock(&recorder.last) = Last { requests: 1, outcome: Some(Ok(known)) };
+
+        tokio::select! {
+            status = post(format!("{}{PATH}", recorder.url)) => panic!("{status}"),
+            // The request has come, and its client goes away.
+            accepted = listener.accept() => assert!(accepted.is_ok()),
+        }
+
+        let why = recorder.take().expect_err("no response");
+        let upstream = listener.local_addr().expect("an address");
+        assert_eq!(why, format!("no response in time from http://{upstream}/"));
+    }
+
+    #[tokio::test]
+    async fn a_late_response_counts_for_no_later_request() {
+        let (recorder, _listener) = recorder().await;
+        let upstream = recorder.url.clone();
+        let http = HttpClient::new(&upstream, None, |builder| builder).expect("a client");
+        let proxy = Proxy { upstream, http, last: Arc::clone(&recorder.last) };
+        let success = || Ok(Answer { status: 200, body: Value::Null });
+
+        let first = proxy.begin();
+        let second = proxy.begin();
+        proxy.end(first, success());
+        assert!(recorder.take().is_err(), "of the second there is no response");
+        proxy.end(second, success());
+        assert_eq!(recorder.take().expect_err("no request"), "no request was sent");
     }
 }

@@ -17,7 +17,7 @@ use axum::{
 use serde_json::{Value, json};
 use totp_facade::{sandbox::Seed, verify::QUESTIONS};
 
-use crate::support::{self, process::program};
+use crate::support::{self, Closed, process::program};
 
 /// What the proxy does to a response: given method, path and request, it may change status and
 /// body.
@@ -265,9 +265,8 @@ async fn verify_changes_nothing_of_a_totp_without_recovery_codes() {
 
 #[tokio::test]
 async fn verify_says_which_address_it_cannot_reach_and_why() {
-    let listener = support::listener().await;
-    let addr = listener.local_addr().unwrap();
-    drop(listener);
+    let closed = Closed::new();
+    let addr = closed.addr;
     let mut command = verify(addr, "fresh");
 
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
@@ -278,6 +277,20 @@ async fn verify_says_which_address_it_cannot_reach_and_why() {
     assert!(text.contains(&format!("cannot connect to http://{addr}/: ")), "{text}");
     assert!(text.contains("Connection refused"), "{text}");
     assert!(!text.contains("502"), "Stytch has answered nothing: {text}");
+}
+
+#[tokio::test]
+async fn verify_says_when_stytch_does_not_respond_in_time() {
+    let silent = support::listener().await;
+    let addr = silent.local_addr().unwrap();
+    let mut command = verify(addr, "fresh");
+    command.arg("--json").env("TOTP_FACADE_UPSTREAM_TIMEOUT", "300ms");
+
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let failure = report["failure"].as_str().unwrap();
+    assert!(failure.contains(&format!("no response in time from http://{addr}/")), "{failure}");
 }
 
 #[tokio::test]
@@ -407,6 +420,49 @@ async fn verify_lets_no_other_user_of_the_machine_call_through_its_facade() {
     let (code, ..) = tokio::task::spawn_blocking(|| running.end()).await.unwrap();
     assert_eq!(code, Some(1));
     assert_eq!(entries(temporary.as_ref()), [] as [PathBuf; 0]);
+}
+
+/// The ports of IPv4 that a process listens on.
+#[cfg(target_os = "linux")]
+fn ports_of(process: u32) -> Vec<u16> {
+    let descriptors = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap();
+    let open = descriptors.filter_map(|it| std::fs::read_link(it.unwrap().path()).ok());
+    let open: BTreeSet<_> = open.map(|it| it.to_string_lossy().into_owned()).collect();
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let sockets = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let listening =
+        sockets.filter(|it| it[3] == "0A" && open.contains(&format!("socket:[{}]", it[9])));
+    listening
+        .map(|it| u16::from_str_radix(it[1].rsplit_once(':').unwrap().1, 16).unwrap())
+        .collect()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn verify_takes_no_request_of_anybody_else_for_its_own() {
+    use crate::support::process::Server;
+
+    let stytch = support::listener().await;
+    let addr = stytch.local_addr().unwrap();
+    let mut command = verify(addr, "fresh");
+    command.arg("--json");
+    let running = Server::start(command);
+    // It waits for a response.
+    let (connection, _) = stytch.accept().await.unwrap();
+
+    let ports = ports_of(running.id());
+
+    assert_eq!(ports.len(), 2, "the admin port and the recorder: {ports:?}");
+    for port in ports {
+        let url = format!("http://127.0.0.1:{port}/v1/b2b/recovery_codes/example-works/fresh");
+        let request = reqwest::Client::new().get(url).timeout(support::PATIENCE);
+        assert_eq!(request.send().await.unwrap().status(), 404, "nothing is sent to Stytch");
+    }
+    drop((connection, stytch));
+    let (_, report, _) = tokio::task::spawn_blocking(|| running.end()).await.unwrap();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let failure = report["failure"].as_str().unwrap();
+    assert!(failure.contains(&format!("http://{addr}/")), "what became of its own: {failure}");
 }
 
 #[tokio::test]
