@@ -91,8 +91,9 @@ pub(super) fn addr_of(listener: &TcpListener) -> Result<SocketAddr, Failure> {
     listener.local_addr().map_err(|error| Failure::run(&error))
 }
 
-/// Returns a URL by which this machine reaches the address: with TLS, by a name of the certificate
-/// where one fits.
+/// Returns a URL by which this machine reaches the address. With TLS it names `localhost` where
+/// that is the same address and the certificate is for it. Any other name of the certificate may
+/// lead to another machine, which would get the credentials of the client.
 pub(super) fn url_of(address: Address, tls: Option<&tls::Files>) -> String {
     let mut addr = match address {
         Address::Tcp(addr) => addr,
@@ -105,13 +106,46 @@ pub(super) fn url_of(address: Address, tls: Option<&tls::Files>) -> String {
     }
     let Some(tls) = tls else { return format!("http://{addr}") };
     let (ip, names) = (addr.ip(), tls.names());
-    // On loopback, any other name would be that of another machine.
-    let is_fitting = |name: &&String| match ip.is_loopback() {
-        true => *name == "localhost",
-        false => !name.contains('*') && name.parse::<IpAddr>().is_err(),
-    };
-    match names.iter().find(is_fitting).filter(|_| !names.contains(&ip.to_string())) {
-        Some(name) => format!("https://{name}:{}", addr.port()),
-        None => format!("https://{addr}"),
+    let is_localhost = ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST;
+    let is_for = |name: &str| names.iter().any(|it| it == name);
+    match is_localhost && is_for("localhost") && !is_for(&ip.to_string()) {
+        true => format!("https://localhost:{}", addr.port()),
+        false => format!("https://{addr}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_url_with_tls_leads_nowhere_but_to_the_address() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let files_for = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+            let signed = rcgen::generate_simple_self_signed(names).expect("a certificate");
+            let certificate = folder.path().join("server.pem");
+            fs::write(&certificate, signed.cert.pem()).expect("a file");
+            tls::Files { certificate, key: folder.path().join("server.key"), client_ca: None }
+        };
+        for (addr, names, expected) in [
+            ("192.0.2.1:1", &["totp.example.com"][..], "https://192.0.2.1:1"),
+            ("192.0.2.1:1", &["localhost"], "https://192.0.2.1:1"),
+            ("[2001:db8::1]:1", &["totp.example.com"], "https://[2001:db8::1]:1"),
+            ("127.0.0.1:1", &["totp.example.com"], "https://127.0.0.1:1"),
+            ("127.0.0.2:1", &["localhost"], "https://127.0.0.2:1"),
+            ("127.0.0.1:1", &["totp.example.com", "localhost"], "https://localhost:1"),
+            ("127.0.0.1:1", &["localhost", "127.0.0.1"], "https://127.0.0.1:1"),
+            ("0.0.0.0:1", &["localhost"], "https://localhost:1"),
+            ("[::]:1", &["localhost"], "https://localhost:1"),
+        ] {
+            let address = Address::Tcp(addr.parse().expect("an address"));
+
+            let url = url_of(address, Some(&files_for(names)));
+
+            assert_eq!(url, expected, "{addr} {names:?}");
+        }
     }
 }
