@@ -14,6 +14,7 @@ use super::{failure::CallFailure, report::Report};
 use crate::{
     config::{ClientConfig, Problem},
     error_chain::with_causes,
+    http_client::is_loopback,
     tls_failure::TlsFailure,
 };
 
@@ -119,11 +120,14 @@ impl Connection {
     }
 }
 
-/// Says what to try where TLS did not come about; begins with a semicolon.
+/// Says what to try where TLS did not come about; begins with a semicolon. Beyond loopback,
+/// somebody between could have brought that about: a client that then follows a hint to do without
+/// TLS would send its bearer token in the clear.
 fn hint(url: &str, error: &tonic::transport::Error) -> String {
     let Some(failure) = TlsFailure::of(error) else { return String::new() };
     let mut hint = format!("; {}", failure.explain("--ca-file"));
-    if failure == TlsFailure::NotTls {
+    let is_loopback = url.parse().is_ok_and(|url| is_loopback(&url));
+    if failure == TlsFailure::NotTls && is_loopback {
         hint += &format!(": try --addr {}", url.replacen("https://", "http://", 1));
     }
     hint

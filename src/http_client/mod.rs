@@ -154,7 +154,7 @@ pub(crate) fn is_confidential(url: &Url) -> bool {
 }
 
 /// Returns whether the host of the URL is a loopback address, which plain HTTP may reach.
-fn is_loopback(url: &Url) -> bool {
+pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost",
         Some(url::Host::Ipv4(address)) => address.is_loopback(),

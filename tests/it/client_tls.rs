@@ -93,6 +93,12 @@ fn a_client_is_told_what_to_try_where_one_side_alone_speaks_tls() {
     let hint = format!("does not speak TLS on this port: try --addr {plain}");
     assert!(text.contains(&hint), "{text}");
 
+    // Leads to the same port, but is no loopback address.
+    let beyond = plain.replace("http://127.0.0.1:", "https://0.0.0.0:");
+    let text = create(&[&["--addr", &beyond], &ca[..]].concat());
+    assert!(text.contains("does not speak TLS on this port"), "{text}");
+    assert!(!text.contains("http://"), "a token would travel in the clear: {text}");
+
     let text = create(&["--addr", &format!("https://localhost:{port}")]);
     assert!(text.contains("no trusted authority has issued"), "{text}");
     assert!(text.contains(" in --ca-file"), "{text}");

@@ -111,6 +111,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         &[
             "config",
             "error_chain",
+            "http_client",
             "idempotency",
             "proto",
             "status",
