@@ -10,6 +10,7 @@
 //! - [`proto`]: the messages of the contract, which are also the JSON bodies of Stytch's API
 //! - [`translate`]: JSON text into encoded messages, in one pass
 //! - [`telemetry`]: logs, metrics, and the log record of each call
+//! - `tls_failure`: why a TLS handshake with a server failed, in plain words
 //! - [`files`]: files that are reloaded when they change
 //! - `http_client`: HTTP clients for Stytch and for JWKS URLs
 //! - [`otlp`]: sends traces to a receiver

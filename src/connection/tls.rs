@@ -84,8 +84,8 @@ impl Files {
             .collect()
     }
 
-    /// Returns the DNS names and IP addresses that the server's certificate is for, as far as it can
-    /// be read.
+    /// Returns the DNS names and IP addresses that the server's certificate is for, as far as it
+    /// can be read.
     pub fn names(&self) -> Vec<String> {
         let chain = pem::certificates(&self.certificate).unwrap_or_default();
         chain.first().map(names).unwrap_or_default()

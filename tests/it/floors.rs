@@ -268,6 +268,16 @@ fn a_room_imports_from_the_floors_below_it_alone() {
 }
 
 #[test]
+fn the_layout_of_the_library_names_every_room() {
+    let text = fs::read_to_string(source().join("lib.rs")).unwrap();
+    let (_, layout) = text.split_once("//! # Layout\n").unwrap();
+    let (layout, _) = layout.split_once("//! # ").unwrap();
+    for (room, _) in FLOORS.iter().filter(|(room, _)| *room != "main") {
+        assert!(layout.contains(&format!("`{room}`")), "{room} is not in the layout of src/lib.rs");
+    }
+}
+
+#[test]
 fn no_files_of_a_room_import_each_other_in_a_circle() {
     let files = files();
     let mut imports: BTreeMap<&Path, BTreeSet<&Path>> = BTreeMap::new();
