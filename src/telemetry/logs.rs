@@ -227,8 +227,8 @@ impl Write for Line {
 }
 
 /// What a filter lets through that does not name it. An operator who lowers the log level does not
-/// mean to turn the audit trail off. The verifier of certificates logs an error for each failure, of
-/// which our own lines say more, at a bounded rate.
+/// mean to turn the audit trail off. The verifier of certificates logs an error for each failure,
+/// of which our own lines say more, at a bounded rate.
 const UNLESS_NAMED: [(&str, &str); 2] = [(AUDIT, "info"), ("rustls_platform_verifier", "off")];
 
 /// Reads a filter, and adds what it does not name.
@@ -337,6 +337,14 @@ mod tests {
         ] {
             let all = filter_of(filter).expect("a filter").to_string();
             assert_eq!(all, format!("{VERIFIER}{expected}"), "{filter}");
+        }
+    }
+
+    #[test]
+    fn what_a_filter_need_not_name_is_documented() {
+        let page = include_str!("../../docs/logs.md");
+        for (target, _) in UNLESS_NAMED {
+            assert!(page.contains(&format!("target `{target}`")), "{target}");
         }
     }
 }
