@@ -26,26 +26,24 @@ impl Inherited {
         let mut this = Self::default();
         let sockets = sd_listen_fds::get().map_err(|error| Failure::usage(passed::COUNT, error))?;
         for (_, socket) in sockets {
-            this.add(socket).map_err(|error| {
-                Failure::usage(
-                    passed::COUNT,
-                    format!("cannot tell where a socket listens: {error}"),
-                )
-            })?;
+            this.add(socket).map_err(|what| Failure::usage(passed::COUNT, what))?;
         }
         Ok(this)
     }
 
-    fn add(&mut self, socket: sd_listen_fds::OwnedFd) -> io::Result<()> {
+    fn add(&mut self, socket: sd_listen_fds::OwnedFd) -> Result<(), String> {
+        let unknown = |error: io::Error| format!("cannot tell where a socket listens: {error}");
         let tcp = std::net::TcpListener::from(socket);
+        #[cfg(target_os = "linux")]
+        passed::check_listener(&tcp)?;
         #[cfg(unix)]
         if tcp.local_addr().is_err() {
             let unix = std::os::unix::net::UnixListener::from(std::os::fd::OwnedFd::from(tcp));
-            unix.local_addr()?;
+            unix.local_addr().map_err(unknown)?;
             self.unix.push(unix);
             return Ok(());
         }
-        tcp.local_addr()?;
+        tcp.local_addr().map_err(unknown)?;
         self.tcp.push(tcp);
         Ok(())
     }
@@ -125,6 +123,27 @@ mod passed {
                  on, but descriptor {descriptor} is no socket"
             )),
         }
+    }
+
+    /// Checks that a socket accepts connections: from any other, nobody would be served.
+    #[cfg(target_os = "linux")]
+    pub(super) fn check_listener(socket: &std::net::TcpListener) -> Result<(), String> {
+        use std::os::fd::AsRawFd as _;
+
+        use rustix::net::{
+            SocketType,
+            sockopt::{socket_acceptconn, socket_type},
+        };
+
+        let is_listener = socket_type(socket).is_ok_and(|it| it == SocketType::STREAM)
+            && socket_acceptconn(socket).unwrap_or_default();
+        is_listener.then_some(()).ok_or_else(|| {
+            format!(
+                "the service manager passed a socket that accepts no connections, as descriptor {}; \
+                 systemd needs ListenStream= and Accept=no",
+                socket.as_raw_fd()
+            )
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The protocols of systemd, with the test as the service manager.
 
 use std::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream, UdpSocket},
     os::{
         fd::OwnedFd,
         unix::net::{UnixDatagram, UnixListener},
@@ -147,6 +147,29 @@ fn what_is_no_socket_is_refused() {
         &output,
         "passed 1 socket(s), from descriptor 3 on, but descriptor 3 is no socket",
     );
+}
+
+#[test]
+fn a_socket_that_accepts_no_connections_is_refused() {
+    let socket = Socket::new();
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let udp_addr = udp.local_addr().unwrap().to_string();
+    let datagram = UnixDatagram::bind(&socket.path).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let tcp_addr = listener.local_addr().unwrap().to_string();
+    let _client = TcpStream::connect(&tcp_addr).unwrap();
+    let (accepted, _) = listener.accept().unwrap();
+    for (addr, inherited) in [
+        (udp_addr, OwnedFd::from(udp)),
+        (socket.addr(), OwnedFd::from(datagram)),
+        (tcp_addr, OwnedFd::from(accepted)),
+    ] {
+        let command = socket.dev(&["--grpc-addr", &addr]);
+
+        let output = with_socket(&command, inherited).output().unwrap();
+
+        assert_refused(&output, "passed a socket that accepts no connections, as descriptor 3");
+    }
 }
 
 #[test]
