@@ -1,6 +1,10 @@
 //! Commands to paste, for a façade in front of the sandbox.
 
-use super::program::program;
+use std::path::Path;
+
+use serde_json::json;
+
+use super::{program::program, shell::word};
 use crate::{config::ClientFiles, sandbox::Seed};
 
 /// The URL that client commands call without a flag.
@@ -13,8 +17,10 @@ pub(super) fn hints(seed: &Seed, url: &str, files: &ClientFiles) -> String {
         return members(seed);
     };
     let (program, organization) = (program(), seed.organization());
-    let ids = format!("--organization-id {organization} --member-id {member}");
-    let request = format!(r#"{{"organization_id":"{organization}","member_id":"{member}"}}"#);
+    let ids = format!("--organization-id {} --member-id {}", word(organization), word(member));
+    let token = format!("sandbox-login.{member}");
+    let [organization, member] = [organization, member].map(|id| json!(id));
+    let request = format!(r#"{{"organization_id":{organization},"member_id":{member}}}"#);
     let (flags, (transport, target)) = (flags(url, files), grpcurl(url, files));
     let trust = if url.starts_with("https://") && files.authorities.is_none() {
         "The commands trust the authorities of the system. For another one, give dev --ca-file \
@@ -25,10 +31,11 @@ pub(super) fn hints(seed: &Seed, url: &str, files: &ClientFiles) -> String {
     format!(
         "\nOpen the console in a browser, or try:\n  \
          {program} create {flags}{ids}\n  \
-         {program} authenticate {flags}{ids} --intermediate-session-token sandbox-login.{member} \
-         --code CODE\n  \
-         grpcurl {transport}-d '{request}' {target} stytch.b2b.totp.v1.TotpService/Create\n\n\
+         {program} authenticate {flags}{ids} --intermediate-session-token {} --code CODE\n  \
+         grpcurl {transport}-d {} {target} stytch.b2b.totp.v1.TotpService/Create\n\n\
          {trust}{}",
+        word(&token),
+        word(&request),
         members(seed)
     )
 }
@@ -44,7 +51,7 @@ pub(super) fn members(seed: &Seed) -> String {
 
 /// Returns the flags of client commands, each with a blank after it.
 fn flags(url: &str, files: &ClientFiles) -> String {
-    let addr = if url == DEFAULT_URL { String::new() } else { format!("--addr {url} ") };
+    let addr = if url == DEFAULT_URL { String::new() } else { format!("--addr {} ", word(url)) };
     addr + &of_files(files, ["--ca-file", "--cert-file", "--key-file"])
 }
 
@@ -53,23 +60,24 @@ fn grpcurl(url: &str, files: &ClientFiles) -> (String, String) {
     let plaintext = "-plaintext ".to_owned();
     match (url.strip_prefix("unix:"), url.split_once("://")) {
         // Otherwise grpcurl sends the path as `:authority`, which is no host.
-        (Some(path), _) => (plaintext, format!("-authority localhost -unix {path}")),
+        (Some(path), _) => (plaintext, format!("-authority localhost -unix {}", word(path))),
         (None, Some(("https", host))) => {
-            (of_files(files, ["-cacert", "-cert", "-key"]), host.to_owned())
+            (of_files(files, ["-cacert", "-cert", "-key"]), word(host).into_owned())
         }
-        (None, other) => (plaintext, other.map_or(url, |(_, host)| host).to_owned()),
+        (None, other) => (plaintext, word(other.map_or(url, |(_, host)| host)).into_owned()),
     }
 }
 
 /// Returns flags that name the files of TLS, each with a blank after it.
 fn of_files(files: &ClientFiles, [ca, cert, key]: [&str; 3]) -> String {
     let ClientFiles { authorities, certificate } = files;
+    let flag = |name: &str, path: &Path| format!("{name} {} ", word(&path.to_string_lossy()));
     let mut flags = String::new();
     if let Some(path) = authorities {
-        flags += &format!("{ca} {} ", path.display());
+        flags += &flag(ca, path);
     }
     if let Some((certificate, private)) = certificate {
-        flags += &format!("{cert} {} {key} {} ", certificate.display(), private.display());
+        flags += &(flag(cert, certificate) + &flag(key, private));
     }
     flags
 }

@@ -19,6 +19,7 @@ mod rpc;
 mod runtime;
 mod serve;
 mod service_manager;
+mod shell;
 mod signals;
 mod top;
 mod verify;

@@ -27,7 +27,7 @@ pub struct Settings {
     pub has_token: bool,
     /// Whether calls present a client certificate.
     pub has_certificate: bool,
-    /// How the program is called in a shell.
+    /// How the program is called in a shell, quoted for it.
     pub program: String,
     /// What the sandbox behind the façade began with, under `dev`.
     pub seed: Option<Seed>,

@@ -1,6 +1,6 @@
 //! What users are told to run, and to try, where TLS is involved.
 
-use std::path::PathBuf;
+use std::{fs, path::PathBuf, process::Command};
 
 use crate::support::{
     credentials::Authority,
@@ -65,6 +65,27 @@ fn the_commands_that_dev_prints_with_tls_work() {
     let grpcurl = server.line("  grpcurl ");
     assert!(grpcurl.starts_with(&format!("-cacert {ca} -d '")), "{grpcurl}");
     assert!(grpcurl.contains(&format!("' localhost:{port} stytch.b2b.totp")), "{grpcurl}");
+}
+
+#[test]
+fn the_commands_that_dev_prints_are_quoted_for_the_shell() {
+    let (files, folder) = (Files::new(), Folder::new());
+    let ca = folder.path("the authority's; $(false)");
+    fs::copy(&files.authority, &ca).unwrap();
+    let (mut server, _) = files.dev(&["--ca-file", ca.to_str().unwrap()]);
+
+    let program = env!("CARGO_BIN_EXE_totp-facade");
+    let flags = server.line(&format!("  {program} create "));
+    let script = format!("{program} create {flags}");
+    let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+
+    assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+    let grpcurl = server.line("  grpcurl ");
+    let script = format!("printf '%s\\n' {grpcurl}");
+    let words = Command::new("sh").args(["-c", &script]).output().unwrap().stdout;
+    let words = String::from_utf8(words).unwrap();
+    let words: Vec<_> = words.lines().collect();
+    assert_eq!(words[..3], ["-cacert", ca.to_str().unwrap(), "-d"], "{grpcurl}");
 }
 
 #[test]

@@ -29,7 +29,7 @@ export function cli(call) {
   return code`
 ${call.key && AGAIN}
 ${command(call, [
-  `${word(call.program)} ${call.command}`,
+  `${call.program} ${call.command}`,
   `--addr ${word(`http${call.tls ? "s" : ""}://${call.address}`)}`,
   `--deadline ${call.deadlineMs}ms`,
   call.key && `--idempotency-key ${word(call.key)}`,
