@@ -13,6 +13,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
+use tokio::signal::unix::{SignalKind, signal};
 use tonic::{
     Status,
     body::Body,
@@ -33,14 +34,18 @@ pub async fn serve(upstream: SocketAddr, answer: &Path) -> Fallible<()> {
         upstream: format!("http://{upstream}{}", contract::CREATE_PATH).parse()?,
         answer: std::fs::read(answer)?.into(),
     };
+    let mut terminated = signal(SignalKind::terminate())?;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("grpc listening on {}", listener.local_addr()?);
-    Server::builder()
+    let server = Server::builder()
         .max_concurrent_streams(1024)
         .add_service(forward)
-        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
-        .await?;
-    Ok(())
+        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
+    tokio::select! {
+        ended = server => Ok(ended?),
+        // A clean end, after which callgrind writes what it has counted.
+        _ = terminated.recv() => Ok(()),
+    }
 }
 
 const BODY: &str = r#"{"organization_id":"example-works","member_id":"fresh"}"#;

@@ -16,7 +16,7 @@ use crate::{
     Fallible,
     callgrind::{self, Instructions},
     load::{self, Load},
-    server,
+    server::{self, Site},
     setup::{Programs, Setup},
     table,
 };
@@ -34,6 +34,9 @@ pub struct Options {
     /// Writes the figures instead of comparing with them.
     #[arg(long)]
     update: bool,
+    /// Also counts the floor.
+    #[arg(long)]
+    floor: bool,
 }
 
 /// The committed figures.
@@ -49,10 +52,17 @@ struct Figures {
 
 const CALLS: u64 = 400;
 
+/// Makes the command of a server.
+type Start = fn(&Site, &str) -> Fallible<Command>;
+
 pub async fn run(options: &Options) -> Fallible<()> {
     let setup = Setup::start(&options.programs).await?;
-    let sequential = count(&setup, 1).await?;
-    let concurrent = count(&setup, 32).await?;
+    let sequential = count(&setup, server::facade_command, 1).await?;
+    let concurrent = count(&setup, server::facade_command, 32).await?;
+    let floor = match options.floor {
+        true => Some(count(&setup, server::floor_command, 1).await?),
+        false => None,
+    };
     let totals = [&sequential, &concurrent].map(|it| it.values().sum::<i64>());
 
     println!("User instructions for a Create, of {CALLS} calls on one connection.\n");
@@ -61,7 +71,15 @@ pub async fn run(options: &Options) -> Fallible<()> {
         .map(|((part, one), (_, many))| vec![part.to_owned(), thousand(one), thousand(many)])
         .collect();
     rows.push(vec!["**all**".to_owned(), thousand(totals[0]), thousand(totals[1])]);
-    table::print(&["thousand instructions", "1 stream", "32 streams"], &rows);
+    let mut columns = vec!["thousand instructions", "1 stream", "32 streams"];
+    if let Some(floor) = floor {
+        columns.push("floor, 1 stream");
+        let parts = callgrind::by_part(&floor).into_iter().map(|(_, count)| count);
+        for (row, count) in rows.iter_mut().zip(parts.chain([floor.values().sum()])) {
+            row.push(thousand(count));
+        }
+    }
+    table::print(&columns, &rows);
     list_functions(&sequential, options.functions);
     match options.update {
         true => update(&options.figures, totals),
@@ -83,9 +101,9 @@ fn thousand(count: i64) -> String {
 }
 
 /// Counts the instructions of a call, by function.
-async fn count(setup: &Setup, streams: usize) -> Fallible<Instructions> {
-    let once = of_calls(setup, streams, CALLS).await?;
-    let mut difference = of_calls(setup, streams, 2 * CALLS).await?;
+async fn count(setup: &Setup, start: Start, streams: usize) -> Fallible<Instructions> {
+    let once = of_calls(setup, start, streams, CALLS).await?;
+    let mut difference = of_calls(setup, start, streams, 2 * CALLS).await?;
     for (function, count) in once {
         *difference.entry(function).or_default() -= count;
     }
@@ -93,15 +111,19 @@ async fn count(setup: &Setup, streams: usize) -> Fallible<Instructions> {
     Ok(difference)
 }
 
-/// Runs a façade under callgrind for this many calls.
-async fn of_calls(setup: &Setup, streams: usize, calls: u64) -> Fallible<Instructions> {
+/// Runs a server under callgrind for this many calls.
+async fn of_calls(
+    setup: &Setup,
+    start: Start,
+    streams: usize,
+    calls: u64,
+) -> Fallible<Instructions> {
     let output = setup.site.folder.join("callgrind.out");
-    let mut command = server::facade_command(&setup.site, "0")?;
-    command = under_callgrind(&command, &output);
-    command.stderr(server::log(&setup.site, "facade")?);
-    let facade = server::announced(command)?;
+    let mut command = under_callgrind(&start(&setup.site, "0")?, &output);
+    command.stderr(server::log(&setup.site, "counted")?);
+    let server = server::announced(command)?;
     let load = Load {
-        server: facade.addr,
+        server: server.addr,
         tls: None,
         connections: 1,
         streams,
@@ -109,7 +131,7 @@ async fn of_calls(setup: &Setup, streams: usize, calls: u64) -> Fallible<Instruc
         window: Duration::ZERO,
     };
     load::exactly(&load, &setup.create()?, calls).await?;
-    facade.stop()?;
+    server.stop()?;
     callgrind::read(&output)
 }
 

@@ -14,7 +14,7 @@ use tokio::{net::TcpListener, task::spawn_local};
 use crate::{
     Fallible,
     load::{self, Call, Load},
-    process::held,
+    process::{held, worker_times},
     rounds::{Figures, Options, WARM_UP},
     server::{self, Server, Site},
     setup::Setup,
@@ -28,9 +28,15 @@ struct Variant {
     server: Server,
     call: Rc<Call>,
     tls: Option<Arc<ClientConfig>>,
+    connections: usize,
+    /// How many worker threads must be busy.
+    workers: usize,
 }
 
 const STREAMS: usize = 32;
+
+/// The least share of the busiest worker's time for which another one counts as busy.
+const BUSY: f64 = 0.5;
 
 /// Measures the variants, and prints their table.
 pub async fn run(setup: &Setup, options: &Options) -> Fallible<()> {
@@ -42,7 +48,7 @@ pub async fn run(setup: &Setup, options: &Options) -> Fallible<()> {
             let load = Load {
                 server: variant.server.addr,
                 tls: variant.tls.clone(),
-                connections: 1,
+                connections: variant.connections,
                 streams: STREAMS,
                 warm_up: WARM_UP,
                 window: options.window(),
@@ -50,6 +56,14 @@ pub async fn run(setup: &Setup, options: &Options) -> Fallible<()> {
             let measured = load::run(&load, &variant.call, variant.server.clock()?).await;
             let measured = measured.map_err(|error| format!("{}: {error}", variant.name))?;
             series.push(Figures::of(&measured));
+        }
+    }
+    for variant in &variants {
+        let times = worker_times(variant.server.id())?;
+        let busiest = times.iter().copied().max().unwrap_or_default();
+        let busy = times.iter().filter(|time| time.as_secs_f64() > BUSY * busiest.as_secs_f64());
+        if busy.count() != variant.workers {
+            return Err(format!("{}: its workers took {times:?}", variant.name).into());
         }
     }
     println!("The façade, {STREAMS} streams, against what it is by default");
@@ -75,7 +89,8 @@ fn variants(setup: &Setup, options: &Options, receiver: SocketAddr) -> Fallible<
     let start = |name, call: Call, cores: &str, add: &dyn Fn(&mut Command)| -> Fallible<Variant> {
         let mut command = server::facade_command(site, cores)?;
         add(&mut command);
-        Ok(Variant { name, server: server::announced(command)?, call: Rc::new(call), tls: None })
+        let (server, call) = (server::announced(command)?, Rc::new(call));
+        Ok(Variant { name, server, call, tls: None, connections: 1, workers: 1 })
     };
     let cores = options.cores.as_str();
     let keyed = Call { keyed: true, ..setup.create()? };
@@ -97,6 +112,10 @@ fn variants(setup: &Setup, options: &Options, receiver: SocketAddr) -> Fallible<
                 .env("OTEL_TRACES_SAMPLER_ARG", share);
         })
     };
+    let two_connections = |name, cores, workers| -> Fallible<Variant> {
+        let variant = start(name, setup.create()?, cores, &|_| {})?;
+        Ok(Variant { connections: 2, workers, ..variant })
+    };
     let mut variants = vec![
         start("by default", setup.create()?, cores, &|_| {})?,
         start("a new key for each call", keyed, cores, &|_| {})?,
@@ -107,13 +126,16 @@ fn variants(setup: &Setup, options: &Options, receiver: SocketAddr) -> Fallible<
         over_tls,
         traced("traces, 1 % of the calls", "0.01")?,
         traced("traces, all calls", "1")?,
-        start("two cores, one with the load", setup.create()?, "0,1", &|_| {})?,
+        two_connections("two connections", cores, 1)?,
+        two_connections("two connections on two cores, one with the load", "0,1", 2)?,
     ];
     if let Some(baseline) = &options.baseline {
         let site = Site { facade: baseline.clone(), ..site.clone() };
         let server = server::announced(server::facade_command(&site, cores)?)?;
         let call = Rc::new(setup.create()?);
-        variants.insert(1, Variant { name: "the baseline, by default", server, call, tls: None });
+        let name = "the baseline, by default";
+        let baseline = Variant { name, server, call, tls: None, connections: 1, workers: 1 };
+        variants.insert(1, baseline);
     }
     Ok(variants)
 }
