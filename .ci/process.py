@@ -52,11 +52,16 @@ def start(*command, **options):
 
 
 def end(it, by=signal.SIGTERM):
-    """Sends a signal to a process and to all that it has started; with its exit code."""
+    """Sends a signal to a process and to all that it has started; with its exit code. One that does not end is killed,
+    and fails the check."""
     # The group is there as long as one of its processes is.
     with suppress(ProcessLookupError):
         os.killpg(it.pid, by)
-    return it.wait(timeout=PATIENCE)
+    try:
+        return it.wait(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        os.killpg(it.pid, signal.SIGKILL)
+        raise
 
 
 @contextmanager

@@ -39,8 +39,9 @@ struct Slot {
 impl Clients {
     /// Returns a client for one more request. `build` builds it, if it is new.
     pub(super) fn lease(&self, build: impl FnOnce() -> Client) -> Lease<'_> {
-        let slot = if self.first.admits() { &self.first } else { self.another() };
-        Lease { client: slot.client.get_or_init(build), requests: &slot.requests }
+        let lease = Lease(if self.first.admits() { &self.first } else { self.another() });
+        lease.0.client.get_or_init(build);
+        lease
     }
 
     #[cold]
@@ -63,24 +64,21 @@ impl Slot {
     }
 }
 
-/// A client for one request, to be kept until the response has been read.
+/// A client for one request, which counts as in flight until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Lease<'a> {
-    client: &'a Client,
-    requests: &'a AtomicUsize,
-}
+pub(crate) struct Lease<'a>(&'a Slot);
 
 impl Deref for Lease<'_> {
     type Target = Client;
 
     fn deref(&self) -> &Client {
-        self.client
+        self.0.client.get().expect("`lease` has built it")
     }
 }
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        self.requests.fetch_sub(1, Relaxed);
+        self.0.requests.fetch_sub(1, Relaxed);
     }
 }
 

@@ -244,6 +244,7 @@ impl Client {
         *sent.body_mut() = Some(Body::wrap(GatedBody::new(body, attempt.clone())));
         record.sends(&mut sent, || self.url(&endpoint.path_without_ids()));
         let http = self.0.http.get();
+        // Kept until the body has been read, so that it counts the call for as long.
         let client = http.client();
         let response = observe(client.execute(sent), record.opening()).await;
         let mut response = response.map_err(|error| transport_error(error, attempt))?;

@@ -314,8 +314,10 @@ async fn a_call_outlives_its_deadline_and_the_retry_gets_its_response() {
     let mut request = Rpc::CREATE.keyed_request("fresh", "key");
     request.metadata_mut().insert("grpc-timeout", "1S".parse().unwrap());
 
-    (Rpc::CREATE.call)(channel.clone(), request).await.expect_err("too late");
+    let status = (Rpc::CREATE.call)(channel.clone(), request).await.expect_err("too late");
 
+    // On a busy machine, the client's own timer may come first.
+    assert!(matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled), "{status:?}");
     peer.request().await;
     answer.notify_one();
     let answer = Rpc::CREATE.keyed(channel, "fresh", "key").await.expect("its answer");
