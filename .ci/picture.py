@@ -1,7 +1,7 @@
 """Draws the dashboard as Grafana would place it, from what Prometheus answers: for people to look at, without Grafana.
 
 Each panel has its place, title, unit and legends from the dashboard, and its queries' answers over a time. Lines across
-it are where a fault begins. Points are exemplars.
+it are where a fault must show at the latest. Points are exemplars.
 """
 
 import html
