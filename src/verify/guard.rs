@@ -24,6 +24,13 @@ pub(super) fn objection(first: &Observation) -> Option<String> {
     let error_type = first.error_type().unwrap_or_default();
     let is_about_totps = matches!(status, 400 | 404)
         && (error_type.contains("recovery_code") || error_type.contains("totp"));
-    (!is_about_totps)
-        .then(|| format!("cannot tell whether the member has a TOTP: {}", first.outcome()))
+    let what_helps = match (status, error_type) {
+        (401, _) => "; check STYTCH_PROJECT_ID and STYTCH_SECRET",
+        (_, "member_not_found" | "organization_not_found") => {
+            "; check --organization-id and --member-id"
+        }
+        _ => "",
+    };
+    let unsure = || format!("cannot tell whether the member has a TOTP: {}", first.outcome());
+    (!is_about_totps).then(|| unsure() + what_helps)
 }

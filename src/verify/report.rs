@@ -153,6 +153,10 @@ fn printable(text: &str, secrets: &[&str]) -> String {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} ({}) compared with the sandbox", self.base_url, self.project_id)?;
+        if self.steps.is_empty() {
+            let why = self.failure.as_deref().unwrap_or("no step was played");
+            return writeln!(f, "\nNothing was compared, and nothing was changed: {why}");
+        }
         self.write_steps(f)?;
         self.write_differences(f)?;
         self.write_questions(f)?;

@@ -146,6 +146,26 @@ async fn verify_says_which_steps_need_another_token() {
 }
 
 #[tokio::test]
+async fn verify_that_cannot_begin_says_so_and_what_to_check() {
+    let sandbox = support::sandbox().await;
+    for (member, secret, helps) in [
+        ("nobody", None, "check --organization-id and --member-id"),
+        ("fresh", Some("secret-test-wrong"), "check STYTCH_PROJECT_ID and STYTCH_SECRET"),
+        ("enrolled", None, "name a member without one"),
+    ] {
+        let mut command = verify(sandbox, member);
+        command.envs(secret.map(|secret| ("STYTCH_SECRET", secret)));
+
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains("Nothing was compared, and nothing was changed: "), "{text}");
+        assert!(text.contains(helps) && !text.contains("Differences"), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn verify_reports_each_kind_of_planted_difference() {
     let stytch = Stytch::with(|method, path, request, status, body| {
         if let Some(member) = body.get_mut("member").and_then(Value::as_object_mut) {
