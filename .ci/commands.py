@@ -17,6 +17,7 @@ import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
 
+import debian
 from expect import BUILD_PATIENCE
 from facade import ROOT
 from process import first_lines, running
@@ -125,6 +126,7 @@ def main():
     for page, test in RUN_BY_TEST.items():
         if page not in (ROOT / test).read_text():
             sys.exit(f"{test} does not run {page}")
+    debian.install("commands")
     subprocess.run(["cargo", "build", "--locked"], cwd=ROOT, check=True)
     os.environ["PATH"] = f"{ROOT / 'target/debug'}:{os.environ['PATH']}"
     ran = 0

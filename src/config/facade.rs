@@ -1,5 +1,7 @@
 //! The configuration of a façade, as `serve` reads it.
 
+use std::time::SystemTime;
+
 use super::{
     callers, idempotency, server,
     setting::Group,
@@ -63,8 +65,13 @@ impl Config {
     pub fn callers(&self) -> String {
         let mut text = String::new();
         if let Some(Ok(tls)) = self.facade.tls.as_ref().map(tls::Files::read) {
-            let end = humantime::format_rfc3339_seconds(tls.not_after);
-            text += &format!("The certificate is good until {end}.\n");
+            if tls.not_after > SystemTime::now() {
+                let end = humantime::format_rfc3339_seconds(tls.not_after);
+                text += &format!("The certificate is valid until {end}.\n");
+            }
+            for why in tls.flaws {
+                text += &format!("CLIENTS REFUSE THE CERTIFICATE: {why}.\n");
+            }
         }
         let access = &self.facade.access;
         text += &match access.policy.as_deref().map(Policy::read) {

@@ -5,6 +5,7 @@
 //! connection is disconnected once that harms no call.
 
 mod events_first;
+mod flaws;
 mod listener;
 mod peer;
 mod resets;

@@ -21,6 +21,7 @@ use rustls::{
 };
 use x509_parser::extensions::GeneralName;
 
+use super::flaws::flaws;
 use crate::{
     files::{Content, Expiration, Reloaded, complete, pem, what_is_wrong},
     identity::Identity,
@@ -47,6 +48,8 @@ pub struct Tls {
     generation: u64,
     /// When the server's certificate expires.
     pub not_after: SystemTime,
+    /// Why clients refuse the server's certificate, as of the load.
+    pub flaws: Vec<String>,
     /// When the first certificate of each file expires.
     expirations: Vec<Expiration>,
 }
@@ -101,6 +104,9 @@ impl Files {
         Reloaded::from_files(metrics, "tls", self.paths(), move || {
             let tls = files.load()?;
             on_load.certificate_expires(tls.not_after);
+            for why in &tls.flaws {
+                tracing::warn!(why, "clients refuse the server's certificate");
+            }
             Ok(tls)
         })
     }
@@ -126,6 +132,7 @@ impl Files {
         let not_after = chain.first().and_then(pem::expiration).ok_or_else(|| {
             what_is_wrong(&self.certificate, &"holds no certificate that can be read")
         })?;
+        let flaws = chain.first().map(|leaf| flaws(leaf, SystemTime::now())).unwrap_or_default();
         let mut expirations = vec![Expiration { suffix: "", at: pem::first_expiration(&chain) }];
         let clients = match self.client_ca.as_deref() {
             None => Clients::NotAsked,
@@ -146,7 +153,7 @@ impl Files {
         })?;
         config.alpn_protocols = vec![b"h2".to_vec()];
         let generation = GENERATION.fetch_add(1, Ordering::Relaxed);
-        Ok(Tls { config: Arc::new(config), clients, generation, not_after, expirations })
+        Ok(Tls { config: Arc::new(config), clients, generation, not_after, flaws, expirations })
     }
 }
 

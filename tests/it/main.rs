@@ -55,6 +55,7 @@ mod rotation;
 mod sandbox;
 mod sandbox_control;
 mod secrets;
+mod server_certificate;
 mod settings;
 mod status_codes;
 #[cfg(target_os = "linux")]
