@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     address,
-    files::{self, pem},
+    files::{
+        self,
+        pem::{self, PairError},
+    },
 };
 
 const DEFAULT_DEADLINE: &str = "15s";
@@ -114,8 +117,12 @@ fn tls(reader: &mut Reader<'_>) -> Option<(ClientTlsConfig, ClientFiles)> {
     };
     let paths = ClientFiles { authorities, certificate: reader.pair(&CERT_FILE, &KEY_FILE) };
     let Some((certificate, key)) = &paths.certificate else { return Some((tls, paths)) };
-    // The TLS library would only say that there is no key.
-    reader.ok(&KEY_FILE, pem::private_key(key))?;
+    // The TLS library would not say which file is to blame.
+    match pem::pair(certificate, key) {
+        Ok(_) => {}
+        Err(PairError::Certificate(what)) => return reader.problem(&CERT_FILE, what),
+        Err(PairError::Key(what)) => return reader.problem(&KEY_FILE, what),
+    }
     let certificate = reader.ok(&CERT_FILE, files::read_bytes(certificate))?;
     let key = reader.ok(&KEY_FILE, files::read_bytes(key))?;
     Some((tls.identity(Identity::from_pem(certificate, key)), paths))

@@ -127,8 +127,7 @@ impl Files {
     /// Returns a message that names the file and the problem.
     pub fn load(&self) -> Result<Tls, String> {
         static GENERATION: AtomicU64 = AtomicU64::new(1);
-        let chain = pem::certificates(&self.certificate)?;
-        let key = pem::private_key(&self.key)?;
+        let (chain, key) = pem::pair(&self.certificate, &self.key)?;
         let not_after = chain.first().and_then(pem::expiration).ok_or_else(|| {
             what_is_wrong(&self.certificate, &"holds no certificate that can be read")
         })?;

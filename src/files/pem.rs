@@ -1,16 +1,19 @@
 //! Certificates and private keys in PEM files.
 
 use std::{
+    fmt::Display,
     path::Path,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use rustls::{
-    RootCertStore,
+    CertificateError, InconsistentKeys, RootCertStore,
+    crypto::aws_lc_rs::default_provider,
     pki_types::{
         CertificateDer, PrivateKeyDer,
         pem::{Error, PemObject as _},
     },
+    sign::CertifiedKey,
 };
 
 use super::text::{is_blank, read_bytes, what_is_wrong};
@@ -77,6 +80,8 @@ pub(crate) fn check_authorities(path: &Path) -> Result<(), String> {
 /// What is wrong with a file that has no certificate.
 pub(crate) const NO_CERTIFICATE: &str = "holds no certificate";
 
+const UNREADABLE_KEY: &str = "holds a private key that cannot be read";
+
 /// Reads the private key in a file.
 ///
 /// # Errors
@@ -94,9 +99,64 @@ pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String>
         match error {
             Error::NoItemsFound => what_is_wrong(path, &"holds no private key"),
             // Other errors may quote the key.
-            _ => what_is_wrong(path, &"holds a private key that cannot be read"),
+            _ => what_is_wrong(path, &UNREADABLE_KEY),
         }
     })
+}
+
+/// What is wrong with a certificate chain or its private key: the name of the file, and why.
+pub(crate) enum PairError {
+    Certificate(String),
+    Key(String),
+}
+
+impl From<PairError> for String {
+    fn from((PairError::Certificate(what) | PairError::Key(what)): PairError) -> Self {
+        what
+    }
+}
+
+/// A certificate chain, and the private key of its first certificate.
+pub(crate) type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// Reads a certificate chain and its private key, and checks that they belong together.
+///
+/// # Errors
+///
+/// If a file cannot be read, or TLS cannot use what it holds.
+pub(crate) fn pair(certificate: &Path, key: &Path) -> Result<Pair, PairError> {
+    let of_certificate =
+        |what: &dyn Display| PairError::Certificate(what_is_wrong(certificate, what));
+    let of_key = |what: &dyn Display| PairError::Key(what_is_wrong(key, what));
+    let chain = certificates(certificate).map_err(PairError::Certificate)?;
+    let private = private_key(key).map_err(PairError::Key)?;
+    if chain.is_empty() {
+        return Err(of_certificate(&NO_CERTIFICATE));
+    }
+    let signing = default_provider().key_provider.load_private_key(private.clone_key());
+    let signing = signing.map_err(|_| of_key(&UNREADABLE_KEY))?;
+    match CertifiedKey::new(chain.clone(), signing).keys_match() {
+        // The key cannot tell; the TLS library accepts that too.
+        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
+            Ok((chain, private))
+        }
+        Err(rustls::Error::InconsistentKeys(_)) => {
+            Err(of_key(&format!("does not belong to the certificate in {}", certificate.display())))
+        }
+        Err(error) if is_of_version_1(&error) => Err(of_certificate(&VERSION_1)),
+        Err(error) => Err(of_certificate(&error)),
+    }
+}
+
+/// What is wrong with a certificate of X.509 version 1, which has no extensions.
+const VERSION_1: &str = "holds a certificate of X.509 version 1; TLS needs one of version 3, with a \
+                         subjectAltName (`openssl req -x509 -addext` makes one)";
+
+fn is_of_version_1(error: &rustls::Error) -> bool {
+    let rustls::Error::InvalidCertificate(CertificateError::Other(other)) = error else {
+        return false;
+    };
+    matches!(other.0.downcast_ref(), Some(webpki::Error::UnsupportedCertVersion))
 }
 
 #[cfg(test)]

@@ -103,3 +103,47 @@ fn an_encrypted_private_key_is_refused_by_its_cause_on_both_sides() {
         }
     }
 }
+
+/// As `openssl x509 -req` writes it without extensions.
+const VERSION_1: &str = "-----BEGIN CERTIFICATE-----
+MIIBIzCBywIUP3odK30mB13c06yDvSr5L/7WgscwCgYIKoZIzj0EAwIwFDESMBAG
+A1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyNjIwMDMzNloYDzIwOTUwNTA4MjAwMzM2
+WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC
+AASm9/wy0aQGWfR7FvF5vLy8bHT+hb0f24TK1cHWZ9tLN9dHlNMQ5PBR+HiQvX44
+6XJg3IJTy5QzsXAa/uzGfkyhMAoGCCqGSM49BAMCA0cAMEQCIHb0KKe86IssMT0O
+1+TfM8AwzIHDJ9oWCMa10dRcrL9kAiB4PtBtEplkjvHXw7lA1b+16l60hzlyFkDy
+ot/iOUFr6A==
+-----END CERTIFICATE-----
+";
+
+#[test]
+fn a_certificate_and_a_key_that_tls_cannot_use_are_refused_with_the_file_to_blame() {
+    let (files, folder) = (DoorFiles::new(&[]), Folder::new());
+    let secret = folder.write("secret", "secret");
+    let (_, other_key) = Authority::new().certify(&["dns:localhost"], false);
+    let other_key = folder.write("other.key", &other_key);
+    let old = folder.write("old.pem", VERSION_1);
+    let of_version_1 = "of X.509 version 1; TLS needs one of version 3, with a subjectAltName";
+    let (key, certificate) =
+        (["TOTP_FACADE_TLS_KEY_FILE", "--key-file"], ["TOTP_FACADE_TLS_CERT_FILE", "--cert-file"]);
+    for (cert_file, key_file, settings, expected) in [
+        (files.path("server.pem"), other_key, key, "does not belong to the certificate in "),
+        (old, files.path("server.key"), certificate, of_version_1),
+    ] {
+        let served = check(&[
+            ("STYTCH_SECRET_FILE", &secret),
+            ("TOTP_FACADE_TLS_CERT_FILE", &cert_file),
+            ("TOTP_FACADE_TLS_KEY_FILE", &key_file),
+        ]);
+        let [cert_file, key_file] = [&cert_file, &key_file].map(|it| it.to_str().unwrap());
+        let addr = ["healthcheck", "--addr", "https://127.0.0.1:9"];
+        let called =
+            run(&[&addr[..], &["--cert-file", cert_file, "--key-file", key_file]].concat());
+        for (output, setting) in [served, called].into_iter().zip(settings) {
+            let stderr = String::from_utf8(output.stderr).unwrap();
+            let line = stderr.lines().find(|line| line.starts_with(&format!("error: {setting}: ")));
+            assert!(line.is_some_and(|it| it.contains(expected)), "{stderr}");
+            assert_eq!(output.status.code(), Some(64), "{stderr}");
+        }
+    }
+}
