@@ -4,6 +4,7 @@ use clap::Args;
 use tokio::net::TcpListener;
 
 use super::{
+    connect::connect,
     failure::Failure,
     listen::{addr_of, bind, url_of},
     output::print,
@@ -13,7 +14,6 @@ use super::{
 };
 use crate::{
     address::Address,
-    client::Connection,
     config::{ClientConfig, ConsoleConfig, Unchecked},
     console::{self, Console, Settings},
     sandbox::{Authenticator, Seed},
@@ -50,7 +50,7 @@ pub(super) fn of(
         program: program(),
         seed,
     };
-    Ok(Console { connection: Connection::new(client)?, settings, authenticator })
+    Ok(Console { connection: connect(client)?, settings, authenticator })
 }
 
 /// Serves the page until `stop` completes.

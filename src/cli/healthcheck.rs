@@ -6,11 +6,8 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use super::{failure::Failure, output::print, runtime};
-use crate::{
-    client::Connection,
-    config::{ClientConfig, Unchecked},
-};
+use super::{connect::connect, failure::Failure, output::print, runtime};
+use crate::config::{ClientConfig, Unchecked};
 
 #[derive(Args, Debug)]
 pub(super) struct HealthcheckArgs {
@@ -27,7 +24,7 @@ pub(super) fn healthcheck(args: HealthcheckArgs) -> Result<(), Failure> {
     let request = Request::new(HealthCheckRequest { service: args.service });
     let config = args.connection.check()?;
     let deadline = config.deadline;
-    let connection = Connection::new(config)?;
+    let connection = connect(config)?;
     let check = async |channel, request| HealthClient::new(channel).check(request).await;
     let response = runtime::wait_for(connection.call(request, deadline, check))??;
     match response.get_ref().status() {

@@ -2,6 +2,7 @@
 
 mod code;
 mod completions;
+mod connect;
 mod console;
 mod contract;
 mod exit;

@@ -12,6 +12,7 @@ use clap::{
 use serde_json::Value;
 
 use super::{
+    connect::connect,
     failure::Failure,
     output::{print, say},
     qr,
@@ -19,7 +20,7 @@ use super::{
     runtime,
 };
 use crate::{
-    client::{Answer, Connection, Options, RPCS, Rpc},
+    client::{Answer, Options, RPCS, Rpc},
     config::{ClientConfig, Unchecked},
     proto::{MAIN_GROUP, Method, first_paragraph},
 };
@@ -53,7 +54,7 @@ impl Call {
         let Self { rpc, args, request } = self;
         let config = args.connection.check()?;
         let mut options = Options::new(config.deadline);
-        let connection = Connection::new(config)?;
+        let connection = connect(config)?;
         let request = request.read(rpc)?;
         if let Some(key) = args.idempotency_key {
             options =

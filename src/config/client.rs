@@ -20,6 +20,7 @@ use crate::{
         self,
         pem::{self, PairError},
     },
+    http_client::is_confidential,
 };
 
 const DEFAULT_DEADLINE: &str = "15s";
@@ -37,7 +38,7 @@ settings! { CONNECTION "Connection"
 }
 
 settings! { CREDENTIALS "Credentials"
-    /// Bearer token to call with.
+    /// Bearer token to call with. A warning says so if it would travel in the clear.
     TOKEN: MetadataValue<Ascii> = Setting::new("TOTP_FACADE_TOKEN", Kind::secret(authorization));
 
     /// PEM file of the authorities of the façade's certificate.
@@ -89,6 +90,13 @@ impl FromSettings for ClientConfig {
 }
 
 impl ClientConfig {
+    /// Whether calls send a token that everybody on the way to the façade can read.
+    pub fn exposes_token(&self) -> bool {
+        let url = Url::parse(&self.url);
+        let is_exposed = |url: Url| url.scheme() == "http" && !is_confidential(&url);
+        self.authorization.is_some() && url.is_ok_and(is_exposed)
+    }
+
     /// Reads how to call the façade at `url`, with the default deadline.
     pub(super) fn of(url: String, reader: &mut Reader<'_>) -> Self {
         let deadline = deadline(DEFAULT_DEADLINE).expect("the default is valid");

@@ -507,6 +507,38 @@ fn token_makes_a_token_and_its_line_and_the_client_calls_with_it() {
 }
 
 #[test]
+fn a_token_that_travels_in_the_clear_beyond_loopback_is_warned_of_once_and_not_shown() {
+    let call = |addr: &str, token: Option<&str>| {
+        // The key is refused, so that nothing leaves the machine.
+        let ids = ["--organization-id", "example-works", "--member-id", "fresh"];
+        let mut command = program(&["create", "--addr", addr, "--idempotency-key", "ä"]);
+        command.args(ids);
+        let output = command.envs(token.map(|token| (TOKEN, token))).output().unwrap();
+        assert_eq!(code(&output), Some(64), "{}", stderr(&output));
+        stderr(&output).to_owned()
+    };
+    let warning = "warning: TOTP_FACADE_TOKEN travels in the clear to ";
+
+    // 192.0.2.0/24 is for documents: nobody has such an address.
+    for addr in ["http://192.0.2.1:50051", "192.0.2.1:50051", "http://facade.invalid:50051"] {
+        let stderr = call(addr, Some("token-never-printed"));
+        assert_eq!(stderr.matches(warning).count(), 1, "{addr}: {stderr}");
+        assert!(!stderr.contains("never-printed"), "{stderr}");
+    }
+    for (addr, token) in [
+        ("http://192.0.2.1:50051", None),
+        ("https://192.0.2.1:50051", Some("token")),
+        ("http://127.0.0.1:9", Some("token")),
+        ("http://[::1]:9", Some("token")),
+        ("localhost:9", Some("token")),
+        ("unix:/nowhere/grpc.sock", Some("token")),
+    ] {
+        let stderr = call(addr, token);
+        assert!(!stderr.contains("in the clear"), "{addr}: {stderr}");
+    }
+}
+
+#[test]
 fn the_url_of_redis_is_checked_and_shown_without_its_password() {
     for (url, shown, reason) in [
         ("redis://localhost", Some("redis://localhost\n"), "the default port"),
