@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use rustls::{CertificateError, InvalidMessage};
+use rustls::{AlertDescription, CertificateError, InvalidMessage};
 
 use crate::error_chain::find_cause;
 
@@ -15,6 +15,8 @@ pub(crate) enum TlsFailure {
     Untrusted,
     /// The server's certificate is that of an authority.
     OfAnAuthority,
+    /// The server refused the client's certificate.
+    ClientRefused(AlertDescription),
 }
 
 impl TlsFailure {
@@ -23,6 +25,19 @@ impl TlsFailure {
         match find_cause::<rustls::Error>(error)? {
             rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => Some(Self::NotTls),
             rustls::Error::InvalidCertificate(error) => Self::of_certificate(error),
+            rustls::Error::AlertReceived(alert) => Self::of_alert(*alert),
+            _ => None,
+        }
+    }
+
+    fn of_alert(alert: AlertDescription) -> Option<Self> {
+        match alert {
+            AlertDescription::UnknownCA
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateRevoked => Some(Self::ClientRefused(alert)),
             _ => None,
         }
     }
@@ -41,6 +56,9 @@ impl TlsFailure {
     /// Says what is wrong and what to do; `ca_setting` names the authorities to trust.
     pub(crate) fn explain(self, ca_setting: &str) -> String {
         match self {
+            Self::ClientRefused(alert) => {
+                format!("the server refused the client certificate ({alert:?})")
+            }
             Self::NotTls => "the server does not speak TLS on this port".to_owned(),
             Self::Untrusted => format!(
                 "no trusted authority has issued the server's certificate: name its authority, or \

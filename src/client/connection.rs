@@ -24,6 +24,7 @@ pub struct Connection {
     url: String,
     authorization: Option<MetadataValue<Ascii>>,
     endpoint: Endpoint,
+    has_certificate: bool,
 }
 
 /// How long to wait beyond the deadline for the façade's own status, which says what is known.
@@ -39,7 +40,8 @@ impl Connection {
     ///
     /// When the address or the files of TLS cannot be used.
     pub fn new(config: ClientConfig) -> Result<Self, Problem> {
-        let ClientConfig { url, authorization, tls, .. } = config;
+        let ClientConfig { url, authorization, tls, files, .. } = config;
+        let has_certificate = files.certificate.is_some();
         let problem = |setting, what| Problem { setting, what };
         let mut endpoint = Endpoint::from_shared(url.clone())
             .map_err(|error| problem("--addr", error.to_string()))?;
@@ -47,7 +49,7 @@ impl Connection {
             let result = endpoint.tls_config(tls);
             endpoint = result.map_err(|error| problem("--ca-file", with_causes(&error)))?;
         }
-        Ok(Self { url, authorization, endpoint })
+        Ok(Self { url, authorization, endpoint, has_certificate })
     }
 
     /// Returns the URL of the façade.
@@ -105,6 +107,9 @@ impl Connection {
     /// this client's library, of a proxy, or of another server.
     fn failure(&self, status: &Status, time: &Time) -> CallFailure {
         let report = Report::of(status);
+        if let Some(cause) = refused_certificate(status) {
+            return CallFailure::NotConnected { url: self.url.clone(), cause };
+        }
         match status.code() {
             Code::DeadlineExceeded if Instant::now() + LEAD >= time.end => {
                 CallFailure::passed(time.deadline, report)
@@ -114,7 +119,10 @@ impl Connection {
             }
             _ if report.is_of_facade() => CallFailure::Refused(report),
             // A status that was received has no cause.
-            _ if status.source().is_some() => CallFailure::Broken { url: self.url.clone(), report },
+            _ if status.source().is_some() => {
+                let (url, has_certificate) = (self.url.clone(), self.has_certificate);
+                CallFailure::Broken { url, report, has_certificate }
+            }
             _ => CallFailure::NotAFacade { url: self.url.clone(), report },
         }
     }
@@ -131,6 +139,16 @@ fn hint(url: &str, error: &tonic::transport::Error) -> String {
         hint += &format!(": try --addr {}", url.replacen("https://", "http://", 1));
     }
     hint
+}
+
+/// Says that the façade refused the client certificate, if the error tells. In TLS 1.3 that arrives
+/// after the client's part of the handshake; a call that is earlier is only cancelled.
+fn refused_certificate(status: &Status) -> Option<String> {
+    let TlsFailure::ClientRefused(alert) = TlsFailure::of(status)? else { return None };
+    Some(format!(
+        "the façade refused the client certificate ({alert:?}): none of its authorities has issued \
+         it, or it is not valid now"
+    ))
 }
 
 /// The time that a call has.

@@ -43,6 +43,8 @@ pub enum CallFailure {
         url: String,
         /// What the client's library says.
         report: Report,
+        /// Whether the client presented a certificate, which may be why.
+        has_certificate: bool,
     },
 }
 
@@ -143,12 +145,18 @@ impl fmt::Display for CallFailure {
                 "no façade answered: {report}\n  either {url} is not the gRPC port of a façade, or a \
                  proxy answered; {UNKNOWN}"
             ),
-            Self::Broken { url, report } => {
+            Self::Broken { url, report, has_certificate } => {
                 write!(
                     f,
                     "no façade answered: {report}\n  either {url} is not the gRPC port of a façade, \
                      or the connection broke; {UNKNOWN}"
                 )?;
+                if *has_certificate {
+                    write!(
+                        f,
+                        "\n  or the façade refused the client certificate: its log says why"
+                    )?;
+                }
                 match url.strip_prefix("http://") {
                     Some(host) => {
                         write!(f, "\n  if the port is for TLS, try --addr https://{host}")

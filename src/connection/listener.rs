@@ -6,6 +6,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use futures_util::StreamExt as _;
+use rustls::CertificateError;
 use tokio::{
     net::TcpStream,
     time::{sleep, timeout},
@@ -14,7 +15,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{either::Either, sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    peer::Peer,
+    peer::{Peer, PeerAddr},
     slots::{Activity, Slots},
     socket::{Listener, LocalStream, Socket},
     tls::{ClientCertificate, Tls},
@@ -159,18 +160,25 @@ async fn secure(
         return Some((Either::Left(stream), Peer { addr, certificate: None }));
     };
     let now = tls.get();
-    let stream = handshake(stream, &now).await;
+    let stream = handshake(stream, &now, addr).await;
     let stream = stream.inspect_err(|reason| slots.count_refusal(*reason)).ok()?;
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let certificate = ClientCertificate::new(chain, &now, tls).map(Arc::new);
     Some((Either::Right(Either::Left(Box::new(stream))), Peer { addr, certificate }))
 }
 
-async fn handshake(stream: TcpStream, tls: &Tls) -> Result<TlsStream<TcpStream>, RefusalReason> {
+async fn handshake(
+    stream: TcpStream,
+    tls: &Tls,
+    peer: Option<PeerAddr>,
+) -> Result<TlsStream<TcpStream>, RefusalReason> {
     match timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(tls.config()).accept(stream)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => {
             tracing::debug!(%error, "TLS handshake failed");
+            if let Some(rustls::Error::InvalidCertificate(error)) = cause(&error) {
+                warn_of_refusal(error, peer);
+            }
             Err(RefusalReason::TlsFailed)
         }
         Err(_) => {
@@ -178,6 +186,28 @@ async fn handshake(stream: TcpStream, tls: &Tls) -> Result<TlsStream<TcpStream>,
             Err(RefusalReason::TlsTimeout)
         }
     }
+}
+
+/// Returns what the TLS library says of a failed handshake.
+fn cause(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// Logs why a client certificate was refused. Other failures may be probes of the port.
+fn warn_of_refusal(error: &CertificateError, peer: Option<PeerAddr>) {
+    static WARNINGS: Limit = Limit::new();
+
+    let Some(suppressed) = WARNINGS.pass() else { return };
+    let why = match error {
+        // The latter, if an authority has only the name of the issuer.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "no authority in TOTP_FACADE_TLS_CLIENT_CA_FILE has issued the client certificate"
+                .into()
+        }
+        error => format!("the client certificate is refused: {error}"),
+    };
+    let peer = peer.map(tracing::field::display);
+    tracing::warn!(peer, suppressed, why, "TLS handshake refused");
 }
 
 #[cfg(test)]

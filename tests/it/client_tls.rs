@@ -100,6 +100,36 @@ fn without_an_authority_dev_says_whom_its_commands_trust() {
 }
 
 #[test]
+fn a_client_certificate_of_another_authority_is_refused_in_words_on_both_sides() {
+    let (files, others) = (Files::new(), Files::new());
+    let path = |path: &PathBuf| path.to_str().unwrap().to_owned();
+    let clients = path(&files.authority);
+    let flags = ["--tls-client-ca-file", &clients, "--drain-delay", "0s"];
+    let (server, port) = files.dev(&flags);
+    let url = format!("https://localhost:{port}");
+    let (certificate, key) = (path(&others.certificate), path(&others.key));
+
+    let text = create(&[
+        "--addr",
+        &url,
+        "--ca-file",
+        &clients,
+        "--cert-file",
+        &certificate,
+        "--key-file",
+        &key,
+    ]);
+
+    assert!(text.contains("the façade refused the client certificate"), "{text}");
+    server.signal("TERM");
+    let stderr = server.end().2;
+    let lines: Vec<_> = stderr.lines().filter(|it| it.contains("handshake refused")).collect();
+    let [line] = lines[..] else { panic!("{stderr}") };
+    assert!(line.contains("WARN") && line.contains("127.0.0.1:"), "{line}");
+    assert!(line.contains("no authority in TOTP_FACADE_TLS_CLIENT_CA_FILE has issued"), "{line}");
+}
+
+#[test]
 fn a_client_is_told_what_to_try_where_one_side_alone_speaks_tls() {
     let files = Files::new();
     let ca = ["--ca-file", files.authority.to_str().unwrap()];
