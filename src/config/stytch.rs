@@ -17,7 +17,8 @@ use crate::{http_client::is_confidential, stytch};
 const CONNECT: Duration = Duration::from_secs(2);
 
 settings! { PROJECT "Stytch"
-    /// Project id. It decides between Stytch's live API (`project-live-…`) and its test API.
+    /// Project id. It decides between Stytch's live API (`project-live-…`) and its test API
+    /// (`project-test-…`); any other needs STYTCH_BASE_URL.
     PROJECT_ID: String = Setting::new("STYTCH_PROJECT_ID", Kind::text("ID", project_id)).required();
 
     /// Project secret.
@@ -61,6 +62,12 @@ impl Project {
     pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let project_id = reader.get(&PROJECT_ID);
         let secret = secret(reader);
+        if !reader.is_given(&BASE_URL) && project_id.as_deref().is_some_and(is_of_no_api) {
+            let what = format!(
+                "begins with neither {TEST} nor {LIVE}, so it does not tell which API: set {BASE_URL}"
+            );
+            reader.report(&PROJECT_ID, what);
+        }
         let base_url = reader.get_or(&BASE_URL, || project_id.as_deref().map(default_base_url));
         Some(Self {
             ca_file: reader.get(&CA_FILE),
@@ -130,9 +137,18 @@ fn base_url(text: &str) -> Result<Url, String> {
     }
 }
 
-/// Stytch has one API for live projects and one for all others.
+/// How the ids of the projects of each API begin.
+const TEST: &str = "project-test-";
+const LIVE: &str = "project-live-";
+
+/// Whether an id does not tell which API the project is at.
+fn is_of_no_api(project_id: &str) -> bool {
+    !project_id.starts_with(TEST) && !project_id.starts_with(LIVE)
+}
+
+/// Stytch has one API for live projects and one for test projects.
 fn default_base_url(project_id: &str) -> Url {
-    let url = match project_id.starts_with("project-live-") {
+    let url = match project_id.starts_with(LIVE) {
         true => "https://api.stytch.com",
         false => "https://test.stytch.com",
     };

@@ -626,11 +626,24 @@ fn checked() -> Command {
 }
 
 #[test]
+fn a_project_id_that_tells_no_api_needs_a_base_url() {
+    for id in ["foo", "project-liver-1", "PROJECT-LIVE-1"] {
+        let output = checked().env("STYTCH_PROJECT_ID", id).output().unwrap();
+        assert_eq!(code(&output), Some(64), "{id}: {}", stdout(&output));
+        let problem = "STYTCH_PROJECT_ID: begins with neither project-test- nor project-live-";
+        assert!(stderr(&output).contains(problem), "{}", stderr(&output));
+
+        let mut command = checked();
+        command.env("STYTCH_PROJECT_ID", id).env("STYTCH_BASE_URL", "https://stytch.example");
+        assert_eq!(code(&command.output().unwrap()), Some(0), "{id}");
+    }
+}
+
+#[test]
 fn check_prints_the_effective_settings_without_the_secret() {
     for (id, url) in [
         ("project-test-1", "https://test.stytch.com/"),
         ("project-live-1", "https://api.stytch.com/"),
-        ("project-liver-1", "https://test.stytch.com/"),
     ] {
         let output = checked().env("STYTCH_PROJECT_ID", id).output().unwrap();
 
