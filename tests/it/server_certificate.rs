@@ -57,8 +57,10 @@ fn of_authority(params: &mut CertificateParams) {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
 }
 
+type Change = fn(&mut CertificateParams);
+
 /// What is said of each.
-const FLAWS: [(fn(&mut CertificateParams), &str); 3] = [
+const FLAWS: [(Change, &str); 3] = [
     (expired, "it expired on 2020-02-01T00:00:00Z"),
     (early, "it is not valid before 3000-01-01T00:00:00Z"),
     (of_authority, "basicConstraints=CA:FALSE"),
