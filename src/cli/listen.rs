@@ -78,7 +78,13 @@ pub(super) fn bind(what: &str, addr: SocketAddr) -> Result<TcpListener, Failure>
 }
 
 fn failed(what: &str, address: &Address, error: &io::Error) -> Failure {
-    Failure::Run(format!("cannot listen for {what} on {address}: {error}"))
+    let what_helps = match (error.kind(), address) {
+        (io::ErrorKind::AddrInUse, Address::Tcp(addr)) => {
+            format!("; --{what}-addr {} takes a free port", SocketAddr::new(addr.ip(), 0))
+        }
+        _ => String::new(),
+    };
+    Failure::Run(format!("cannot listen for {what} on {address}: {error}{what_helps}"))
 }
 
 /// Says where something listens, in a form that scripts can read.

@@ -1124,6 +1124,7 @@ fn a_port_that_is_taken_ends_with_1_and_says_which() {
 
     assert_eq!(code(&output), Some(1));
     assert!(stderr(&output).contains(&format!("cannot listen for grpc on {addr}")));
+    assert!(stderr(&output).ends_with("; --grpc-addr 127.0.0.1:0 takes a free port\n"));
 }
 
 #[test]
