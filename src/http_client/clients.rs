@@ -24,10 +24,13 @@ const MAX_REQUESTS: usize = 100;
 const MAX_CLIENTS: usize = 64;
 
 /// The clients of one runtime, each built when it is first needed.
-#[derive(Debug, Default)]
-pub(super) struct Clients {
-    first: Slot,
-    others: OnceLock<Box<[Slot]>>,
+#[derive(Debug)]
+pub(super) struct Clients([Slot; MAX_CLIENTS]);
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Slot::default()))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -39,20 +42,14 @@ struct Slot {
 impl Clients {
     /// Returns a client for one more request. `build` builds it, if it is new.
     pub(super) fn lease(&self, build: impl FnOnce() -> Client) -> Lease<'_> {
-        let lease = Lease(if self.first.admits() { &self.first } else { self.another() });
-        lease.0.client.get_or_init(build);
-        lease
-    }
-
-    #[cold]
-    fn another(&self) -> &Slot {
-        let empty = || (1..MAX_CLIENTS).map(|_| Slot::default()).collect();
-        let others = self.others.get_or_init(empty);
-        others.iter().find(|slot| slot.admits()).unwrap_or_else(|| {
-            let last = &others[others.len() - 1];
+        let Self(slots) = self;
+        let lease = Lease(slots.iter().find(|slot| slot.admits()).unwrap_or_else(|| {
+            let last = &slots[MAX_CLIENTS - 1];
             last.requests.fetch_add(1, Relaxed);
             last
-        })
+        }));
+        lease.0.client.get_or_init(build);
+        lease
     }
 }
 
@@ -106,9 +103,9 @@ mod tests {
         leases.pop();
         leases.push(lease(&clients, &mut built));
         assert_eq!(built, 2);
-        assert_eq!(clients.first.requests.load(Relaxed), 100, "the first has room again");
+        assert_eq!(clients.0[0].requests.load(Relaxed), 100, "the first has room again");
         drop((leases, other));
-        assert_eq!(clients.first.requests.load(Relaxed), 0);
+        assert_eq!(clients.0[0].requests.load(Relaxed), 0);
     }
 
     #[test]
@@ -120,6 +117,6 @@ mod tests {
 
         assert_eq!(built, MAX_CLIENTS);
         drop(leases);
-        assert_eq!(clients.first.requests.load(Relaxed), 0);
+        assert_eq!(clients.0[0].requests.load(Relaxed), 0);
     }
 }

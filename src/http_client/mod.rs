@@ -15,9 +15,7 @@ use std::{
     time::SystemTime,
 };
 
-pub(crate) use clients::Lease;
-
-use clients::Clients;
+use clients::{Clients, Lease};
 use reqwest::{Client, ClientBuilder, Url, redirect::Policy};
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use rustls_platform_verifier::Verifier;
