@@ -12,8 +12,10 @@ pub(crate) fn with_causes(error: &dyn Error) -> String {
 }
 
 /// Returns the first cause of `error` that is an `E`.
-pub(crate) fn find_cause<E: Error + 'static>(error: &dyn Error) -> Option<&E> {
-    let mut causes = std::iter::successors(error.source(), |error| cause_of(*error));
+pub(crate) fn find_cause<'a, E: Error + 'static>(
+    error: &'a (dyn Error + 'static),
+) -> Option<&'a E> {
+    let mut causes = std::iter::successors(cause_of(error), |error| cause_of(*error));
     causes.find_map(|cause| cause.downcast_ref())
 }
 
@@ -57,6 +59,7 @@ mod tests {
     fn a_cause_that_an_io_error_wraps_is_found() {
         let inner = Step { text: "reset", source: None };
         let outer = io::Error::other(io::Error::other(inner));
+        assert_eq!(find_cause::<Step>(&outer).map(|step| step.text), Some("reset"));
         #[derive(Debug, thiserror::Error)]
         #[error("cannot call")]
         struct Call(#[source] io::Error);

@@ -21,7 +21,7 @@ pub(crate) enum TlsFailure {
 
 impl TlsFailure {
     /// Finds the failure among the causes of an error.
-    pub(crate) fn of(error: &dyn Error) -> Option<Self> {
+    pub(crate) fn of(error: &(dyn Error + 'static)) -> Option<Self> {
         match find_cause::<rustls::Error>(error)? {
             rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => Some(Self::NotTls),
             rustls::Error::InvalidCertificate(error) => Self::of_certificate(error),

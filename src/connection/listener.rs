@@ -22,6 +22,7 @@ use super::{
     workers::Workers,
 };
 use crate::{
+    error_chain::find_cause,
     files::Reloaded,
     telemetry::{limit::Limit, metrics::RefusalReason},
 };
@@ -176,7 +177,7 @@ async fn handshake(
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => {
             tracing::debug!(%error, "TLS handshake failed");
-            if let Some(rustls::Error::InvalidCertificate(error)) = cause(&error) {
+            if let Some(rustls::Error::InvalidCertificate(error)) = find_cause(&error) {
                 warn_of_refusal(error, peer);
             }
             Err(RefusalReason::TlsFailed)
@@ -186,11 +187,6 @@ async fn handshake(
             Err(RefusalReason::TlsTimeout)
         }
     }
-}
-
-/// Returns what the TLS library says of a failed handshake.
-fn cause(error: &io::Error) -> Option<&rustls::Error> {
-    error.get_ref()?.downcast_ref()
 }
 
 /// Logs why a client certificate was refused. Other failures may be probes of the port.

@@ -23,7 +23,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("http_client", &["error_chain", "files"]),
     ("otlp", &["error_chain", "files", "http_client", "telemetry"]),
     ("sandbox", &["files"]),
-    ("connection", &["address", "files", "identity", "jitter", "telemetry"]),
+    ("connection", &["address", "error_chain", "files", "identity", "jitter", "telemetry"]),
     ("http_server", &["connection"]),
     (
         "stytch",
