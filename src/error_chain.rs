@@ -1,6 +1,6 @@
 //! Errors as text, with the causes that led to them.
 
-use std::{error::Error, io};
+use std::{error::Error, io, sync::Arc};
 
 /// Returns the text of `error`, followed by each of its causes. A cause that the text already ends
 /// with is not repeated.
@@ -19,9 +19,12 @@ pub(crate) fn find_cause<'a, E: Error + 'static>(
     causes.find_map(|cause| cause.downcast_ref())
 }
 
-/// Returns the cause of an error. An I/O error that wraps another one takes its text, and leaves it
-/// out of the chain.
+/// Returns the cause of an error. An I/O error that wraps another one, and a shared error, take its
+/// text, and leave it out of the chain.
 fn cause_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    if let Some(shared) = error.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
+        return Some(&**shared);
+    }
     let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     wrapped.map(|it| it as _).or_else(|| error.source())
 }
@@ -56,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_that_an_io_error_wraps_is_found() {
+    fn a_cause_that_an_io_error_or_a_shared_one_wraps_is_found() {
         let inner = Step { text: "reset", source: None };
         let outer = io::Error::other(io::Error::other(inner));
         assert_eq!(find_cause::<Step>(&outer).map(|step| step.text), Some("reset"));
@@ -65,6 +68,14 @@ mod tests {
         struct Call(#[source] io::Error);
 
         let found = find_cause::<Step>(&Call(outer)).map(|step| step.text);
+
+        assert_eq!(found, Some("reset"));
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot call")]
+        struct Shared(#[source] Arc<dyn Error + Send + Sync>);
+
+        let shared = Shared(Arc::new(io::Error::other(Step { text: "reset", source: None })));
+        let found = find_cause::<Step>(&shared).map(|step| step.text);
 
         assert_eq!(found, Some("reset"));
         assert!(find_cause::<Step>(&Call(io::ErrorKind::TimedOut.into())).is_none());

@@ -25,6 +25,7 @@ use tokio::runtime::{self, Handle};
 use crate::{
     error_chain::with_causes,
     files::{Content, Expiration, pem, what_is_wrong},
+    tls_failure,
 };
 
 const USER_AGENT: &str = concat!("totp-facade/", env!("CARGO_PKG_VERSION"));
@@ -144,6 +145,11 @@ impl HttpClient {
 /// Returns the text of an error and its causes, without the URL, which may contain secrets.
 pub(crate) fn describe(error: reqwest::Error) -> String {
     with_causes(&error.without_url())
+}
+
+/// The same, with what to do if TLS has failed; `ca_setting` names the authorities to trust.
+pub(crate) fn explain(error: reqwest::Error, ca_setting: &str) -> String {
+    tls_failure::in_full(&error.without_url(), ca_setting)
 }
 
 /// Returns whether nobody on the network can read the traffic with this URL.

@@ -20,8 +20,13 @@ use super::settings::{Protocol, Settings};
 use crate::{
     error_chain::with_causes,
     files,
-    http_client::{HttpClient, describe},
+    http_client::{HttpClient, explain},
+    tls_failure,
 };
+
+/// The settings of the authorities to trust.
+const CA_SETTINGS: &str =
+    "OTEL_EXPORTER_OTLP_CERTIFICATE (or OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE, if that is set)";
 
 /// The longest answer of a receiver to read, in bytes. It says how many spans it refused, and why.
 const MAX_ANSWER: usize = 16 * 1024;
@@ -93,7 +98,7 @@ impl Transport {
                 *request.headers_mut() = headers.clone();
                 *request.body_mut() = Some(message.encode_to_vec().into());
                 let response = client.client().execute(request).await;
-                let response = response.map_err(|error| later(describe(error)))?;
+                let response = response.map_err(broken)?;
                 of_response(response).await?
             }
         };
@@ -126,7 +131,7 @@ fn channel(settings: &Settings) -> Result<Channel, String> {
 /// Classifies a failed call as OTLP says. The receiver's text is left out: it may quote headers.
 fn of_status(status: &Status) -> Undelivered {
     let why = match std::error::Error::source(status) {
-        Some(cause) => with_causes(cause),
+        Some(cause) => tls_failure::in_full(cause, CA_SETTINGS),
         None => format!("the receiver answers {:?}", status.code()),
     };
     let wait = status.get_details_retry_info().and_then(|info| info.retry_delay);
@@ -162,7 +167,7 @@ async fn of_response(mut response: Response) -> Result<ExportTraceServiceRespons
         });
     }
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| later(describe(error)))? {
+    while let Some(chunk) = response.chunk().await.map_err(broken)? {
         body.extend_from_slice(&chunk);
         if body.len() > MAX_ANSWER {
             return Ok(ExportTraceServiceResponse::default());
@@ -172,6 +177,6 @@ async fn of_response(mut response: Response) -> Result<ExportTraceServiceRespons
     Ok(ExportTraceServiceResponse::decode(Bytes::from(body)).unwrap_or_default())
 }
 
-fn later(why: String) -> Undelivered {
-    Undelivered::ForNow { why, wait: None }
+fn broken(error: reqwest::Error) -> Undelivered {
+    Undelivered::ForNow { why: explain(error, CA_SETTINGS), wait: None }
 }

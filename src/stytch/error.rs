@@ -5,7 +5,7 @@ use std::{error::Error as _, time::Duration};
 use http::StatusCode;
 use prost_types::Struct;
 
-use crate::{error_chain::with_causes, tls_failure::TlsFailure};
+use crate::tls_failure;
 
 /// The setting of the authorities to trust.
 pub(crate) const CA_SETTING: &str = "STYTCH_CA_FILE";
@@ -246,11 +246,7 @@ pub(crate) const OUR_CREDENTIALS: [&str; 6] = [
 impl Error {
     /// Returns what failed and why, for logs. Says which setting helps, if one does.
     pub fn in_full(&self) -> String {
-        let text = with_causes(self);
-        match TlsFailure::of(self) {
-            None => text,
-            Some(failure) => format!("{text}; {}", failure.explain(CA_SETTING)),
-        }
+        tls_failure::in_full(self, CA_SETTING)
     }
 }
 

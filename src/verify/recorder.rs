@@ -29,9 +29,8 @@ use tokio_util::sync::CancellationToken;
 use super::setup::SetupError;
 use crate::{
     error_chain::with_causes,
-    http_client::{HttpClient, describe},
+    http_client::{HttpClient, explain},
     http_server, stytch,
-    tls_failure::TlsFailure,
 };
 
 /// The longest body that passes, in bytes.
@@ -191,9 +190,7 @@ impl Proxy {
             () if error.is_timeout() => "no response in time from",
             () => "no response from",
         };
-        let hint = TlsFailure::of(&error).map(|failure| failure.explain(stytch::CA_SETTING));
-        let hint = hint.map_or_else(String::new, |hint| format!("; {hint}"));
-        format!("{what} {}: {}{hint}", self.upstream, describe(error))
+        format!("{what} {}: {}", self.upstream, explain(error, stytch::CA_SETTING))
     }
 }
 

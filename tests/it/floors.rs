@@ -20,8 +20,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("telemetry", &["proto"]),
     ("tls_failure", &["error_chain"]),
     ("files", &["telemetry"]),
-    ("http_client", &["error_chain", "files"]),
-    ("otlp", &["error_chain", "files", "http_client", "telemetry"]),
+    ("http_client", &["error_chain", "files", "tls_failure"]),
+    ("otlp", &["error_chain", "files", "http_client", "telemetry", "tls_failure"]),
     ("sandbox", &["files"]),
     ("connection", &["address", "error_chain", "files", "identity", "jitter", "telemetry"]),
     ("http_server", &["connection"]),
@@ -44,7 +44,10 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("status", &["access", "proto", "stytch"]),
     ("call", &["access", "connection", "status", "stytch", "telemetry"]),
     ("audit", &["call", "proto", "status", "stytch", "telemetry", "translate"]),
-    ("idempotency", &["call", "files", "jitter", "proto", "status", "stytch", "telemetry"]),
+    (
+        "idempotency",
+        &["call", "files", "jitter", "proto", "status", "stytch", "telemetry", "tls_failure"],
+    ),
     (
         "service",
         &[
@@ -138,7 +141,6 @@ const FLOORS: &[(&str, &[&str])] = &[
             "server",
             "stytch",
             "telemetry",
-            "tls_failure",
         ],
     ),
     (

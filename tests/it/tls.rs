@@ -1,12 +1,20 @@
 //! Stytch over TLS and HTTP/2, as in production. The façade runs in a process of its own, which
 //! trusts the test's authority through `SSL_CERT_FILE`.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
 };
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedKey, IsCa, KeyPair, generate_simple_self_signed,
 };
@@ -22,6 +30,8 @@ use tonic::{Code, transport::Channel};
 use crate::{
     secrets,
     support::{
+        PATIENCE,
+        credentials::Authority,
         fixture,
         folder::Folder,
         info, listener,
@@ -194,7 +204,12 @@ async fn an_unsent_call_is_retried_and_then_sent_once() {
     }
 }
 
-/// A stand-in for Stytch that goes no further than the handshake. Returns its URL and its
+/// What is said of a certificate.
+const OF_AN_AUTHORITY: &str =
+    "the server presents the certificate of an authority (CA:TRUE) as its own";
+const UNTRUSTED: &str = "no trusted authority has issued the server's certificate";
+
+/// A server that goes no further than the handshake. Returns its URL and its
 /// certificate, which is that of an authority or not.
 async fn handshakes(is_authority: bool) -> (String, String) {
     let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
@@ -220,17 +235,21 @@ async fn handshakes(is_authority: bool) -> (String, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_cannot_be_trusted_is_explained_with_the_setting_that_helps() {
-    for (is_authority, is_named, expected) in [
-        (true, true, "the server presents the certificate of an authority (CA:TRUE) as its own"),
-        (true, false, "the server presents the certificate of an authority (CA:TRUE) as its own"),
-        (false, false, "no trusted authority has issued the server's certificate"),
+    // All certificates here have the same name.
+    let other = Authority::new().certificate.pem();
+    for (is_authority, named, expected) in [
+        (true, Some(None), OF_AN_AUTHORITY),
+        (true, None, OF_AN_AUTHORITY),
+        (false, None, UNTRUSTED),
+        (false, Some(Some(&other)), UNTRUSTED),
     ] {
         let (url, certificate) = handshakes(is_authority).await;
         let folder = Folder::new();
         let mut command = serve(&url, secrets::STYTCH_SECRET);
         command.args(["--drain-delay", "0s"]);
-        if is_named {
-            command.env("STYTCH_CA_FILE", folder.write("ca.pem", &certificate));
+        if let Some(other) = named {
+            let named = other.unwrap_or(&certificate);
+            command.env("STYTCH_CA_FILE", folder.write("ca.pem", named));
         }
         let ids = ["--organization-id", "example-works", "--member-id", "fresh"];
         let stderr = tokio::task::spawn_blocking(move || {
@@ -249,4 +268,95 @@ async fn a_certificate_that_cannot_be_trusted_is_explained_with_the_setting_that
             assert!(line.contains(expected) && line.contains("in STYTCH_CA_FILE"), "{line}");
         }
     }
+}
+
+/// Starts a façade and makes a call. Returns the first line of its log that contains `text`.
+fn log_of_a_call(command: Command, text: &str) -> String {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut server = Server::start_with(command, writer);
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || {
+        BufReader::new(reader).lines().map_while(Result::ok).try_for_each(|it| sender.send(it))
+    });
+    let url = format!("http://{}", server.addr("grpc"));
+    run(&["create", "--addr", &url, "--organization-id", "o", "--member-id", "m"]);
+    loop {
+        let line = lines.recv_timeout(PATIENCE).expect("such a line");
+        if line.contains(text) {
+            return line;
+        }
+    }
+}
+
+/// A server other than Stytch's: the settings that name it and its authorities, and what is logged
+/// when it cannot be reached.
+struct Other {
+    variable: &'static str,
+    ca_variable: &'static str,
+    failed: &'static str,
+}
+
+const JWKS: Other = Other {
+    variable: "TOTP_FACADE_JWT_KEYS",
+    ca_variable: "TOTP_FACADE_JWT_CA_FILE",
+    failed: "cannot fetch the JWKS",
+};
+const REDIS: Other = Other {
+    variable: "TOTP_FACADE_IDEMPOTENCY_URL",
+    ca_variable: "TOTP_FACADE_IDEMPOTENCY_CA_FILE",
+    failed: "idempotency store failed",
+};
+const COLLECTOR: Other = Other {
+    variable: "OTEL_EXPORTER_OTLP_ENDPOINT",
+    ca_variable: "OTEL_EXPORTER_OTLP_CERTIFICATE",
+    failed: "traces cannot be sent",
+};
+
+/// Checks what is logged of a server with a certificate that is that of an authority or not, where
+/// the authorities in a file are trusted, if there is one.
+async fn is_explained(
+    other: &Other,
+    (scheme, path): (&str, &str),
+    is_authority: bool,
+    file: Option<&Path>,
+) {
+    let (url, _) = handshakes(is_authority).await;
+    let mut command = serve("http://127.0.0.1:1", secrets::STYTCH_SECRET);
+    if scheme == "grpc" {
+        command.env(other.variable, url).env("OTEL_EXPORTER_OTLP_PROTOCOL", scheme);
+    } else {
+        command.env(other.variable, url.replace("https", scheme) + path);
+    }
+    command.envs(file.map(|file| (other.ca_variable, file)));
+    if other.variable == JWKS.variable {
+        command.args(["--jwt-issuer", "https://issuer.example", "--jwt-audience", "us"]);
+    }
+    let failed = other.failed;
+    let line = tokio::task::spawn_blocking(move || log_of_a_call(command, failed)).await.unwrap();
+
+    let expected = if is_authority { OF_AN_AUTHORITY } else { UNTRUSTED };
+    assert!(line.contains(expected), "{scheme}: {line}");
+    assert!(line.contains(&format!("in {}", other.ca_variable)), "{scheme}: {line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_another_server_that_nobody_trusts_is_explained_with_its_setting() {
+    let folder = Folder::new();
+    // All certificates here have the same name.
+    let file = folder.write("ca.pem", &Authority::new().certificate.pem());
+    let cases = [
+        (&JWKS, ("https", "/keys"), false, None),
+        (&JWKS, ("https", "/keys"), true, None),
+        (&COLLECTOR, ("https", ""), false, Some(&*file)),
+        (&COLLECTOR, ("grpc", ""), false, None),
+        (&REDIS, ("rediss", ""), false, Some(&*file)),
+        (&REDIS, ("rediss+sentinel", "/primary"), false, None),
+        (&REDIS, ("rediss+cluster", ""), false, None),
+        (&REDIS, ("rediss+cluster", ""), false, Some(&*file)),
+        (&REDIS, ("rediss+cluster", ""), true, None),
+    ];
+    join_all(
+        cases.map(|(other, url, is_authority, file)| is_explained(other, url, is_authority, file)),
+    )
+    .await;
 }

@@ -21,9 +21,12 @@ use zeroize::Zeroizing;
 use super::jwks::{self, Keys};
 use crate::{
     files::{self, Content, Reloaded, what_is_wrong},
-    http_client::{HttpClient, describe},
+    http_client::{HttpClient, explain},
     telemetry::metrics::{Metrics, Reloads},
 };
+
+/// The setting of the authorities to trust.
+const CA_SETTING: &str = "TOTP_FACADE_JWT_CA_FILE";
 
 /// The interval between successful fetches.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(300);
@@ -178,12 +181,14 @@ impl Fetcher {
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, token.get().0.clone());
         }
-        let mut response = request.send().await.map_err(describe)?;
+        let mut response = request.send().await.map_err(|error| explain(error, CA_SETTING))?;
         if !response.status().is_success() {
             return Err(format!("answered {}", response.status().as_u16()));
         }
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(describe)? {
+        while let Some(chunk) =
+            response.chunk().await.map_err(|error| explain(error, CA_SETTING))?
+        {
             body.extend_from_slice(&chunk);
             if body.len() > jwks::MAX_BYTES {
                 return Err("is too large".into());

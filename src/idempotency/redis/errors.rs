@@ -1,8 +1,26 @@
 //! What an error of Redis means for its connection and its command.
 
+use std::io;
+
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-use crate::telemetry::metrics::StoreErrorType;
+use crate::{telemetry::metrics::StoreErrorType, tls_failure::TlsFailure};
+
+/// The setting of the authorities to trust.
+const CA_SETTING: &str = "TOTP_FACADE_IDEMPOTENCY_CA_FILE";
+
+/// Adds to the error of an attempt to connect what to do if TLS has failed. For a cluster, the
+/// error has only the text of its cause.
+pub(super) fn explain(error: RedisError) -> RedisError {
+    let failure = TlsFailure::of(&error).or_else(|| TlsFailure::quoted_in(&error.to_string()));
+    match failure {
+        None => error,
+        Some(failure) => {
+            let text = format!("{error}; {}", failure.explain(CA_SETTING));
+            io::Error::new(io::ErrorKind::InvalidData, text).into()
+        }
+    }
+}
 
 /// Whether a new connection may succeed where the one that failed did not.
 pub(super) fn needs_reconnect(error: &RedisError) -> bool {

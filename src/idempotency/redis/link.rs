@@ -23,7 +23,7 @@ use redis::{RedisError, RedisResult};
 
 use super::{
     connection::{COMMAND_TIMEOUT, Connection, Source, connect, within},
-    errors::needs_reconnect,
+    errors::{explain, needs_reconnect},
 };
 
 /// How long connecting may take in all, to several Sentinels or to all nodes of a cluster. Commands
@@ -108,7 +108,8 @@ fn attempt(source: &Source) -> Attempt {
     let source = source.clone();
     let connected = async move {
         let task = tokio::spawn(async move { within(CONNECT_TIMEOUT, connect(source)).await });
-        task.await.unwrap_or_else(|error| Err(std::io::Error::other(error).into()))
+        let result = task.await.unwrap_or_else(|error| Err(std::io::Error::other(error).into()));
+        result.map_err(explain)
     };
     connected.boxed().shared()
 }
