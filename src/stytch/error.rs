@@ -246,7 +246,30 @@ pub(crate) const OUR_CREDENTIALS: [&str; 6] = [
 impl Error {
     /// Returns what failed and why, for logs. Says which setting helps, if one does.
     pub fn in_full(&self) -> String {
-        tls_failure::in_full(self, CA_SETTING)
+        let text = tls_failure::in_full(self, CA_SETTING);
+        match self.settings_to_check() {
+            None => text,
+            Some(settings) => format!("{text}; check {settings}"),
+        }
+    }
+
+    /// Returns the settings that a response is about, if it is about settings and not the request.
+    fn settings_to_check(&self) -> Option<&'static str> {
+        if matches!(self, Self::Foreign { .. }) {
+            return Some("STYTCH_BASE_URL");
+        }
+        match self.api()?.error_type.as_str() {
+            "route_not_found" => Some("STYTCH_BASE_URL"),
+            "invalid_project_id_authentication" => Some("STYTCH_PROJECT_ID"),
+            "invalid_b2b_endpoint" => Some("STYTCH_PROJECT_ID: it is not that of a B2B project"),
+            "unauthorized_project_id_live" | "unauthorized_project_id_test" => {
+                Some("STYTCH_PROJECT_ID and STYTCH_BASE_URL")
+            }
+            "invalid_secret_authentication" | "unauthorized_credentials" => {
+                Some("STYTCH_PROJECT_ID, and STYTCH_SECRET or STYTCH_SECRET_FILE")
+            }
+            _ => None,
+        }
     }
 }
 
@@ -275,4 +298,38 @@ pub(super) fn was_not_processed(error: &reqwest::Error) -> bool {
         let is_refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
         error.is_remote() && (error.is_go_away() || is_refused)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::*;
+    use crate::stytch::Mask;
+
+    fn of(http_status: StatusCode, body: &str) -> Error {
+        let body = Ok(body.as_bytes());
+        Error::from_response(http_status, &HeaderMap::new(), body, || Mask::new([]))
+    }
+
+    fn of_type(error_type: &str) -> Error {
+        of(StatusCode::UNAUTHORIZED, &format!(r#"{{"error_type":"{error_type}"}}"#))
+    }
+
+    #[test]
+    fn a_refusal_that_a_setting_is_to_blame_for_names_the_setting() {
+        for error_type in OUR_CREDENTIALS {
+            let text = of_type(error_type).in_full();
+            let begin = format!("Stytch refused with 401 {error_type}; check STYTCH_PROJECT_ID");
+            assert!(text.starts_with(&begin), "{text}");
+        }
+        let text = of_type("unauthorized_credentials").in_full();
+        assert!(text.ends_with("STYTCH_SECRET or STYTCH_SECRET_FILE"), "{text}");
+        for error in [of(StatusCode::NOT_FOUND, "<html>"), of_type("route_not_found")] {
+            let text = error.in_full();
+            assert!(text.ends_with("; check STYTCH_BASE_URL"), "{text}");
+        }
+        let text = of_type("session_not_found").in_full();
+        assert_eq!(text, "Stytch refused with 401 session_not_found");
+    }
 }
