@@ -287,7 +287,7 @@ impl Caller {
     /// The policy does not allow it, or the caller exceeds its rate.
     pub fn authorize(&self, method: &str) -> Result<(), Refusal> {
         if !self.may_call(method) {
-            return Err(Refusal::NotAllowed);
+            return Err(Refusal::MethodNotAllowed);
         }
         self.admit().map_err(Refusal::RateLimited)
     }
@@ -297,9 +297,16 @@ impl Caller {
         self.methods.as_ref().is_none_or(|methods| methods.contains(method))
     }
 
-    /// Whether the caller may act for this organization, as the request spells it.
-    pub fn may_act_for(&self, organization_id: &str) -> bool {
-        self.organizations.as_ref().is_none_or(|ids| ids.contains(organization_id))
+    /// Authorizes a call for this organization, as the request spells it.
+    ///
+    /// # Errors
+    ///
+    /// The policy does not allow it.
+    pub fn authorize_for(&self, organization_id: &str) -> Result<(), Refusal> {
+        match &self.organizations {
+            Some(ids) if !ids.contains(organization_id) => Err(Refusal::OrganizationNotAllowed),
+            _ => Ok(()),
+        }
     }
 
     /// Counts a call against the rate of the caller.
@@ -439,7 +446,8 @@ mod tests {
                     organizations = ['works', 'example-works']";
         let caller = Policy::parse(text).unwrap().caller(&["token:a".parse().unwrap()]).unwrap();
 
-        assert!(caller.may_act_for("works") && !caller.may_act_for("Works"));
-        assert!(Caller::unbounded("b").may_act_for("anything"));
+        assert_eq!(caller.authorize_for("works"), Ok(()));
+        assert_eq!(caller.authorize_for("Works"), Err(Refusal::OrganizationNotAllowed));
+        assert_eq!(Caller::unbounded("b").authorize_for("anything"), Ok(()));
     }
 }

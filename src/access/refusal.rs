@@ -10,8 +10,10 @@ pub enum Refusal {
     Unknown(&'static str),
     /// The JWT cannot be verified yet: the JWKS has not been fetched.
     KeysUnavailable,
-    /// The policy does not allow the call.
-    NotAllowed,
+    /// The policy does not allow the caller this method.
+    MethodNotAllowed,
+    /// The policy does not allow the caller this organization.
+    OrganizationNotAllowed,
     /// The caller exceeds its rate; the next call is allowed after this time.
     RateLimited(Duration),
 }

@@ -13,7 +13,6 @@ use super::{
     validate::{Validate, Violations},
 };
 use crate::{
-    access::Refusal,
     audit,
     call::{Call, RunToCompletion},
     idempotency::{Fingerprint, Idempotency, Key, Origin},
@@ -69,9 +68,8 @@ impl Handler {
             Effect::Reads => (None, Retried::without_key(metadata.as_ref())),
         };
         violations.into_result()?;
-        if !call.caller().may_act_for(request.organization_id()) {
-            return Err(Failure::from(&Refusal::NotAllowed).into());
-        }
+        let authorized = call.caller().authorize_for(request.organization_id());
+        authorized.map_err(|refusal| Failure::from(&refusal))?;
         call.trace().record_ids(|span| {
             span.set(ORGANIZATION_ID, request.organization_id().to_owned());
             span.set(MEMBER_ID, request.member_id().to_owned());

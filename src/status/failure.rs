@@ -110,7 +110,11 @@ impl From<&Refusal> for Failure {
         match refusal {
             Refusal::Unknown(why) => Self::from(Case::CallerUnknown).saying(why),
             Refusal::KeysUnavailable => Case::CallerKeysUnavailable.into(),
-            Refusal::NotAllowed => Case::CallerNotAllowed.into(),
+            Refusal::MethodNotAllowed => {
+                Self::from(Case::CallerNotAllowed).saying("the caller may not call this method")
+            }
+            Refusal::OrganizationNotAllowed => Self::from(Case::CallerNotAllowed)
+                .saying("the caller may not act for this organization, as the request spells it"),
             Refusal::RateLimited(wait) => Self::from(Case::CallerRateLimited).after(*wait),
         }
     }

@@ -141,6 +141,32 @@ async fn health_is_open_to_all_and_reflection_follows_the_policy() {
 }
 
 #[tokio::test]
+async fn a_caller_learns_whether_the_method_or_the_organization_is_not_allowed() {
+    let files = DoorFiles::new(&[&Authority::new()]);
+    let ((near, line), (far, other)) = (token_line("near"), token_line("far"));
+    files.write("tokens", &format!("{line}\n{other}\n"));
+    files.write(
+        "callers.toml",
+        "[[caller]]\nname = 'near'\nidentities = ['token:near']\nmethods = ['TotpService/Delete']\n\
+         [[caller]]\nname = 'far'\nidentities = ['token:far']\nmethods = ['*']\n\
+         organizations = ['elsewhere']\n",
+    );
+    let facade = files.facade(sandbox().await).await;
+    let channel = files.channel(&facade, None).await;
+
+    for (token, what) in [
+        (near, "the caller may not call this method"),
+        (far, "the caller may not act for this organization, as the request spells it"),
+    ] {
+        let status = create(&channel, Some(&token)).await.expect_err(what);
+
+        assert_eq!(status.code(), Code::PermissionDenied);
+        assert_eq!(status.message(), format!("the policy does not allow this call: {what}"));
+        assert_eq!(info(&status).reason, "CALLER_NOT_ALLOWED");
+    }
+}
+
+#[tokio::test]
 async fn a_callers_rate_and_organizations_are_enforced() {
     let files = DoorFiles::new(&[&Authority::new()]);
     let ((fast, line), (far, other)) = (token_line("fast"), token_line("far"));

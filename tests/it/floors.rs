@@ -50,17 +50,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ),
     (
         "service",
-        &[
-            "access",
-            "audit",
-            "call",
-            "idempotency",
-            "proto",
-            "status",
-            "stytch",
-            "telemetry",
-            "translate",
-        ],
+        &["audit", "call", "idempotency", "proto", "status", "stytch", "telemetry", "translate"],
     ),
     (
         "server",
