@@ -142,3 +142,20 @@ impl Seed {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_description_of_a_member_stays_true_whatever_calls_change() {
+        for SeedMember { object, sandbox } in &Seed::embedded().members {
+            let is_active = text(object, "status").is_none_or(|status| status == "active");
+            let is_fixed =
+                sandbox.fault.is_some() || !is_active || object.contains_key("is_locked");
+            let description = text(object, "name").expect("a name");
+
+            assert_eq!(description.starts_with("Starts with "), !is_fixed, "{description}");
+        }
+    }
+}
