@@ -3,7 +3,8 @@
 
 - Debian's protoc, which is older than `debug_redact`, and the one of grpcio-tools compile the `.proto` files. Both must
   find the descriptors that the program prints.
-- groff formats each man page without a warning; bash, zsh and fish read their completions.
+- groff formats each man page without a warning; bash, zsh and fish read their completions, and
+  fish offers the names of shells where one is wanted.
 
 Runs the commands of docs/contract.md and docs/operations.md that say so, in a folder of their own. Installs Debian's
 packages, which takes root.
@@ -98,6 +99,11 @@ def check_completions(folder):
             sys.exit(f"{script} is empty")
         run(*read, folder / script)
     print("ok: bash, zsh and fish read their completions")
+    script = f"source {folder / 'fish'}; complete --do-complete 'totp-facade completions '"
+    offered = subprocess.run(["fish", "--no-config", "-c", script], text=True, capture_output=True, check=True)
+    if offered.stdout.split() != ["bash", "elvish", "fish", "powershell", "zsh"]:
+        sys.exit(f"fish completes the name of a shell with {offered.stdout}")
+    print("ok: fish completes the names of shells")
 
 
 def main():

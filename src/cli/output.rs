@@ -29,8 +29,12 @@ pub(super) fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
 /// Writes a file, and creates its folder.
 pub(super) fn write_file(path: &Path, content: impl AsRef<[u8]>) -> Result<(), Failure> {
     let folder = path.parent().unwrap_or(Path::new(""));
-    let written = fs::create_dir_all(folder).and_then(|()| fs::write(path, content));
-    written.map_err(|error| Failure::Run(format!("{}: {error}", path.display())))
+    fs::create_dir_all(folder).map_err(|error| {
+        let why = if folder.is_file() { "it is a file".to_owned() } else { error.to_string() };
+        Failure::Run(format!("cannot create the folder {}: {why}", folder.display()))
+    })?;
+    fs::write(path, content)
+        .map_err(|error| Failure::Run(format!("cannot write {}: {error}", path.display())))
 }
 
 /// Writes lines to standard error after what is logged, and ignores it when that is not possible.

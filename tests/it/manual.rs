@@ -123,12 +123,13 @@ fn every_shell_gets_completions_for_every_subcommand() {
 }
 
 #[test]
-fn every_shell_that_completes_values_knows_those_of_a_flag_with_few() {
+fn every_shell_that_completes_values_knows_those_of_a_flag_or_argument_with_few() {
     // elvish and PowerShell complete flags alone.
     for (shell, value) in [
         ("bash", "compgen -W \"text json\""),
         ("fish", "json\\t'One JSON object per line'"),
         ("zsh", "json\\:\"One JSON object per line\""),
+        ("fish", "using_subcommand completions\" -f -a \"bash elvish fish powershell zsh\""),
     ] {
         let script = printed(&["completions", shell]);
 
@@ -144,6 +145,27 @@ fn a_value_that_no_shell_completes_is_refused_with_all_other_problems() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     for part in ["\"xml\" is neither text nor json", "STYTCH_PROJECT_ID: is required"] {
         assert!(stderr.contains(part), "{part} in {stderr}");
+    }
+}
+
+#[test]
+fn pages_that_cannot_be_written_say_what_is_in_the_way() {
+    let folder = Folder::new();
+    let file = folder.write("file", "");
+    let file = file.to_str().unwrap();
+    let pages = folder.path("pages");
+    let page = pages.join("totp-facade.1");
+    fs::create_dir_all(&page).unwrap();
+    for (args, problem) in [
+        (&["man", file][..], format!("cannot create the folder {file}: it is a file")),
+        (&["contract", "--proto", file], format!("cannot create the folder {file}/")),
+        (&["man", pages.to_str().unwrap()], format!("cannot write {}: ", page.display())),
+    ] {
+        let output = program(args).output().unwrap();
+
+        assert_eq!(output.status.code(), Some(1));
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.starts_with(&format!("error: {problem}")), "{stderr}");
     }
 }
 
