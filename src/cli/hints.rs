@@ -5,14 +5,18 @@ use std::path::Path;
 use serde_json::json;
 
 use super::{program::program, shell::word};
-use crate::{config::ClientFiles, sandbox::Seed};
+use crate::{
+    access,
+    config::{ClientConfig, ClientFiles},
+    sandbox::Seed,
+};
 
 /// The URL that client commands call without a flag.
 const DEFAULT_URL: &str = "http://127.0.0.1:50051";
 
-/// Returns commands that call the façade at this URL, for the members of the sandbox. With TLS they
-/// need the client's files.
-pub(super) fn hints(seed: &Seed, url: &str, files: &ClientFiles) -> String {
+/// Returns commands that call the façade as this client does, for the members of the sandbox, and
+/// what they need besides.
+pub(super) fn hints(seed: &Seed, client: &ClientConfig, access: &access::Settings) -> String {
     let Some((member, _)) = seed.members().next() else {
         return members(seed);
     };
@@ -21,23 +25,82 @@ pub(super) fn hints(seed: &Seed, url: &str, files: &ClientFiles) -> String {
     let token = format!("sandbox-login.{member}");
     let [organization, member] = [organization, member].map(|id| json!(id));
     let request = format!(r#"{{"organization_id":{organization},"member_id":{member}}}"#);
+    let ClientConfig { url, files, .. } = client;
     let (flags, (transport, target)) = (flags(url, files), grpcurl(url, files));
-    let trust = if url.starts_with("https://") && files.authorities.is_none() {
+    let needs = needs(client, access);
+    let header = needs.map_or("", Needs::header);
+    format!(
+        "\nOpen the console in a browser, or try one after the other:\n  \
+         {program} create {flags}{ids} > totp.json\n  \
+         {program} authenticate {flags}{ids} --intermediate-session-token {} \
+         --code \"$({program} code < totp.json)\"\n  \
+         grpcurl {transport}{header}-d {} {target} \
+         stytch.b2b.recovery_codes.v1.RecoveryCodesService/Get\n\n\
+         On a terminal, without > totp.json, create draws the QR code for a phone.\n\n\
+         {}{}{}",
+        word(&token),
+        word(&request),
+        trust(client),
+        needs.map_or("", Needs::explain),
+        members(seed)
+    )
+}
+
+/// Says whom the commands trust, if nobody has said it.
+fn trust(client: &ClientConfig) -> &'static str {
+    if client.url.starts_with("https://") && client.files.authorities.is_none() {
         "The commands trust the authorities of the system. For another one, give dev --ca-file \
          FILE too.\n\n"
     } else {
         ""
-    };
-    format!(
-        "\nOpen the console in a browser, or try:\n  \
-         {program} create {flags}{ids}\n  \
-         {program} authenticate {flags}{ids} --intermediate-session-token {} --code CODE\n  \
-         grpcurl {transport}-d {} {target} stytch.b2b.totp.v1.TotpService/Create\n\n\
-         {trust}{}",
-        word(&token),
-        word(&request),
-        members(seed)
-    )
+    }
+}
+
+/// What callers have to present, and the commands cannot name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Needs {
+    Token { is_given: bool },
+    Certificate,
+}
+
+/// Returns what the commands need besides their flags.
+fn needs(client: &ClientConfig, access: &access::Settings) -> Option<Needs> {
+    if access.certificates && client.files.certificate.is_some() {
+        None
+    } else if access.tokens.is_some() || access.jwt.is_some() {
+        Some(Needs::Token { is_given: client.authorization.is_some() })
+    } else {
+        access.certificates.then_some(Needs::Certificate)
+    }
+}
+
+impl Needs {
+    /// Returns the flags with which grpcurl presents it, each with a blank after it. The token
+    /// stays out of the arguments, which every user of the machine can read.
+    fn header(self) -> &'static str {
+        match self {
+            Self::Token { .. } => {
+                "-expand-headers -H 'authorization: Bearer ${TOTP_FACADE_TOKEN}' "
+            }
+            Self::Certificate => "",
+        }
+    }
+
+    fn explain(self) -> &'static str {
+        match self {
+            Self::Token { is_given: true } => {
+                "The commands need the token too: export TOTP_FACADE_TOKEN in their shell.\n\n"
+            }
+            Self::Token { is_given: false } => {
+                "Callers need a token: export TOTP_FACADE_TOKEN in the shell of the commands, and \
+                 in that of dev, whose console calls with it.\n\n"
+            }
+            Self::Certificate => {
+                "Callers need a client certificate: give dev --cert-file FILE and --key-file FILE \
+                 too.\n\n"
+            }
+        }
+    }
 }
 
 /// Lists the members of the sandbox.

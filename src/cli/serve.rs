@@ -53,7 +53,7 @@ pub(super) fn dev(dev: DevConfig) -> Result<(), Failure> {
             + &console::announcement(&page_listener)?;
         let seed = sandbox.seed.clone();
         client.url = url_of(address_of(&listeners)?, config.facade.tls.as_ref());
-        let hints = hints(&seed, &client.url, &client.files);
+        let hints = hints(&seed, &client, &config.facade.access);
         let serving = || {
             let _ = print(&(announce + &hints));
         };

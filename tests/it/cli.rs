@@ -7,7 +7,7 @@ use std::{
 
 use clap::CommandFactory as _;
 use serde_json::Value;
-use totp_facade::{cli::Cli, config};
+use totp_facade::{access::token_line, cli::Cli, config};
 
 use crate::support::{
     Deaf, Facade, PATIENCE,
@@ -15,7 +15,7 @@ use crate::support::{
     door,
     folder::Folder,
     peer::{Connection, Peer},
-    process::{Server, dev, program, run, run_with_input, serve, start},
+    process::{FREE_PORTS, Server, dev, program, run, run_with_input, serve, start},
     rfc6238::code_of,
 };
 
@@ -780,6 +780,43 @@ fn dev_and_create_work_out_of_the_box() {
     }
     assert!(stdout.contains("grpcurl -plaintext"), "{stdout}");
     assert_eq!(code(&run(&["healthcheck", "--addr", &addr])), Some(1), "nobody is there");
+}
+
+#[cfg(unix)]
+#[test]
+fn the_commands_that_dev_prints_enrol_a_member_and_log_in_also_where_callers_need_a_token() {
+    let folder = Folder::new();
+    let (token, line) = token_line("me");
+    let tokens = folder.write("tokens", &line);
+    for has_tokens in [false, true] {
+        let mut dev = program(&["dev"]);
+        dev.args(FREE_PORTS).env_remove("CARGO");
+        if has_tokens {
+            dev.arg("--tokens-file").arg(&tokens);
+        }
+        let mut server = Server::start(dev);
+        let program = env!("CARGO_BIN_EXE_totp-facade");
+        let create = server.line(&format!("  {program} create "));
+        let authenticate = server.line(&format!("  {program} authenticate "));
+        let grpcurl = server.line("  grpcurl ");
+        let header = "-expand-headers -H 'authorization: Bearer ${TOTP_FACADE_TOKEN}' ";
+        assert_eq!(grpcurl.contains(header), has_tokens, "{grpcurl}");
+        let script = format!("{program} create {create}\n{program} authenticate {authenticate}");
+        let run = |token: Option<&str>| {
+            let mut shell = Command::new("sh");
+            shell.args(["-ec", &script]).current_dir(&folder);
+            shell.envs(token.map(|token| ("TOTP_FACADE_TOKEN", token))).output().unwrap()
+        };
+
+        if has_tokens {
+            let rest = server.line("Callers need a token: ");
+            assert!(rest.contains("TOTP_FACADE_TOKEN"), "{rest}");
+            assert_eq!(code(&run(None)), Some(1));
+        }
+        let output = run(has_tokens.then_some(&**token));
+
+        assert!(stdout(&output).contains("\"session_token\":"), "{}", stderr(&output));
+    }
 }
 
 #[test]

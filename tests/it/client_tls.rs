@@ -58,13 +58,16 @@ fn the_commands_that_dev_prints_with_tls_work() {
     let (mut server, port) = files.dev(&["--ca-file", ca]);
 
     let args = server.line(&format!("  {} create ", env!("CARGO_BIN_EXE_totp-facade")));
-    let args: Vec<_> = args.split(' ').collect();
+    let args: Vec<_> = args.split(' ').take_while(|arg| *arg != ">").collect();
     let output = run(&[&["create"], &args[..]].concat());
 
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     let grpcurl = server.line("  grpcurl ");
     assert!(grpcurl.starts_with(&format!("-cacert {ca} -d '")), "{grpcurl}");
-    assert!(grpcurl.contains(&format!("' localhost:{port} stytch.b2b.totp")), "{grpcurl}");
+    assert!(
+        grpcurl.contains(&format!("' localhost:{port} stytch.b2b.recovery_codes")),
+        "{grpcurl}"
+    );
 }
 
 #[test]
@@ -77,7 +80,7 @@ fn the_commands_that_dev_prints_are_quoted_for_the_shell() {
     let program = env!("CARGO_BIN_EXE_totp-facade");
     let flags = server.line(&format!("  {program} create "));
     let script = format!("{program} create {flags}");
-    let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+    let output = Command::new("sh").args(["-c", &script]).current_dir(&folder).output().unwrap();
 
     assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
     let grpcurl = server.line("  grpcurl ");
@@ -97,6 +100,16 @@ fn without_an_authority_dev_says_whom_its_commands_trust() {
     assert!(rest.contains("--ca-file"), "{rest}");
     let grpcurl = server.line("  grpcurl -d '");
     assert!(grpcurl.contains(&format!("' localhost:{port} ")), "{grpcurl}");
+}
+
+#[test]
+fn without_a_client_certificate_dev_says_that_its_commands_need_one() {
+    let files = Files::new();
+    let authority = files.authority.to_str().unwrap();
+    let (mut server, _) = files.dev(&["--tls-client-ca-file", authority]);
+
+    let rest = server.line("Callers need a client certificate: ");
+    assert!(rest.contains("--cert-file FILE and --key-file FILE"), "{rest}");
 }
 
 #[test]

@@ -68,7 +68,8 @@ fn the_hints_of_dev_and_its_console_name_the_socket() {
     assert!(settings.contains(&format!("\"url\":\"{}\"", socket.addr())), "{settings}");
     server.signal("TERM");
     let (_, hints, _) = server.end();
-    let flag = format!("-authority localhost -unix {} stytch.b2b.totp", socket.path.display());
+    let flag =
+        format!("-authority localhost -unix {} stytch.b2b.recovery_codes", socket.path.display());
     for part in [format!(" create --addr {} --organization-id", socket.addr()), flag] {
         assert!(hints.contains(&part), "{part} in {hints}");
     }
