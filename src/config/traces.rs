@@ -46,6 +46,15 @@ settings! { TRACES "Traces"
     TRACES_HEADERS: HeaderMap =
         Setting::new("OTEL_EXPORTER_OTLP_TRACES_HEADERS", Kind::secret(headers));
 
+    /// Whether requests with traces are compressed: `gzip` or `none`.
+    COMPRESSION: bool =
+        Setting::new("OTEL_EXPORTER_OTLP_COMPRESSION", COMPRESSION_KIND)
+            .default("none").without_flag();
+
+    /// The same for traces; instead of OTEL_EXPORTER_OTLP_COMPRESSION.
+    TRACES_COMPRESSION: bool =
+        Setting::new("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", COMPRESSION_KIND).without_flag();
+
     /// Time for a request with traces, in milliseconds.
     TIMEOUT: Duration =
         Setting::new("OTEL_EXPORTER_OTLP_TIMEOUT", MILLISECONDS).default("10000").without_flag();
@@ -110,6 +119,16 @@ const PROTOCOL_KIND: Kind<Protocol> = Kind::shown(
     },
 );
 
+const COMPRESSION_KIND: Kind<bool> = Kind::shown(
+    "COMPRESSION",
+    |text| match &*text.to_ascii_lowercase() {
+        "gzip" => Ok(true),
+        "none" => Ok(false),
+        _ => Err(format!("{text:?} is neither gzip nor none")),
+    },
+    |is_compressed| if *is_compressed { "gzip" } else { "none" }.to_owned(),
+);
+
 const MILLISECONDS: Kind<Duration> = Kind::shown(
     "MILLISECONDS",
     |text| {
@@ -163,6 +182,7 @@ const ANY_SWITCH: Kind<bool> = Kind::text("BOOL", |text| {
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<Option<otlp::Settings>> {
     let endpoint = endpoint(reader);
     let headers = specific(reader, &TRACES_HEADERS, &HEADERS);
+    let is_compressed = specific(reader, &TRACES_COMPRESSION, &COMPRESSION);
     let ca_file = specific(reader, &TRACES_CERTIFICATE, &CERTIFICATE);
     let timeout = specific(reader, &TRACES_TIMEOUT, &TIMEOUT);
     let resource = resource(reader);
@@ -182,6 +202,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<Option<otlp::Settings>> {
         endpoint,
         protocol,
         headers: headers.unwrap_or_default(),
+        is_compressed: is_compressed?,
         timeout: timeout?,
         ca_file,
         resource: resource?,

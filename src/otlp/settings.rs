@@ -25,6 +25,8 @@ pub struct Settings {
     pub protocol: Protocol,
     /// What to send with each request. Its values are marked as sensitive.
     pub headers: HeaderMap,
+    /// Whether requests are compressed with gzip.
+    pub is_compressed: bool,
     /// How long a request may take.
     pub timeout: Duration,
     /// A PEM file of authorities to trust in addition to the system's.

@@ -1,9 +1,16 @@
 //! One request to the receiver, by gRPC or HTTP.
 
-use std::time::Duration;
+use std::{
+    io::{self, Write as _},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header::CONTENT_TYPE, header::RETRY_AFTER};
+use flate2::{Compression, write::GzEncoder};
+use http::{
+    HeaderMap, HeaderValue, Method, StatusCode,
+    header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER},
+};
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse, trace_service_client::TraceServiceClient,
 };
@@ -11,6 +18,7 @@ use prost::Message as _;
 use reqwest::{Request, Response, Url};
 use tonic::{
     Code, Extensions, Status,
+    codec::CompressionEncoding,
     metadata::MetadataMap,
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
 };
@@ -34,7 +42,7 @@ const MAX_ANSWER: usize = 16 * 1024;
 /// A way to the receiver.
 pub(super) enum Transport {
     Grpc { client: TraceServiceClient<Channel>, metadata: MetadataMap },
-    Http { client: Box<HttpClient>, url: Url, headers: HeaderMap },
+    Http { client: Box<HttpClient>, url: Url, headers: HeaderMap, is_compressed: bool },
 }
 
 /// Why spans did not arrive.
@@ -61,9 +69,13 @@ impl Transport {
     ///
     /// What is wrong with the file of authorities or the endpoint.
     pub(super) fn new(settings: &Settings) -> Result<Self, String> {
+        let is_compressed = settings.is_compressed;
         match settings.protocol {
             Protocol::Grpc => {
-                let client = TraceServiceClient::new(channel(settings)?);
+                let mut client = TraceServiceClient::new(channel(settings)?);
+                if is_compressed {
+                    client = client.send_compressed(CompressionEncoding::Gzip);
+                }
                 let metadata = MetadataMap::from_headers(settings.headers.clone());
                 Ok(Self::Grpc { client, metadata })
             }
@@ -76,7 +88,11 @@ impl Transport {
                 let mut headers = settings.headers.clone();
                 let protobuf = HeaderValue::from_static("application/x-protobuf");
                 headers.insert(CONTENT_TYPE, protobuf);
-                Ok(Self::Http { client: Box::new(client), url: settings.endpoint.clone(), headers })
+                if is_compressed {
+                    headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+                }
+                let (client, url) = (Box::new(client), settings.endpoint.clone());
+                Ok(Self::Http { client, url, headers, is_compressed })
             }
         }
     }
@@ -93,10 +109,14 @@ impl Transport {
                 let response = client.clone().export(request).await;
                 response.map_err(|status| of_status(&status))?.into_inner()
             }
-            Self::Http { client, url, headers } => {
+            Self::Http { client, url, headers, is_compressed } => {
+                let mut body = message.encode_to_vec();
+                if *is_compressed {
+                    body = gzip(&body).map_err(|error| Undelivered::Refused(error.to_string()))?;
+                }
                 let mut request = Request::new(Method::POST, url.clone());
                 *request.headers_mut() = headers.clone();
-                *request.body_mut() = Some(message.encode_to_vec().into());
+                *request.body_mut() = Some(body.into());
                 let response = client.client().execute(request).await;
                 let response = response.map_err(broken)?;
                 of_response(response).await?
@@ -126,6 +146,12 @@ fn channel(settings: &Settings) -> Result<Channel, String> {
         _ => endpoint,
     };
     Ok(endpoint.connect_lazy())
+}
+
+fn gzip(body: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(body)?;
+    encoder.finish()
 }
 
 /// Classifies a failed call as OTLP says. The receiver's text is left out: it may quote headers.

@@ -604,6 +604,30 @@ async fn a_receiver_with_tls_is_trusted_by_its_authority_and_gets_the_headers() 
 }
 
 #[tokio::test]
+async fn requests_are_compressed_if_that_is_set() {
+    for protocol in [Protocol::Grpc, Protocol::Http] {
+        for is_compressed in [false, true] {
+            let receiver = Receiver::start(protocol).await;
+            let mut setup = Setup::new(Peer::answering(peer::json(200, ANSWER)).await.addr);
+            let mut traces = receiver.settings();
+            traces.is_compressed = is_compressed;
+            setup.traces = Some(traces);
+            let facade = setup.start().await;
+
+            Rpc::CREATE.try_for(facade.channel().await, "fresh").await.expect("an answer");
+
+            assert_eq!(spans(facade, &receiver).await.len(), 2);
+            receiver.each(|got| {
+                let names = ["grpc-encoding", "content-encoding"];
+                let encoding = names.into_iter().find_map(|name| got.headers.get(name));
+                let encoding = encoding.map(|it| it.to_str().unwrap());
+                assert_eq!(encoding, is_compressed.then_some("gzip"), "{protocol:?}");
+            });
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_sampled_is_not_sent() {
     let receiver = Receiver::start(Protocol::Grpc).await;
     let mut setup = Setup::new(Peer::answering(peer::json(200, ANSWER)).await.addr);
@@ -627,6 +651,8 @@ fn a_bad_variable_of_opentelemetry_ends_the_start_with_a_clear_error() {
         ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "thrift", "neither grpc nor http/protobuf"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "never-printed", "NAME=VALUE"),
         ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a=never%0Aprinted", "the value of a"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd", "neither gzip nor none"),
+        ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "deflate", "neither gzip nor none"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "1 to 600000"),
         ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "0", "1 to 600000"),
         ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/such/file", "/no/such/file"),
@@ -672,10 +698,12 @@ fn check_says_where_traces_go_and_shows_no_header() {
         ("OTEL_TRACES_SAMPLER", "ParentBased_TraceIdRatio"),
         ("OTEL_TRACES_SAMPLER_ARG", "0.01"),
         ("OTEL_SDK_DISABLED", "False"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "GZIP"),
     ]);
     for line in [
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://collector:4318/v1/traces",
         "OTEL_EXPORTER_OTLP_HEADERS=(set, not shown)",
+        "OTEL_EXPORTER_OTLP_COMPRESSION=gzip",
         "OTEL_SERVICE_NAME=named",
         "OTEL_TRACES_SAMPLER=parentbased_traceidratio",
         "OTEL_TRACES_SAMPLER_ARG=0.01",

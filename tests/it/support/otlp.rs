@@ -2,12 +2,14 @@
 
 use std::{
     collections::BTreeMap,
+    io::Read as _,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use axum::{Router, body::Bytes, http::HeaderMap, routing::post};
+use flate2::read::GzDecoder;
 use opentelemetry_proto::tonic::{
     collector::trace::v1::{
         ExportTraceServiceRequest, ExportTraceServiceResponse,
@@ -19,6 +21,7 @@ use opentelemetry_proto::tonic::{
 use prost::Message as _;
 use tonic::{
     Request, Response, Status, async_trait,
+    codec::CompressionEncoding,
     transport::{Identity, ServerTlsConfig, server::TcpIncoming},
 };
 use totp_facade::{
@@ -49,13 +52,19 @@ impl Receiver {
         match protocol {
             Protocol::Grpc => {
                 let service = TraceServiceServer::new(receiver);
+                let service = service.accept_compressed(CompressionEncoding::Gzip);
                 let server = tonic::transport::Server::builder().add_service(service);
                 tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
             }
             Protocol::Http => {
                 let take = async move |headers: HeaderMap, body: Bytes| {
                     assert_eq!(headers["content-type"], "application/x-protobuf");
-                    let request = ExportTraceServiceRequest::decode(body).unwrap();
+                    let mut plain = Vec::new();
+                    match headers.get("content-encoding") {
+                        Some(_) => drop(GzDecoder::new(&*body).read_to_end(&mut plain).unwrap()),
+                        None => plain.extend_from_slice(&body),
+                    }
+                    let request = ExportTraceServiceRequest::decode(&*plain).unwrap();
                     receiver.got.lock().unwrap().push(Got { headers, request });
                 };
                 let router = Router::new().route("/v1/traces", post(take));
@@ -110,6 +119,7 @@ pub fn settings(addr: SocketAddr, protocol: Protocol) -> Settings {
         endpoint: format!("http://{addr}{path}").parse().unwrap(),
         protocol,
         headers: HeaderMap::new(),
+        is_compressed: false,
         timeout: Duration::from_secs(10),
         ca_file: None,
         resource: vec![("service.name".to_owned(), "tested".to_owned())],
