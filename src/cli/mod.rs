@@ -186,11 +186,12 @@ fn run(command: Command, log: &Unchecked<LogConfig>) -> Result<(), Failure> {
     }
 }
 
-/// Prints the effective settings, and who may call what.
+/// Prints the effective settings, who may call what, and what has no effect.
 fn check(settings: &Unchecked<Config>, log: &Unchecked<LogConfig>) -> Result<(), Failure> {
     let (config, settings) = settings.check_and_summarize()?;
     let (_, log) = log.check_and_summarize()?;
-    print(&format!("{settings}{log}\n{}", config.callers()))
+    let ignored: String = config.ignored.iter().map(|what| format!("{what}.\n")).collect();
+    print(&format!("{settings}{log}\n{}{ignored}", config.callers()))
 }
 
 /// Reports why a subcommand failed, writes what is left of logs and audit trail, and returns the

@@ -28,6 +28,7 @@ pub(super) fn serve(config: Config) -> Result<(), Failure> {
         let stop = stop_signal()?;
         let listeners = listen(&config.addresses, inherited).await?;
         warn_if_exposed(&config);
+        warn_of_ignored(&config);
         let announce = announcement(&listeners)?;
         let serving = || {
             let base_url = config.facade.stytch.base_url.as_str();
@@ -47,6 +48,7 @@ pub(super) fn dev(dev: DevConfig) -> Result<(), Failure> {
         let listeners = listen(&config.addresses, inherited).await?;
         let listener = bind("sandbox", sandbox.addr)?;
         let page_listener = bind("console", addr)?;
+        warn_of_ignored(&config);
         config.facade.stytch.base_url = sandbox_url(addr_of(&listener)?);
         let announce = announcement(&listeners)?
             + &listening("sandbox", &Address::Tcp(addr_of(&listener)?))
@@ -123,6 +125,13 @@ fn warn_if_exposed(config: &Config) {
         tracing::warn!(
             "tokens travel in the clear: set TOTP_FACADE_TLS_CERT_FILE, or have a proxy do TLS"
         );
+    }
+}
+
+/// Warns of variables that are set and have no effect.
+fn warn_of_ignored(config: &Config) {
+    for what in &config.ignored {
+        tracing::warn!("{what}");
     }
 }
 

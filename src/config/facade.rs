@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use super::{
-    callers, idempotency, server,
+    callers, idempotency, ignored, server,
     setting::Group,
     stytch, traces,
     unchecked::{FromSettings, Reader},
@@ -17,6 +17,8 @@ pub struct Config {
     pub addresses: server::Addresses,
     /// Everything else.
     pub facade: facade::Settings,
+    /// Variables that are set and have no effect, a sentence for each.
+    pub ignored: Vec<String>,
 }
 
 impl FromSettings for Config {
@@ -49,16 +51,17 @@ impl Config {
         let idempotency = idempotency::read(reader);
         let (tls, access) = callers::read(reader);
         let traces = traces::read(reader);
-        let addresses = addresses?;
+        let (addresses, traces) = (addresses?, traces?);
+        let ignored = traces.as_ref().map(ignored::warnings).unwrap_or_default();
         let facade = facade::Settings {
             stytch: stytch?,
             idempotency: idempotency?,
             tls,
             access,
             server: server?,
-            traces: traces?,
+            traces,
         };
-        Some(Self { addresses, facade })
+        Some(Self { addresses, facade, ignored })
     }
 
     /// Describes who may call what, and how long the certificate is valid, for people.

@@ -9,6 +9,7 @@ mod client;
 mod console;
 mod facade;
 mod idempotency;
+mod ignored;
 mod kind;
 mod logs;
 mod page;

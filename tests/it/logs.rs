@@ -651,7 +651,7 @@ fn statement(source: &str) -> String {
 }
 
 /// Lines without a limit, and what bounds them.
-const UNLIMITED: [(&str, &str); 28] = [
+const UNLIMITED: [(&str, &str); 29] = [
     ("target: telemetry::AUDIT", "an event for each call, by which the trail is complete"),
     ("target: ACCESS", "a line for each call, on request"),
     ("\"serving\"", "once"),
@@ -663,6 +663,7 @@ const UNLIMITED: [(&str, &str); 28] = [
     ("OTEL_EXPORTER_OTLP_HEADERS travel", "once"),
     ("--allow-unauthenticated", "once"),
     ("tokens travel in the clear", "once"),
+    ("warn!(\"{what}\"", "once for each variable that has no effect"),
     ("clients refuse the server's certificate", "at the start, and when the operator changes it"),
     ("the last traces could not be sent", "once"),
     ("cannot remove the socket", "once"),

@@ -1,9 +1,12 @@
 //! Traces: what the spans of a call say, who decides on them, and that they cost no call anything.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    fs,
     future::pending,
     net::SocketAddr,
+    path::Path,
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -677,6 +680,76 @@ fn a_bad_variable_of_opentelemetry_ends_the_start_with_a_clear_error() {
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(64));
     assert!(String::from_utf8(output.stderr).unwrap().contains("OTEL_TRACES_SAMPLER_ARG: "));
+}
+
+/// Runs `check`, or starts `serve`, with traces and these variables. Returns what it says of
+/// variables that have no effect.
+fn said_of_ignored(mut command: Command, variables: &[(&str, &str)]) -> BTreeSet<String> {
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1");
+    command.envs(variables.iter().copied());
+    let text = match command.get_args().any(|arg| arg == "check") {
+        true => String::from_utf8(command.output().unwrap().stdout).unwrap(),
+        false => {
+            let (server, _) = process::start(command);
+            server.signal("TERM");
+            server.end().2
+        }
+    };
+    let found = text.lines().filter_map(|line| {
+        let begin = line.find("OTEL_")?;
+        let rest = line[begin..].trim_end_matches('.');
+        rest.contains(" has no effect: ").then(|| rest.to_owned())
+    });
+    found.collect()
+}
+
+#[test]
+fn variables_of_opentelemetry_that_have_no_effect_are_named_with_what_holds_instead() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/traces.md");
+    let page = fs::read_to_string(page).unwrap();
+    let (_, table) = page.split_once("| variable | what holds |\n|---|---|\n").unwrap();
+    let rows: Vec<_> = table
+        .lines()
+        .map_while(|line| line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | "))
+        .collect();
+    let mut expected = BTreeSet::new();
+    for (names, instead) in &rows {
+        let names = names.split('`').filter(|name| name.starts_with("OTEL_"));
+        expected.extend(names.map(|name| format!("{name} has no effect: {instead}")));
+    }
+    let names: Vec<_> = expected.iter().map(|it| it.split(' ').next().unwrap()).collect();
+    let variables: Vec<_> = names.iter().map(|name| (*name, "never-printed")).collect();
+    let serve = || {
+        let mut serve = process::serve("http://127.0.0.1:1", "secret-test-1");
+        serve.args(["--drain-delay", "0s", "--log-format", "text"]);
+        serve
+    };
+    let check = || {
+        let mut check = process::program(&["check"]);
+        check.env("STYTCH_PROJECT_ID", "project-test-1").env("STYTCH_SECRET", "secret-test-1");
+        check
+    };
+
+    assert_eq!(said_of_ignored(check(), &variables), expected);
+    assert_eq!(said_of_ignored(serve(), &variables), expected);
+
+    let propagators = "OTEL_PROPAGATORS";
+    for (name, value, is_said) in [
+        (propagators, "tracecontext,baggage", false),
+        (propagators, " TraceContext ", false),
+        (propagators, "baggage", true),
+        (propagators, "tracecontext,b3", true),
+        (propagators, "none", true),
+        (propagators, "", false),
+        ("OTEL_EXPORTER_OTLP_INSECURE", "True", false),
+        ("OTEL_EXPORTER_OTLP_INSECURE", "false", true),
+        ("OTEL_BSP_SCHEDULE_DELAY", "", false),
+    ] {
+        let said = said_of_ignored(check(), &[(name, value)]);
+        assert_eq!(!said.is_empty(), is_said, "{name}={value}: {said:?}");
+    }
+    let disabled = [("OTEL_SDK_DISABLED", "true"), (propagators, "b3")];
+    assert!(said_of_ignored(check(), &disabled).is_empty(), "traces are off");
 }
 
 #[test]
