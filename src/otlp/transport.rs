@@ -36,6 +36,10 @@ use crate::{
 const CA_SETTINGS: &str =
     "OTEL_EXPORTER_OTLP_CERTIFICATE (or OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE, if that is set)";
 
+/// What to check if the receiver does not know who sends, or what.
+const CHECK_HEADERS: &str = "; check OTEL_EXPORTER_OTLP_HEADERS";
+const CHECK_ENDPOINT: &str = "; check OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_PROTOCOL";
+
 /// The longest answer of a receiver to read, in bytes. It says how many spans it refused, and why.
 const MAX_ANSWER: usize = 16 * 1024;
 
@@ -158,7 +162,14 @@ fn gzip(body: &[u8]) -> io::Result<Vec<u8>> {
 fn of_status(status: &Status) -> Undelivered {
     let why = match std::error::Error::source(status) {
         Some(cause) => tls_failure::in_full(cause, CA_SETTINGS),
-        None => format!("the receiver answers {:?}", status.code()),
+        None => {
+            let setting = match status.code() {
+                Code::Unauthenticated | Code::PermissionDenied => CHECK_HEADERS,
+                Code::Unimplemented => CHECK_ENDPOINT,
+                _ => "",
+            };
+            format!("the receiver answers {:?}{setting}", status.code())
+        }
     };
     let wait = status.get_details_retry_info().and_then(|info| info.retry_delay);
     match status.code() {
@@ -181,7 +192,12 @@ fn of_status(status: &Status) -> Undelivered {
 async fn of_response(mut response: Response) -> Result<ExportTraceServiceResponse, Undelivered> {
     let status = response.status();
     if !status.is_success() {
-        let why = format!("the receiver answers {}", status.as_u16());
+        let setting = match status.as_u16() {
+            401 | 403 => CHECK_HEADERS,
+            404 | 405 => CHECK_ENDPOINT,
+            _ => "",
+        };
+        let why = format!("the receiver answers {}{setting}", status.as_u16());
         let wait = response.headers().get(RETRY_AFTER).and_then(|wait| wait.to_str().ok());
         let wait = wait.and_then(|wait| wait.trim().parse().ok()).map(Duration::from_secs);
         return Err(match status {
@@ -205,4 +221,26 @@ async fn of_response(mut response: Response) -> Result<ExportTraceServiceRespons
 
 fn broken(error: reqwest::Error) -> Undelivered {
     Undelivered::ForNow { why: explain(error, CA_SETTINGS), wait: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_receiver_that_refuses_spans_names_the_setting_to_check() {
+        for (status, code, setting) in [
+            (401, Code::Unauthenticated, CHECK_HEADERS),
+            (403, Code::PermissionDenied, CHECK_HEADERS),
+            (404, Code::Unimplemented, CHECK_ENDPOINT),
+            (400, Code::InvalidArgument, ""),
+            (503, Code::Unavailable, ""),
+        ] {
+            let response = http::Response::builder().status(status).body(Vec::new()).unwrap();
+            let of_http = of_response(response.into()).await.unwrap_err();
+            assert_eq!(of_http.to_string(), format!("the receiver answers {status}{setting}"));
+            let of_grpc = of_status(&Status::new(code, "never printed"));
+            assert_eq!(of_grpc.to_string(), format!("the receiver answers {code:?}{setting}"));
+        }
+    }
 }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, header::AUTHORIZATION};
+use http::{HeaderValue, StatusCode, header::AUTHORIZATION};
 use reqwest::Url;
 use tokio::{
     sync::Notify,
@@ -183,7 +183,7 @@ impl Fetcher {
         }
         let mut response = request.send().await.map_err(|error| explain(error, CA_SETTING))?;
         if !response.status().is_success() {
-            return Err(format!("answered {}", response.status().as_u16()));
+            return Err(refused(response.status()));
         }
         let mut body = Vec::new();
         while let Some(chunk) =
@@ -196,6 +196,17 @@ impl Fetcher {
         }
         Keys::parse(&body)
     }
+}
+
+/// Describes a response that is no success, with the setting to check unless only the server can
+/// help.
+fn refused(status: StatusCode) -> String {
+    let setting = match status.as_u16() {
+        401 | 403 => "; check TOTP_FACADE_JWT_TOKEN_FILE",
+        300..=499 => "; check TOTP_FACADE_JWT_KEYS",
+        _ => "",
+    };
+    format!("answered {}{setting}", status.as_u16())
 }
 
 #[cfg(test)]
@@ -228,6 +239,20 @@ mod tests {
             }
         });
         url.parse().unwrap()
+    }
+
+    #[test]
+    fn a_jwks_that_is_refused_names_the_setting_to_check() {
+        for (status, setting) in [
+            (401, "; check TOTP_FACADE_JWT_TOKEN_FILE"),
+            (403, "; check TOTP_FACADE_JWT_TOKEN_FILE"),
+            (404, "; check TOTP_FACADE_JWT_KEYS"),
+            (302, "; check TOTP_FACADE_JWT_KEYS"),
+            (503, ""),
+        ] {
+            let said = refused(StatusCode::from_u16(status).unwrap());
+            assert_eq!(said, format!("answered {status}{setting}"));
+        }
     }
 
     #[tokio::test]
