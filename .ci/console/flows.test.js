@@ -120,6 +120,8 @@ test("enrol: a member with a TOTP is helped on", async (t) => {
 
 test("log in: a session for a code; a used code waits for the next one", async (t) => {
   const facade = await dev(t);
+  const sandbox = new Sandbox(facade.sandbox);
+  await sandbox.awaitNextCode();
   await visit(facade.console, async ({ page }) => {
     await page.clock.install();
     const flow = await new Flow(page).open("log-in");
@@ -132,7 +134,7 @@ test("log in: a session for a code; a used code waits for the next one", async (
     await page.getByText(/the next in \d+ s/).waitFor();
     assert.equal(await use.isDisabled(), true, "a used code is not offered");
 
-    await new Sandbox(facade.sandbox).advance("30s");
+    await sandbox.awaitNextCode();
     await page.clock.fastForward(31_000);
     await page.locator("button:enabled", { hasText: USE_CODE }).waitFor();
     await flow.step(AUTHENTICATE, USE_CODE, "code");

@@ -17,6 +17,12 @@ export class Sandbox {
     return this.ask("clock", "POST", { advance: time });
   }
 
+  /** Moves the clock ahead to the next code: what a test does with it has all its 30 seconds. */
+  async awaitNextCode() {
+    const { now } = await this.ask("clock");
+    await this.advance(`${30 - ((Date.parse(now) / 1000) % 30)}s`);
+  }
+
   fault(rule) {
     return this.ask("faults", "POST", rule);
   }
