@@ -303,9 +303,11 @@ fn table(message: &MessageDescriptor, depth: usize) -> Result<String, Box<dyn Er
             _ => "Implicit",
         };
         fields += &format!(
-            "        Field {{ name: {:?}, number: {}, kind: Kind::{kind}, label: Label::{label} }},\n",
-            field.name(),
-            field.number(),
+            "        Field {{ name: {name:?}, member: {member:?}, number: {number}, \
+             kind: Kind::{kind}, label: Label::{label} }},\n",
+            name = field.name(),
+            member = format!("\"{}\":", field.name()),
+            number = field.number(),
         );
     }
     Ok(format!(

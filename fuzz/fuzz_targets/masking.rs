@@ -44,6 +44,7 @@ struct Object;
 impl FromJson for Object {
     const TABLE: &'static Table = &Table::new(&[Field {
         name: "object",
+        member: "\"object\":",
         number: 1,
         kind: totp_facade::translate::Kind::Object(Depth::TOP),
         label: Label::Optional,

@@ -46,21 +46,29 @@ struct ErrorObject {
     error_details: Option<Struct>,
 }
 
-impl FromJson for ErrorObject {
-    const TABLE: &'static Table = &Table::new(&[
-        field("error_type", 1, Kind::Text),
-        field("error", 2, Kind::Text),
-        field("error_message", 3, Kind::Text),
-        field("error_description", 4, Kind::Text),
-        field("error_url", 5, Kind::Text),
-        field("error_uri", 6, Kind::Text),
-        field("request_id", 7, Kind::Text),
-        field("error_details", 8, Kind::Object(Depth(1))),
-    ]);
+macro_rules! field {
+    ($name:literal, $number:literal, $kind:expr) => {
+        Field {
+            name: $name,
+            member: concat!("\"", $name, "\":"),
+            number: $number,
+            kind: $kind,
+            label: Label::Implicit,
+        }
+    };
 }
 
-const fn field(name: &'static str, number: u32, kind: Kind) -> Field {
-    Field { name, number, kind, label: Label::Implicit }
+impl FromJson for ErrorObject {
+    const TABLE: &'static Table = &Table::new(&[
+        field!("error_type", 1, Kind::Text),
+        field!("error", 2, Kind::Text),
+        field!("error_message", 3, Kind::Text),
+        field!("error_description", 4, Kind::Text),
+        field!("error_url", 5, Kind::Text),
+        field!("error_uri", 6, Kind::Text),
+        field!("request_id", 7, Kind::Text),
+        field!("error_details", 8, Kind::Object(Depth(1))),
+    ]);
 }
 
 impl Error {

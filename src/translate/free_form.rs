@@ -2,7 +2,8 @@
 
 use super::{
     message::Translator,
-    scan::{NotJson, Text, Token},
+    scan::{NotJson, Token},
+    table::Label,
 };
 use crate::proto::Depth;
 
@@ -21,11 +22,13 @@ const LIST_VALUES: u32 = 1;
 impl<'a> Translator<'a, '_> {
     /// Translates an object into the fields of a `Struct` at `depth`.
     pub(super) fn object(&mut self, depth: Depth) -> Result<(), NotJson> {
-        self.members(|this, name| {
+        self.members(|this| {
             let start = this.wire.len();
             let entry = this.wire.open(STRUCT_FIELDS);
-            let is_written = match (depth.of_member(), this.name(name)) {
-                (Some(depth), Some(())) => this.nested_value(ENTRY_VALUE, depth)?,
+            let is_named = this.name()?;
+            this.json.expect(b':')?;
+            let is_written = match depth.of_member() {
+                Some(depth) if is_named => this.nested_value(ENTRY_VALUE, depth)?,
                 _ => {
                     this.leave_out()?;
                     false
@@ -40,10 +43,16 @@ impl<'a> Translator<'a, '_> {
         })
     }
 
-    /// Writes the name of a member; `None` if it is malformed.
-    fn name(&mut self, name: Text<'a>) -> Option<()> {
-        self.wire.text(ENTRY_KEY, &name.read_bytes()?);
-        Some(())
+    /// Translates the name of a member. Returns whether it fits.
+    fn name(&mut self) -> Result<bool, NotJson> {
+        if self.short_text(ENTRY_KEY, Label::Optional) {
+            return Ok(true);
+        }
+        let name = self.json.text()?.read_bytes();
+        if let Some(name) = &name {
+            self.wire.text(ENTRY_KEY, name);
+        }
+        Ok(name.is_some())
     }
 
     /// Translates an array into the entries of a `ListValue` in a `Value` at `depth`.
@@ -71,6 +80,9 @@ impl<'a> Translator<'a, '_> {
     /// Translates a value into the content of a `Value` at `depth`. Returns whether it fits.
     fn free_form_value(&mut self, depth: Depth) -> Result<bool, NotJson> {
         let bracket = self.json.peek()?;
+        if bracket == b'"' && self.short_text(STRING_VALUE, Label::Optional) {
+            return Ok(true);
+        }
         if !matches!(bracket, b'{' | b'[') {
             let token = self.json.value()?;
             let is_written = self.free_form_scalar(&token).is_some();

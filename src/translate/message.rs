@@ -7,7 +7,7 @@ use prost_types::Timestamp;
 use super::{
     report::{Reports, Step},
     scan::{NotJson, Scanner, Text, Token},
-    table::{Field, Kind, Label, Table},
+    table::{Field, Kind, Label, MAX_FIELDS, Table},
     wire::Wire,
 };
 
@@ -29,24 +29,28 @@ pub(super) struct Translator<'a, 'r> {
     pub(super) wire: Wire,
     pub(super) reports: Reports<'r>,
     free_form: FreeForm,
-    /// For each field of the open messages, where its last value was written.
-    set: Vec<Part>,
 }
 
-/// A part of the encoded message. In an `Option<Range>`, it would be half as large again, and there
-/// is one for each field.
-#[derive(Clone, Copy)]
-struct Part {
-    start: usize,
-    end: usize,
+/// The fields of an open message that are set.
+struct Set {
+    /// A bit for each field.
+    fields: u64,
+    /// For each that is set, where its value was written.
+    starts: [usize; MAX_FIELDS],
 }
 
-/// The part of a field that has not been set.
-const UNSET: Part = Part { start: usize::MAX, end: usize::MAX };
-
-impl Part {
-    fn is_set(self) -> bool {
-        self.start != usize::MAX
+impl Set {
+    /// Records where a value was written. Returns whether the field was set before; then the
+    /// earlier start stays.
+    #[inline]
+    fn insert(&mut self, index: usize, start: usize) -> bool {
+        let bit = 1 << index;
+        let is_duplicate = self.fields & bit != 0;
+        if !is_duplicate {
+            self.fields |= bit;
+            self.starts[index] = start;
+        }
+        is_duplicate
     }
 }
 
@@ -68,7 +72,6 @@ impl<'a, 'r> Translator<'a, 'r> {
             wire: Wire::with_capacity(json.len()),
             reports,
             free_form,
-            set: Vec::with_capacity(128),
         }
     }
 
@@ -84,18 +87,18 @@ impl<'a, 'r> Translator<'a, 'r> {
     }
 
     fn message(&mut self, table: &Table) -> Result<(), NotJson> {
-        let first = self.set.len();
-        self.set.resize(first + table.fields().len(), UNSET);
+        let mut set = Set { fields: 0, starts: [0; MAX_FIELDS] };
         // Many fields come in the order of the contract.
         let mut next = 0;
         self.reports.open();
         let mut more = self.json.open(b'{', b'}')?;
         while more {
-            let index = self.field_index(table, next)?;
-            self.json.expect(b':')?;
-            match index {
-                Some(index) => {
-                    self.set_once(&table.fields()[index], first + index, first)?;
+            match self.find_field(table, next)? {
+                Some((index, field)) => {
+                    let start = self.wire.len();
+                    if self.field(field)? && set.insert(index, start) {
+                        self.replace(field, &mut set, index, start);
+                    }
                     next = index + 1;
                 }
                 None => {
@@ -106,50 +109,40 @@ impl<'a, 'r> Translator<'a, 'r> {
             more = self.json.more(b'}')?;
         }
         self.reports.close();
-        self.set.truncate(first);
         Ok(())
     }
 
-    /// Reads a name, and returns the index of the field that has it. The field at `next` is the
-    /// most likely one.
+    /// Reads a name and the colon after it, and returns the field that has the name, with its
+    /// index. The field at `next` is the most likely one.
     #[inline]
-    fn field_index(&mut self, table: &Table, next: usize) -> Result<Option<usize>, NotJson> {
-        self.enter_member()?;
+    fn find_field(
+        &mut self,
+        table: &Table,
+        next: usize,
+    ) -> Result<Option<(usize, &'static Field)>, NotJson> {
+        let position = self.json.position();
         if let Some(field) = table.fields().get(next)
-            && self.json.take_text(field.name.as_bytes())
+            && self.json.take(field.member.as_bytes())
         {
-            return Ok(Some(next));
+            self.reports.go_to(Step::Member(position));
+            return Ok(Some((next, field)));
         }
-        let name = self.json.text()?.read_bytes();
-        Ok(name.and_then(|name| table.index(&name)))
+        self.enter_member()?;
+        let name = self.json.text()?;
+        self.json.expect(b':')?;
+        Ok(name.read_bytes().and_then(|name| table.find(&name)))
     }
 
-    /// Translates the value of a field, and removes an earlier one. `set[at]` is where that was
-    /// written; the fields of the message begin at `set[first]`.
-    #[inline]
-    fn set_once(&mut self, field: &Field, at: usize, first: usize) -> Result<(), NotJson> {
-        let start = self.wire.len();
-        if self.field(field)? {
-            let written = Part { start, end: self.wire.len() };
-            let earlier = std::mem::replace(&mut self.set[at], written);
-            if earlier.is_set() {
-                self.remove(first, earlier);
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes the earlier value of a duplicate field.
+    /// Removes the earlier value of a duplicate field, whose last value begins at `last`.
     #[cold]
-    fn remove(&mut self, first: usize, earlier: Part) {
+    fn replace(&mut self, field: &Field, set: &mut Set, index: usize, last: usize) {
         self.malformed();
-        let length = earlier.end - earlier.start;
-        for part in self.set[first..].iter_mut().filter(|part| part.is_set()) {
-            if part.start >= earlier.end {
-                *part = Part { start: part.start - length, end: part.end - length };
-            }
+        let start = set.starts[index];
+        let length = self.wire.remove_values(field.number, start..last);
+        set.starts[index] = last;
+        for later in set.starts.iter_mut().filter(|it| **it >= start + length) {
+            *later -= length;
         }
-        self.wire.remove(earlier.start..earlier.end);
     }
 
     /// Translates the value of a field. Returns whether it fits.
@@ -185,7 +178,7 @@ impl<'a, 'r> Translator<'a, 'r> {
     #[inline(always)]
     fn single(&mut self, field: &Field) -> Result<Fit, NotJson> {
         match (self.json.peek()?, field.kind) {
-            (b'"', Kind::Text) if self.short_text(field) => Ok(Fit::Fits),
+            (b'"', Kind::Text) if self.short_text(field.number, field.label) => Ok(Fit::Fits),
             (b'{', Kind::Message(table)) => {
                 let open = self.wire.open(field.number);
                 self.message(table)?;
@@ -222,17 +215,19 @@ impl<'a, 'r> Translator<'a, 'r> {
 
     /// Translates a text that is short and plain, as most are. Returns whether it was.
     #[inline]
-    fn short_text(&mut self, field: &Field) -> bool {
+    pub(super) fn short_text(&mut self, number: u32, label: Label) -> bool {
         let start = self.wire.len();
-        let open = self.wire.open(field.number);
-        let content = self.wire.len();
-        let is_short = self.json.copy_short_text(self.wire.as_mut());
-        if is_short && (field.label != Label::Implicit || self.wire.len() > content) {
-            self.wire.close(open);
-        } else {
-            self.wire.truncate(start);
+        let open = self.wire.open(number);
+        match self.json.copy_short_text(self.wire.as_mut()) {
+            Some(length) if length > 0 || label != Label::Implicit => {
+                self.wire.set_length(open, length);
+                true
+            }
+            length => {
+                self.wire.truncate(start);
+                length.is_some()
+            }
         }
-        is_short
     }
 
     fn text(&mut self, field: &Field, text: Text<'a>) -> Fit {
@@ -274,18 +269,16 @@ impl<'a, 'r> Translator<'a, 'r> {
         Ok(())
     }
 
-    /// Reads an object. `member` reads the value of each member.
+    /// Reads an object. `member` reads each member, from its name on.
     pub(super) fn members(
         &mut self,
-        mut member: impl FnMut(&mut Self, Text<'a>) -> Result<(), NotJson>,
+        mut member: impl FnMut(&mut Self) -> Result<(), NotJson>,
     ) -> Result<(), NotJson> {
         self.reports.open();
         let mut more = self.json.open(b'{', b'}')?;
         while more {
             self.enter_member()?;
-            let name = self.json.text()?;
-            self.json.expect(b':')?;
-            member(self, name)?;
+            member(self)?;
             more = self.json.more(b'}')?;
         }
         self.reports.close();

@@ -97,51 +97,55 @@ impl<'a> Scanner<'a> {
     /// Reads a comma or a closing bracket. Returns whether it was a comma.
     #[inline]
     pub(super) fn more(&mut self, close: u8) -> Result<bool, NotJson> {
-        let byte = self.peek()?;
-        if byte != b',' && byte != close {
-            return Err(NotJson);
+        if self.text.get(self.at) == Some(&b',') {
+            self.at += 1;
+            return Ok(true);
         }
-        self.at += 1;
-        Ok(byte == b',')
+        match self.peek()? {
+            byte if byte == b',' || byte == close => {
+                self.at += 1;
+                Ok(byte == b',')
+            }
+            _ => Err(NotJson),
+        }
     }
 
-    /// Reads `name`, a string of plain bytes, if it is next. Its opening quote is the next byte.
-    /// Returns whether it was.
+    /// Reads `text` if it is what comes next. Returns whether it was.
     #[inline]
-    pub(super) fn take_text(&mut self, name: &[u8]) -> bool {
-        let start = self.at + 1;
-        let is_next = self.text.get(start + name.len()) == Some(&b'"')
-            && is_equal(name, &self.text[start..start + name.len()]);
+    pub(super) fn take(&mut self, text: &[u8]) -> bool {
+        let end = self.at + text.len();
+        let is_next = self.text.get(self.at..end).is_some_and(|next| is_equal(text, next));
         if is_next {
-            self.at = start + name.len() + 1;
+            self.at = end;
         }
         is_next
     }
 
     /// Reads a string that is short and plain, and copies it. Its opening quote is the next byte.
-    /// Returns whether it was, or else reads and writes nothing.
+    /// Returns its length, or else reads nothing and leaves a copy of no use.
     ///
     /// This is [`Self::text`] without a second pass and without a call to `memcpy`, which would
     /// take longer than the copy.
     #[inline]
-    pub(super) fn copy_short_text(&mut self, copy: &mut Vec<u8>) -> bool {
-        let (start, before) = (self.at + 1, copy.len());
-        let (lanes, _) = self.text.get(start..).unwrap_or_default().as_chunks();
-        for (index, lane) in lanes.iter().take(SHORT).enumerate() {
+    pub(super) fn copy_short_text(&mut self, copy: &mut Vec<u8>) -> Option<u8> {
+        let (lanes, _) = self.text.get(self.at + 1..)?.as_chunks();
+        let mut before = 0;
+        for lane in lanes.iter().take(SHORT) {
             copy.extend_from_slice(lane);
             let odd = odd_bytes(*lane);
             if odd != 0 {
-                let length = index * LANE + odd.trailing_zeros() as usize;
-                if self.text.get(start + length) != Some(&b'"') {
-                    break;
+                let end = odd.trailing_zeros() as usize;
+                if lane.get(end) != Some(&b'"') {
+                    return None;
                 }
-                copy.truncate(before + length);
-                self.at = start + length + 1;
-                return true;
+                let length = before + end;
+                copy.truncate(copy.len() - LANE + end);
+                self.at += length + 2;
+                return u8::try_from(length).ok();
             }
+            before += LANE;
         }
-        copy.truncate(before);
-        false
+        None
     }
 
     /// Reads a string up to its closing quote. Its opening quote is the next byte.
@@ -175,10 +179,10 @@ impl<'a> Scanner<'a> {
     /// Reads a word, anything that is neither a string nor punctuation: a number, true, false, null
     /// or garbage. Always consumes at least one byte, so that the caller makes progress.
     fn word(&mut self) -> &'a [u8] {
-        let is_end = |byte: &u8| is_blank(*byte) || b"\"{}[],:".contains(byte);
         let start = self.at;
         let rest = &self.text[start + 1..];
-        self.at += 1 + rest.iter().position(is_end).unwrap_or(rest.len());
+        let end = rest.iter().position(|byte| ENDS_WORD[usize::from(*byte)]);
+        self.at += 1 + end.unwrap_or(rest.len());
         &self.text[start..self.at]
     }
 
@@ -244,10 +248,23 @@ impl<'a> Text<'a> {
     }
 }
 
+/// Whether each byte ends a word.
+#[allow(clippy::cast_possible_truncation)] // below 256
+const ENDS_WORD: [bool; 256] = {
+    let mut ends = [false; 256];
+    let mut at = 0;
+    while at < 256 {
+        let byte = at as u8;
+        ends[at] = is_blank(byte) || matches!(byte, b'"' | b'{' | b'}' | b'[' | b']' | b',' | b':');
+        at += 1;
+    }
+    ends
+};
+
 /// Returns whether `byte` is JSON white space. Other control bytes, such as a form feed, are part
 /// of a malformed word.
 #[inline]
-pub(super) fn is_blank(byte: u8) -> bool {
+pub(super) const fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
@@ -255,20 +272,21 @@ pub(super) fn is_blank(byte: u8) -> bool {
 /// byte or not ASCII.
 #[inline]
 fn plain_length(text: &[u8]) -> usize {
+    let mut before = 0;
     let (lanes, rest) = text.as_chunks();
-    for (index, lane) in lanes.iter().enumerate() {
+    for lane in lanes {
         let odd = odd_bytes(*lane);
         if odd != 0 {
-            return index * LANE + odd.trailing_zeros() as usize;
+            return before + odd.trailing_zeros() as usize;
         }
+        before += LANE;
     }
-    let rest = rest.iter().take_while(|byte| !is_odd(**byte)).count();
-    lanes.len() * LANE + rest
+    before + rest.iter().take_while(|byte| !is_odd(**byte)).count()
 }
 
 /// Compares texts of the same length, which are too short for a call to `memcmp` to pay.
 #[inline]
-fn is_equal(a: &[u8], b: &[u8]) -> bool {
+pub(super) fn is_equal(a: &[u8], b: &[u8]) -> bool {
     let ((a_words, _), (b_words, _)) = (a.as_chunks(), b.as_chunks());
     let are_equal = |a: &[u8; 8], b: &[u8; 8]| u64::from_ne_bytes(*a) == u64::from_ne_bytes(*b);
     match (a.last_chunk(), b.last_chunk()) {

@@ -1,10 +1,11 @@
 //! The tables that drive the translation: the fields of each message, as `build.rs` finds them in
 //! the contract.
 
+use super::scan::is_equal;
 use crate::proto::Depth;
 
 /// The most fields of a message.
-const MAX_FIELDS: usize = 64;
+pub(super) const MAX_FIELDS: usize = 64;
 /// The longest name of a field, in bytes.
 const MAX_NAME: usize = 62;
 
@@ -30,6 +31,8 @@ pub struct Table {
 pub struct Field {
     /// Its name, in JSON and in the contract.
     pub name: &'static str,
+    /// The start of a member with this name in compact JSON: the quoted name and a colon.
+    pub member: &'static str,
     /// Its number in the contract.
     pub number: u32,
     /// The JSON that fits.
@@ -76,6 +79,7 @@ impl Table {
     #[allow(clippy::cast_possible_truncation)] // at most the number of fields
     pub const fn new(fields: &'static [Field]) -> Self {
         assert!(fields.len() <= MAX_FIELDS, "too many fields");
+        assert!(MAX_FIELDS <= u64::BITS as usize, "a bit for each field");
         let mut by_length = [0; MAX_FIELDS];
         let mut shorter = [0; MAX_NAME + 2];
         let (mut length, mut sorted) = (0, 0);
@@ -100,17 +104,20 @@ impl Table {
         self.fields
     }
 
-    /// Returns the index of the field with this name.
-    pub fn index(&self, name: &[u8]) -> Option<usize> {
+    /// Returns the field with this name, and its index.
+    pub fn find(&self, name: &[u8]) -> Option<(usize, &'static Field)> {
         let (start, end) = (*self.shorter.get(name.len())?, *self.shorter.get(name.len() + 1)?);
         let same_length = self.by_length.get(usize::from(start)..usize::from(end))?;
-        let mut indexes = same_length.iter().map(|index| usize::from(*index));
-        indexes.find(|index| self.fields[*index].name.as_bytes() == name)
+        same_length.iter().find_map(|index| {
+            let index = usize::from(*index);
+            let field = self.fields.get(index)?;
+            is_equal(field.name.as_bytes(), name).then_some((index, field))
+        })
     }
 
     /// Returns the field with this name.
     pub fn field(&self, name: &str) -> Option<&'static Field> {
-        Some(&self.fields[self.index(name.as_bytes())?])
+        Some(self.find(name.as_bytes())?.1)
     }
 }
 
@@ -123,11 +130,14 @@ mod tests {
     fn a_table_finds_each_field_by_its_name_and_nothing_else() {
         let table = CreateResponse::TABLE;
         for (at, field) in table.fields().iter().enumerate() {
-            assert_eq!(table.index(field.name.as_bytes()), Some(at), "{}", field.name);
+            let found =
+                table.find(field.name.as_bytes()).map(|(index, field)| (index, field.number));
+            assert_eq!(found, Some((at, field.number)), "{}", field.name);
+            assert_eq!(field.member, format!("\"{}\":", field.name));
         }
         let long = "x".repeat(1000);
         for name in ["", "secre", "secrets", "Secret", "secreT", &long] {
-            assert_eq!(table.index(name.as_bytes()), None, "{name}");
+            assert!(table.find(name.as_bytes()).is_none(), "{name}");
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use prost::encoding::{WireType, encode_varint, encoded_len_varint};
+use prost::encoding::{
+    DecodeContext, WireType, decode_key, encode_varint, encoded_len_varint, skip_field,
+};
 use prost_types::Timestamp;
 
 /// The length of what gRPC puts before a message: whether it is compressed, and its length.
@@ -69,6 +71,12 @@ impl Wire {
         Open { at: self.0.len() - 1 }
     }
 
+    /// Writes the length of a nested message or a text that ends here.
+    #[inline]
+    pub(super) fn set_length(&mut self, Open { at }: Open, length: u8) {
+        self.0[at] = length;
+    }
+
     /// Ends a nested message, and writes its length before it.
     #[inline]
     pub(super) fn close(&mut self, Open { at }: Open) {
@@ -112,8 +120,23 @@ impl Wire {
         self.0.truncate(length);
     }
 
-    /// Removes a part.
-    pub(super) fn remove(&mut self, part: Range<usize>) {
-        self.0.drain(part);
+    /// Removes the values of a field at the start of a part of the message. Returns their length.
+    pub(super) fn remove_values(&mut self, number: u32, part: Range<usize>) -> usize {
+        let values = &self.0[part.clone()];
+        let mut rest = values;
+        loop {
+            let mut next = rest;
+            match decode_key(&mut next) {
+                Ok((other, wire_type)) if other == number => {
+                    skip_field(wire_type, number, &mut next, DecodeContext::default())
+                        .expect("what was encoded");
+                    rest = next;
+                }
+                _ => break,
+            }
+        }
+        let length = values.len() - rest.len();
+        self.0.drain(part.start..part.start + length);
+        length
     }
 }
