@@ -7,7 +7,6 @@ use tonic::{
     Code, Status,
     metadata::{KeyAndValueRef, MetadataKey, MetadataMap},
 };
-use zeroize::Zeroizing;
 
 use super::{
     key::{Fingerprint, RecordId},
@@ -56,7 +55,7 @@ pub(super) enum Found {
 
 /// Encrypts the record of a claim.
 pub(super) fn seal_pending(sealer: &Sealer, id: RecordId, fingerprint: Fingerprint) -> Vec<u8> {
-    seal(&Plain::new(fingerprint), sealer, id)
+    sealer.seal(id, &Plain::new(fingerprint))
 }
 
 /// Encrypts the record of a call that has ended.
@@ -72,11 +71,7 @@ pub(super) fn seal_ended(
         Outcome::Answer(answer) => plain.answer = Some(answer.clone()),
         Outcome::Failure(failure) => plain.failure = Some((&Status::from(failure.clone())).into()),
     }
-    seal(&plain, sealer, id)
-}
-
-fn seal(plain: &Plain, sealer: &Sealer, id: RecordId) -> Vec<u8> {
-    sealer.seal(id, &Zeroizing::new(plain.encode_to_vec()))
+    sealer.seal(id, &plain)
 }
 
 /// Decrypts a record for a call with its key.
@@ -204,13 +199,15 @@ mod tests {
         let older = Older { fingerprint: fingerprint.as_ref().to_vec(), answer: Some(answer) };
         assert!(read == older);
 
-        let older = sealer.seal(id, &older.encode_to_vec());
+        let older = sealer.seal(id, &older);
         for (sealed, expected) in [(newer, span), (older, None)] {
             let Found::Ended(ended) = open(&sealed, &sealer, id, fingerprint) else {
                 panic!("a record of a call that has ended")
             };
             assert_eq!(ended.span, expected);
-            assert!(matches!(ended.outcome, Outcome::Answer(answer) if answer == "answer"));
+            assert!(
+                matches!(ended.outcome, Outcome::Answer(answer) if answer == "answer")
+            );
         }
     }
 }

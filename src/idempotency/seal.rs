@@ -47,13 +47,14 @@ impl Sealer {
         Self(LessSafeKey::new(UnboundKey::new(&AES_256_GCM_SIV, key).expect("32 bytes")))
     }
 
-    /// Encrypts `plain`. Only [`Sealer::open`] with the same id decrypts it.
-    pub(super) fn seal(&self, id: RecordId, plain: &[u8]) -> Vec<u8> {
+    /// Encrypts `plain`, where it is encoded. Only [`Sealer::open`] with the same id decrypts it.
+    pub(super) fn seal(&self, id: RecordId, plain: &impl prost::Message) -> Vec<u8> {
         let mut nonce = [0; NONCE_LEN];
         aws_lc_rs::rand::fill(&mut nonce).expect("the system has random bytes");
-        let mut sealed = Vec::with_capacity(NONCE_LEN + plain.len() + AES_256_GCM_SIV.tag_len());
+        let length = NONCE_LEN + plain.encoded_len() + AES_256_GCM_SIV.tag_len();
+        let mut sealed = Vec::with_capacity(length);
         sealed.extend_from_slice(&nonce);
-        sealed.extend_from_slice(plain);
+        plain.encode(&mut sealed).expect("a vector grows");
         let (nonce, aad) = (Nonce::assume_unique_for_key(nonce), Aad::from(id));
         let tag = self
             .0
@@ -77,6 +78,9 @@ impl Sealer {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use prost::Message as _;
+
     use super::*;
 
     fn of_secret(secret: &str) -> Sealer {
@@ -85,12 +89,14 @@ mod tests {
 
     #[test]
     fn a_record_decrypts_only_with_the_same_secret_and_name() {
-        let sealed = of_secret("secret").seal(RecordId::of_test("a"), b"plain");
+        let plain = Bytes::from_static(b"plain");
+        let sealed = of_secret("secret").seal(RecordId::of_test("a"), &plain);
 
         let opened = |sealer: &Sealer, key: &str, sealed: &[u8]| {
-            sealer.open(RecordId::of_test(key), sealed).map(|plain| plain.to_vec())
+            let plain = sealer.open(RecordId::of_test(key), sealed)?;
+            Some(Bytes::decode(plain.as_slice()).expect("what was encoded"))
         };
-        assert_eq!(opened(&of_secret("secret"), "a", &sealed).as_deref(), Some(&b"plain"[..]));
+        assert_eq!(opened(&of_secret("secret"), "a", &sealed), Some(plain));
         assert_eq!(opened(&of_secret("rotated"), "a", &sealed), None, "another secret");
         assert_eq!(opened(&of_secret("secret"), "b", &sealed), None, "another record");
         assert_eq!(opened(&Sealer::random(), "a", &sealed), None, "another process");
@@ -106,7 +112,7 @@ mod tests {
     fn the_same_is_never_sealed_twice_alike() {
         let sealer = Sealer::random();
 
-        let sealed = [(); 2].map(|()| sealer.seal(RecordId::of_test("a"), b"plain"));
+        let sealed = [(); 2].map(|()| sealer.seal(RecordId::of_test("a"), &"plain".to_owned()));
 
         assert_ne!(sealed[0], sealed[1]);
     }
