@@ -23,17 +23,6 @@ pub(crate) fn is_backed_up() -> bool {
     telemetry::is_backed_up()
 }
 
-/// Makes the current call owe the event that another task wrote for it, if the outcome has one.
-pub(crate) fn owe_event_of<T>(result: &Result<T, Failure>) {
-    if result
-        .as_ref()
-        .err()
-        .is_none_or(|failure| failure.facts().upstream != Some(Upstream::NotSent))
-    {
-        telemetry::owe();
-    }
-}
-
 /// The role of the idempotency key in a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Idempotency {

@@ -44,7 +44,7 @@
 //! 5. [`audit`] writes the outcome, if the call was a mutating one.
 //! 6. Only if the call failed, [`status`] finds its row of the table and encodes the status.
 //!
-//! Once sent, a mutating call runs to completion in [`call`] or [`idempotency`], even if its caller
+//! Once sent, a mutating call runs to completion in [`call`], even if its caller
 //! goes away.
 
 pub mod access;

@@ -28,7 +28,7 @@ use totp_facade::{
     status::Failure,
     stytch::{self, Client},
     telemetry::{metrics::Metrics, trace::Tracer},
-    translate::{FromJson, translate},
+    translate::{Encoded, FromJson, translate},
 };
 
 static RUNTIME: LazyLock<Runtime> =
@@ -66,9 +66,9 @@ fn call(key: &Key, answer: Bytes) -> (Bytes, Origin) {
         .admit("fuzz", caller, None, None, trace)
         .expect("room for a call");
     let fingerprint = Fingerprint::of(&CreateRequest::default());
-    let work = async move |_| Ok::<_, Failure>(answer);
+    let work = async move |_| Ok::<_, Failure>(Encoded::new(&answer));
     let (result, origin) = RUNTIME.block_on(IDEMPOTENCY.run(key, fingerprint, &call, work));
-    (result.expect("an answer"), origin)
+    (result.expect("an answer").into_bytes(), origin)
 }
 
 fn read<Res: FromJson>(body: &[u8]) {

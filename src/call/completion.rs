@@ -20,36 +20,46 @@ use crate::{
 /// call is abandoned. Otherwise the rest runs in a spawned task, so that the response is read and
 /// the outcome is known.
 #[must_use = "futures do nothing unless polled"]
-pub struct RunToCompletion<T: Send + 'static> {
+pub struct RunToCompletion<T: End> {
     rest: Option<(Work<T>, Call)>,
 }
 
-type Work<T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send>>;
+type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-impl<T: Send + 'static> RunToCompletion<T> {
+/// How a call ended.
+pub trait End: Send + 'static {
+    /// Returns its status code.
+    fn code(&self) -> Code;
+}
+
+impl<T: Send + 'static> End for Result<T, Failure> {
+    fn code(&self) -> Code {
+        self.as_ref().map_or_else(Failure::code, |_| Code::Ok)
+    }
+}
+
+impl<T: End> RunToCompletion<T> {
     /// Creates the future from `call` and its work.
-    pub fn new(
-        call: Call,
-        future: impl Future<Output = Result<T, Failure>> + Send + 'static,
-    ) -> Self {
+    pub fn new(call: Call, future: impl Future<Output = T> + Send + 'static) -> Self {
         Self { rest: Some((Box::pin(future), call)) }
     }
 }
 
-impl<T: Send + 'static> Future for RunToCompletion<T> {
-    type Output = Result<T, Failure>;
+impl<T: End> Future for RunToCompletion<T> {
+    type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let (future, _) = self.rest.as_mut().expect("polled after completion");
+        // If the work panics, there is no rest of it.
+        let (mut future, call) = self.rest.take().expect("polled after completion");
         let polled = future.as_mut().poll(context);
-        if polled.is_ready() {
-            self.rest = None;
+        if polled.is_pending() {
+            self.rest = Some((future, call));
         }
         polled
     }
 }
 
-impl<T: Send + 'static> Drop for RunToCompletion<T> {
+impl<T: End> Drop for RunToCompletion<T> {
     fn drop(&mut self) {
         let Some((future, call)) = self.rest.take() else { return };
         // Without a runtime, the process is exiting after its drain.
@@ -59,8 +69,7 @@ impl<T: Send + 'static> Drop for RunToCompletion<T> {
         let runs_on = call.gate.close() && call.gate.is_sent();
         let (true, Ok(runtime)) = (runs_on, runtime) else { return };
         runtime.spawn(in_this_call(async move {
-            let code = future.await.map_or_else(|failure| failure.code(), |_| Code::Ok);
-            log(code);
+            log(future.await.code());
             drop(call);
         }));
     }

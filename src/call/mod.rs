@@ -7,4 +7,4 @@ mod admission;
 mod completion;
 
 pub use admission::{Call, InFlight};
-pub use completion::RunToCompletion;
+pub use completion::{End, RunToCompletion};

@@ -3,14 +3,18 @@
 //! The first caller of a key leads its flight: it executes the call. The others wait for the
 //! outcome.
 
-use moka::sync::Cache;
+use std::sync::Arc;
+
+use scc::{HashMap, hash_map::Entry};
 use tokio::sync::watch;
+use tonic::Code;
 
 use super::{
     key::{Fingerprint, RecordId},
     record::{Ended, Outcome},
 };
 use crate::{
+    call::End,
     status::{Case, Failure},
     telemetry::metrics::KeyedOutcome,
 };
@@ -61,12 +65,26 @@ impl Settled {
     }
 }
 
-/// The flights of the process, by their keys. Clones share them.
+impl End for Settled {
+    fn code(&self) -> Code {
+        match &self.ended.outcome {
+            Outcome::Answer(_) => Code::Ok,
+            Outcome::Failure(failure) => failure.code(),
+        }
+    }
+}
+
+/// The flights of the process, by their keys: not more than there are calls. Clones share them.
 #[derive(Clone)]
-pub(super) struct Flights(
-    /// Bounded by the number of calls in the process.
-    Cache<RecordId, Flight>,
-);
+pub(super) struct Flights(Arc<HashMap<RecordId, Flight>>);
+
+/// The part of a call in its flight.
+pub(super) enum Joined {
+    /// It executes the flight.
+    Leads(Leader),
+    /// It waits for the outcome.
+    Waits(Flight),
+}
 
 /// One execution, as those see it who share it.
 #[derive(Clone)]
@@ -94,19 +112,20 @@ pub(super) struct Leader {
 
 impl Flights {
     pub(super) fn new() -> Self {
-        Self(Cache::builder().build())
+        Self(Arc::default())
     }
 
-    /// Joins the flight of a key. Starts one if there is none, and then the caller is its leader.
-    pub(super) fn join(&self, id: RecordId, fingerprint: Fingerprint) -> (Flight, Option<Leader>) {
-        let mut leader = None;
-        let flight = self.0.entry(id).or_insert_with(|| {
-            let (sender, state) = watch::channel(State::Claiming);
-            let flights = self.clone();
-            leader = Some(Leader { id, fingerprint, flights, state: sender, settled: None });
-            Flight { fingerprint, state }
-        });
-        (flight.into_value(), leader)
+    /// Joins the flight of a key, or starts one if there is none.
+    pub(super) fn join(&self, id: RecordId, fingerprint: Fingerprint) -> Joined {
+        match self.0.entry_sync(id) {
+            Entry::Occupied(flight) => Joined::Waits(flight.get().clone()),
+            Entry::Vacant(place) => {
+                let (sender, state) = watch::channel(State::Claiming);
+                place.insert_entry(Flight { fingerprint, state });
+                let flights = self.clone();
+                Joined::Leads(Leader { id, fingerprint, flights, state: sender, settled: None })
+            }
+        }
     }
 }
 
@@ -143,7 +162,7 @@ impl Drop for Leader {
     fn drop(&mut self) {
         // First, so that a caller who retries as soon as it has its response does not join this
         // flight.
-        self.flights.0.invalidate(&self.id);
+        self.flights.0.remove_sync(&self.id);
         if let Some(settled) = self.settled.take() {
             self.state.send_replace(State::Settled(settled));
         }

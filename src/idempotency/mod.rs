@@ -28,11 +28,10 @@ mod waiting;
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
-use bytes::Bytes;
 use futures_util::FutureExt as _;
 
 pub use flight::Origin;
-use flight::{Flight, Flights, Leader, Settled};
+use flight::{Flight, Flights, Joined, Leader, Settled};
 use health::Health;
 use key::RecordId;
 pub use key::{Fingerprint, Key};
@@ -44,14 +43,14 @@ use store::{Claim, Store, Token};
 use waiting::Waiting;
 
 use crate::{
-    call::Call,
+    call::{Call, RunToCompletion},
     status::{Case, Failure},
     stytch,
     telemetry::{
-        calls::in_this_call,
         metrics::{KeyedOutcome, Metrics, StoreOperation},
         trace::attributes::IDEMPOTENCY,
     },
+    translate::Encoded,
 };
 
 /// Executes calls with an idempotency key once. Clones share the flights and the store.
@@ -110,24 +109,24 @@ impl Idempotency {
         fingerprint: Fingerprint,
         call: &Call,
         work: impl FnOnce(Call) -> Work + Send + 'static,
-    ) -> (Result<Bytes, Failure>, Origin)
+    ) -> (Result<Encoded<()>, Failure>, Origin)
     where
-        Work: Future<Output = Result<Bytes, Failure>> + Send + 'static,
+        Work: Future<Output = Result<Encoded<()>, Failure>> + Send + 'static,
     {
         let id = RecordId::new(&self.0.project_id, call.caller().name(), call.method(), key);
         let detached = call.detached();
-        let Some((flight, leader)) = self.join(id, fingerprint).await else {
-            self.count(call, KeyedOutcome::KeyReused);
-            return (Err(self.reused()), Origin::Fresh);
-        };
-        let (settled, origin) = match leader {
-            Some(leader) => {
-                tokio::spawn(in_this_call(self.clone().lead(leader, detached, work)));
-                let settled = flight.settled().await;
+        let (settled, origin) = match self.join(id, fingerprint).await {
+            None => {
+                self.count(call, KeyedOutcome::KeyReused);
+                return (Err(self.reused()), Origin::Fresh);
+            }
+            Some(Joined::Leads(leader)) => {
+                let lead = self.clone().lead(leader, detached, work);
+                let settled = RunToCompletion::new(call.clone(), lead).await;
                 let origin = settled.origin();
                 (settled, origin)
             }
-            None => (self.wait(call, flight).await, Origin::Replayed),
+            Some(Joined::Waits(flight)) => (self.wait(call, flight).await, Origin::Replayed),
         };
         if origin == Origin::Replayed {
             self.0.metrics.idempotency_replays.inc();
@@ -161,16 +160,12 @@ impl Idempotency {
     }
 
     /// Joins the flight of a key. Returns `None` if the key belongs to another request.
-    async fn join(
-        &self,
-        id: RecordId,
-        fingerprint: Fingerprint,
-    ) -> Option<(Flight, Option<Leader>)> {
+    async fn join(&self, id: RecordId, fingerprint: Fingerprint) -> Option<Joined> {
         loop {
-            let (mut flight, leader) = self.0.flights.join(id, fingerprint);
-            if flight.fingerprint == fingerprint {
-                return Some((flight, leader));
-            }
+            let mut flight = match self.0.flights.join(id, fingerprint) {
+                Joined::Waits(flight) if flight.fingerprint != fingerprint => flight,
+                joined => return Some(joined),
+            };
             let _waiting = Waiting::begin(&self.0.metrics);
             // The other request may be refused the key, and then this one may have it.
             if flight.is_executed().await {
@@ -179,10 +174,15 @@ impl Idempotency {
         }
     }
 
-    /// Executes a call for all who share its flight.
-    async fn lead<Work>(self, leader: Leader, call: Call, work: impl FnOnce(Call) -> Work)
+    /// Executes a call for all who share its flight, and returns what they all get.
+    async fn lead<Work>(
+        self,
+        leader: Leader,
+        call: Call,
+        work: impl FnOnce(Call) -> Work,
+    ) -> Settled
     where
-        Work: Future<Output = Result<Bytes, Failure>>,
+        Work: Future<Output = Result<Encoded<()>, Failure>>,
     {
         // The drain waits for this clone, so that the outcome is recorded before the process ends.
         let open = call.clone();
@@ -197,7 +197,8 @@ impl Idempotency {
             }
         };
         self.count(&open, settled.how);
-        leader.finish(settled);
+        leader.finish(settled.clone());
+        settled
     }
 
     /// Claims the key, or returns what settles the flight without a call.
@@ -256,7 +257,7 @@ impl Idempotency {
 }
 
 /// Runs a call to its end. After a panic the outcome is unknown.
-async fn outcome(work: impl Future<Output = Result<Bytes, Failure>>) -> Outcome {
+async fn outcome(work: impl Future<Output = Result<Encoded<()>, Failure>>) -> Outcome {
     let result = AssertUnwindSafe(work).catch_unwind().await;
     match result.unwrap_or_else(|_| Err(Case::Panicked.into())) {
         Ok(answer) => Outcome::Answer(answer),

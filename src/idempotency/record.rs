@@ -12,13 +12,13 @@ use super::{
     key::{Fingerprint, RecordId},
     seal::Sealer,
 };
-use crate::{status, telemetry::trace::Ids};
+use crate::{status, telemetry::trace::Ids, translate::Encoded};
 
 /// The outcome of a call.
 #[derive(Clone)]
 pub(super) enum Outcome {
-    /// The encoded response.
-    Answer(Bytes),
+    /// The response, whatever its message.
+    Answer(Encoded<()>),
     /// A failure.
     Failure(status::Failure),
 }
@@ -68,7 +68,7 @@ pub(super) fn seal_ended(
     let mut plain = Plain::new(fingerprint);
     plain.span = ended.span.map(|span| span.to_bytes().to_vec()).unwrap_or_default();
     match &ended.outcome {
-        Outcome::Answer(answer) => plain.answer = Some(answer.clone()),
+        Outcome::Answer(answer) => plain.answer = Some(answer.clone().into_bytes()),
         Outcome::Failure(failure) => plain.failure = Some((&Status::from(failure.clone())).into()),
     }
     sealer.seal(id, &plain)
@@ -88,7 +88,7 @@ pub(super) fn open(
         Some(plain) => {
             let span = Ids::from_bytes(&plain.span);
             let outcome = match (plain.answer, plain.failure) {
-                (Some(answer), _) => Outcome::Answer(answer),
+                (Some(answer), _) => Outcome::Answer(Encoded::new(&answer)),
                 (None, Some(failure)) => {
                     Outcome::Failure(status::Failure::recorded(failure.into()))
                 }
@@ -192,7 +192,7 @@ mod tests {
         let fingerprint = Fingerprint::of(&Older::default());
         let answer = Bytes::from_static(b"answer");
         let span = Ids::new(7, 8, true);
-        let ended = Ended { outcome: Outcome::Answer(answer.clone()), span };
+        let ended = Ended { outcome: Outcome::Answer(Encoded::new(&answer)), span };
 
         let newer = seal_ended(&ended, &sealer, id, fingerprint);
         let read = Older::decode(sealer.open(id, &newer).unwrap().as_slice()).unwrap();
@@ -206,7 +206,7 @@ mod tests {
             };
             assert_eq!(ended.span, expected);
             assert!(
-                matches!(ended.outcome, Outcome::Answer(answer) if answer == "answer")
+                matches!(ended.outcome, Outcome::Answer(answer) if answer.clone().into_bytes() == "answer")
             );
         }
     }

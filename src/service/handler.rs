@@ -133,15 +133,12 @@ impl Handler {
         let work = async move |call: Call| {
             let idempotency = audit::Idempotency::Fresh;
             let result = call_stytch(&client, endpoint, &*sent, &call, idempotency).await;
-            result.map(Encoded::into_bytes)
+            result.map(Encoded::cast)
         };
         let (result, origin) = self.idempotency.run(key, fingerprint, &call, work).await;
-        let result = result.map(|message| Encoded::new(&message));
-        match origin {
-            Origin::Fresh => audit::owe_event_of(&result),
-            Origin::Replayed => {
-                audit::Entry::new(&call, &*request, audit::Idempotency::Replayed).finish(&result);
-            }
+        let result = result.map(Encoded::cast);
+        if origin == Origin::Replayed {
+            audit::Entry::new(&call, &*request, audit::Idempotency::Replayed).finish(&result);
         }
         respond(result, origin)
     }

@@ -20,6 +20,6 @@ pub use counts::{Counts, Loss};
 pub use logs::{AUDIT, Filter, Format, filter, init};
 pub use trail::{AuditWrite, Backlog, backlog, counts, flush, say};
 pub(crate) use trail::{
-    Owed, is_backed_up, let_wait, owe, owed, stop_waiting, waiting, write_all,
-    write_before_response, written,
+    Owed, is_backed_up, let_wait, owed, stop_waiting, waiting, write_all, write_before_response,
+    written,
 };

@@ -104,12 +104,6 @@ pub(super) fn add(event: &[u8]) {
     }
 }
 
-/// Makes the current call owe every event that was added so far: one of them is its own, and was
-/// added by another task.
-pub(crate) fn owe() {
-    calls::owe(STDERR.last());
-}
-
 /// Whether so much waits for standard error that no call should be made that will owe an event.
 pub(crate) fn is_backed_up() -> bool {
     STDERR.is_blocked()

@@ -40,6 +40,11 @@ impl<T> Encoded<T> {
         self.frame.slice(PREFIX..)
     }
 
+    /// Returns the same message as a `U`, for what keeps messages whatever they are.
+    pub fn cast<U>(self) -> Encoded<U> {
+        Encoded { frame: self.frame, message: PhantomData }
+    }
+
     fn as_bytes(&self) -> &[u8] {
         &self.frame[PREFIX..]
     }

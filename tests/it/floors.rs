@@ -46,7 +46,17 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("audit", &["call", "proto", "status", "stytch", "telemetry", "translate"]),
     (
         "idempotency",
-        &["call", "files", "jitter", "proto", "status", "stytch", "telemetry", "tls_failure"],
+        &[
+            "call",
+            "files",
+            "jitter",
+            "proto",
+            "status",
+            "stytch",
+            "telemetry",
+            "tls_failure",
+            "translate",
+        ],
     ),
     (
         "service",
