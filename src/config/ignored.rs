@@ -12,7 +12,7 @@ struct Ignored {
     variables: &'static [&'static str],
     /// What holds instead.
     instead: &'static str,
-    /// Whether that is what a value asks for.
+    /// Whether a value is known to ask for that.
     fits: fn(&str, &otlp::Settings) -> bool,
 }
 
@@ -42,7 +42,10 @@ const IGNORED: &[Ignored] = &[
         "no client certificate is presented",
     ),
     ignored(&["OTEL_BSP_SCHEDULE_DELAY"], "spans are sent every second, or sooner if many wait"),
-    ignored(&["OTEL_BSP_EXPORT_TIMEOUT"], "OTEL_EXPORTER_OTLP_TIMEOUT holds for each request"),
+    ignored(
+        &["OTEL_BSP_EXPORT_TIMEOUT"],
+        "each request has the time of OTEL_EXPORTER_OTLP_TIMEOUT, or of that for traces",
+    ),
     ignored(&["OTEL_BSP_MAX_QUEUE_SIZE"], "8192 spans may wait"),
     ignored(&["OTEL_BSP_MAX_EXPORT_BATCH_SIZE"], "a request has at most 256 spans"),
     ignored(
@@ -66,7 +69,7 @@ const IGNORED: &[Ignored] = &[
     ),
 ];
 
-/// Returns a sentence about each variable that is set, asks for something, and does not get it.
+/// Returns a sentence about each variable that is set, unless it is known to ask for what holds.
 pub(super) fn warnings(traces: &otlp::Settings) -> Vec<String> {
     let mut warnings = Vec::new();
     for Ignored { variables, instead, fits } in IGNORED {

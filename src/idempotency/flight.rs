@@ -112,7 +112,8 @@ pub(super) struct Leader {
 
 impl Flights {
     pub(super) fn new() -> Self {
-        Self(Arc::default())
+        // Without a capacity, the table would be dropped whenever no call has a key.
+        Self(Arc::new(HashMap::with_capacity(64)))
     }
 
     /// Joins the flight of a key, or starts one if there is none.

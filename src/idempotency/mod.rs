@@ -1,8 +1,8 @@
 //! Idempotency keys: Stytch executes a call once, and every call with its key gets the same
 //! response.
 //!
-//! 1. **Join.** Calls in this process with the same key share one flight. Its leader runs in a task
-//!    of its own, to the end, even if all callers are gone (`flight.rs`).
+//! 1. **Join.** Calls in this process with the same key share one flight. The first leads it, to
+//!    its end, even if all callers are gone (`flight.rs`).
 //! 2. **Claim.** The leader claims the key in the store. If the key has a record already, its
 //!    outcome is *replayed*.
 //! 3. **Call.** With the claim granted, the leader sends the request.

@@ -37,8 +37,10 @@ const CA_SETTINGS: &str =
     "OTEL_EXPORTER_OTLP_CERTIFICATE (or OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE, if that is set)";
 
 /// What to check if the receiver does not know who sends, or what.
-const CHECK_HEADERS: &str = "; check OTEL_EXPORTER_OTLP_HEADERS";
-const CHECK_ENDPOINT: &str = "; check OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_PROTOCOL";
+const CHECK_HEADERS: &str =
+    "; check OTEL_EXPORTER_OTLP_HEADERS (or OTEL_EXPORTER_OTLP_TRACES_HEADERS, if that is set)";
+const CHECK_ENDPOINT: &str = "; check OTEL_EXPORTER_OTLP_ENDPOINT, _PROTOCOL and _COMPRESSION \
+                              (or those of OTEL_EXPORTER_OTLP_TRACES, if they are set)";
 
 /// The longest answer of a receiver to read, in bytes. It says how many spans it refused, and why.
 const MAX_ANSWER: usize = 16 * 1024;
@@ -194,7 +196,7 @@ async fn of_response(mut response: Response) -> Result<ExportTraceServiceRespons
     if !status.is_success() {
         let setting = match status.as_u16() {
             401 | 403 => CHECK_HEADERS,
-            404 | 405 => CHECK_ENDPOINT,
+            404 | 405 | 415 => CHECK_ENDPOINT,
             _ => "",
         };
         let why = format!("the receiver answers {}{setting}", status.as_u16());

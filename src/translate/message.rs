@@ -213,7 +213,8 @@ impl<'a, 'r> Translator<'a, 'r> {
         }
     }
 
-    /// Translates a text that is short and plain, as most are. Returns whether it was.
+    /// Translates a text that is short and plain, as most are. Returns whether it was. `label` says
+    /// whether an empty one is written.
     #[inline]
     pub(super) fn short_text(&mut self, number: u32, label: Label) -> bool {
         let start = self.wire.len();

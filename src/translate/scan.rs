@@ -128,6 +128,7 @@ impl<'a> Scanner<'a> {
     /// take longer than the copy.
     #[inline]
     pub(super) fn copy_short_text(&mut self, copy: &mut Vec<u8>) -> Option<u8> {
+        const { assert!(SHORT * LANE < 0x80, "its length takes one byte") };
         let (lanes, _) = self.text.get(self.at + 1..)?.as_chunks();
         let mut before = 0;
         for lane in lanes.iter().take(SHORT) {

@@ -203,6 +203,7 @@ impl Fetcher {
 fn refused(status: StatusCode) -> String {
     let setting = match status.as_u16() {
         401 | 403 => "; check TOTP_FACADE_JWT_TOKEN_FILE",
+        407 | 408 | 429 => "",
         300..=499 => "; check TOTP_FACADE_JWT_KEYS",
         _ => "",
     };
@@ -248,6 +249,8 @@ mod tests {
             (403, "; check TOTP_FACADE_JWT_TOKEN_FILE"),
             (404, "; check TOTP_FACADE_JWT_KEYS"),
             (302, "; check TOTP_FACADE_JWT_KEYS"),
+            (407, ""),
+            (429, ""),
             (503, ""),
         ] {
             let said = refused(StatusCode::from_u16(status).unwrap());
