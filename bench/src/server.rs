@@ -49,19 +49,34 @@ impl Server {
 
     /// Asks the server to stop, and waits until it has.
     pub fn stop(mut self) -> Fallible<()> {
-        kill(Pid::from_raw(self.id().try_into()?), Signal::SIGTERM)?;
+        terminate(&self.process)?;
         match self.process.wait()? {
             status if status.success() => Ok(()),
             status => Err(format!("the server ended with {status}").into()),
         }
     }
+
+    /// Ends the server at once. After a pause, the next start would take longer.
+    pub fn kill(mut self) -> Fallible<()> {
+        self.process.kill()?;
+        self.process.wait()?;
+        Ok(())
+    }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        // If it were killed, it would not write what it has counted for `just profile`.
+        if let Ok(None) = self.process.try_wait()
+            && terminate(&self.process).is_ok()
+        {
+            let _ = self.process.wait();
+        }
     }
+}
+
+fn terminate(process: &Child) -> Fallible<()> {
+    Ok(kill(Pid::from_raw(process.id().try_into()?), Signal::SIGTERM)?)
 }
 
 /// Returns a command that runs `program` on these cores.

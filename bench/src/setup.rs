@@ -52,7 +52,7 @@ impl Setup {
     pub async fn start(programs: &Programs) -> Fallible<Self> {
         let profile = programs.facade.parent().and_then(|it| it.file_name());
         if profile.is_none_or(|it| it == "debug") {
-            return Err("the façade is built for debugging; build it with --profile dist".into());
+            return Err("the façade is built for debugging; build it with `just dist`".into());
         }
         let contract = Contract::compile(&programs.root)?;
         let folder = tempfile::tempdir()?;

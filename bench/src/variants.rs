@@ -192,6 +192,7 @@ pub async fn start_up(setup: &Setup, options: &Options) -> Fallible<()> {
             load::exactly(&load, &call, 1).await?;
             times.push(start.elapsed().as_secs_f64() * 1e3);
             memory.push(held(server.id())?.memory);
+            server.kill()?;
         }
         let (time, memory) = (median(times), median(memory));
         rows.push(vec![name.to_owned(), format!("{time:.1}"), format!("{memory:.1}")]);
