@@ -166,6 +166,8 @@ dist:
 profile: bench-envoy bench-tool
     #!/usr/bin/env bash
     set -euxo pipefail
+    export PATH="$(rustc --print target-libdir)/../bin:$PATH"
+    llvm-profdata --version | grep --fixed-strings "LLVM version $(rustc -vV | sed -n 's/LLVM version: \([0-9]*\).*/\1/p')."
     counts="$PWD/target/profile/counts"
     RUSTFLAGS="-Cprofile-generate=$counts" CARGO_TARGET_DIR=target/profile \
         cargo build --locked --profile dist --package totp-facade
@@ -173,8 +175,7 @@ profile: bench-envoy bench-tool
     facade=target/profile/dist/totp-facade
     taskset --cpu-list 1 target/release/totp-facade-bench compare --quick --facade "$facade"
     taskset --cpu-list 1 target/release/totp-facade-bench soak 1 --facade "$facade"
-    PATH="$(rustc --print target-libdir)/../bin:$PATH" \
-        llvm-profdata merge --sparse --output deploy/totp-facade.profdata "$counts"
+    llvm-profdata merge --sparse --output deploy/totp-facade.profdata "$counts"
 
 [private]
 bench-tool:
