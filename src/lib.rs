@@ -5,8 +5,8 @@
 //! A module imports only from modules below its own, which a test checks (`tests/it/floors.rs`).
 //! From the ground up:
 //!
-//! - [`address`], `atomic`, `cpu_time`, `error_chain`, `identity`, `jitter`: small types and
-//!   functions that others share
+//! - [`address`], `atomic`, `cpu_time`, `error_chain`, `gzip`, `identity`, `jitter`: small types
+//!   and functions that others share
 //! - [`proto`]: the messages of the contract, which are also the JSON bodies of Stytch's API
 //! - [`translate`]: JSON text into encoded messages, in one pass
 //! - [`telemetry`]: logs, metrics, and the log record of each call
@@ -44,8 +44,7 @@
 //! 5. [`audit`] writes the outcome, if the call was a mutating one.
 //! 6. Only if the call failed, [`status`] finds its row of the table and encodes the status.
 //!
-//! Once sent, a mutating call runs to completion in [`call`], even if its caller
-//! goes away.
+//! Once sent, a mutating call runs to completion in [`call`], even if its caller goes away.
 
 pub mod access;
 pub mod address;
@@ -62,6 +61,7 @@ mod cpu_time;
 mod error_chain;
 pub mod facade;
 pub mod files;
+mod gzip;
 mod http_client;
 mod http_server;
 pub mod idempotency;

@@ -1,9 +1,6 @@
 //! A file of the page as it is sent: compressed, for browsers.
 
-use std::{
-    io::{Read as _, Result},
-    sync::OnceLock,
-};
+use std::sync::OnceLock;
 
 use axum::{
     body::Bytes,
@@ -13,7 +10,8 @@ use axum::{
     },
     response::{IntoResponse as _, Response},
 };
-use flate2::{Compression, bufread::GzEncoder};
+
+use crate::gzip::gzip;
 
 /// A text that is the same for everybody and holds no secret, so its size may be seen.
 pub(super) struct Asset {
@@ -42,12 +40,6 @@ impl Asset {
     }
 }
 
-fn gzip(text: &[u8]) -> Result<Vec<u8>> {
-    let mut compressed = Vec::new();
-    GzEncoder::new(text, Compression::default()).read_to_end(&mut compressed)?;
-    Ok(compressed)
-}
-
 /// Whether the client names gzip, and not with the weight 0.
 fn takes_gzip(request: &HeaderMap) -> bool {
     let values = request.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
@@ -60,6 +52,8 @@ fn takes_gzip(request: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use axum::body::to_bytes;
     use flate2::bufread::GzDecoder;
 

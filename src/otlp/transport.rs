@@ -1,12 +1,8 @@
 //! One request to the receiver, by gRPC or HTTP.
 
-use std::{
-    io::{self, Write as _},
-    time::Duration,
-};
+use std::time::Duration;
 
 use bytes::Bytes;
-use flate2::{Compression, write::GzEncoder};
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode,
     header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER},
@@ -28,6 +24,7 @@ use super::settings::{Protocol, Settings};
 use crate::{
     error_chain::with_causes,
     files,
+    gzip::gzip,
     http_client::{HttpClient, explain},
     tls_failure,
 };
@@ -152,12 +149,6 @@ fn channel(settings: &Settings) -> Result<Channel, String> {
         _ => endpoint,
     };
     Ok(endpoint.connect_lazy())
-}
-
-fn gzip(body: &[u8]) -> io::Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(body)?;
-    encoder.finish()
 }
 
 /// Classifies a failed call as OTLP says. The receiver's text is left out: it may quote headers.

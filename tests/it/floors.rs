@@ -13,6 +13,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("atomic", &[]),
     ("cpu_time", &[]),
     ("error_chain", &[]),
+    ("gzip", &[]),
     ("identity", &[]),
     ("jitter", &[]),
     ("proto", &[]),
@@ -21,7 +22,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("tls_failure", &["error_chain"]),
     ("files", &["telemetry"]),
     ("http_client", &["error_chain", "files", "tls_failure"]),
-    ("otlp", &["error_chain", "files", "http_client", "telemetry", "tls_failure"]),
+    ("otlp", &["error_chain", "files", "gzip", "http_client", "telemetry", "tls_failure"]),
     ("sandbox", &["files"]),
     ("connection", &["address", "error_chain", "files", "identity", "jitter", "telemetry"]),
     ("http_server", &["connection"]),
@@ -123,7 +124,10 @@ const FLOORS: &[(&str, &[&str])] = &[
             "translate",
         ],
     ),
-    ("console", &["client", "http_server", "proto", "sandbox", "status", "stytch", "translate"]),
+    (
+        "console",
+        &["client", "gzip", "http_server", "proto", "sandbox", "status", "stytch", "translate"],
+    ),
     (
         "verify",
         &[
