@@ -2,12 +2,20 @@
 
 use data_encoding::{BASE32_NOPAD, BASE64, BASE64URL};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use qrcode::{EcLevel, QrCode};
+use qrcode::{
+    Color, EcLevel, QrResult,
+    bits::encode_auto,
+    canvas::{Canvas, MaskPattern},
+    ec::construct_codewords,
+};
 use rand::RngExt as _;
 use uuid::Uuid;
 
 const RECOVERY_CODES: usize = 10;
-const PIXELS_PER_MODULE: u32 = 3;
+const PIXELS_PER_MODULE: usize = 3;
+const BYTES_PER_MODULE: usize = 2 * PIXELS_PER_MODULE;
+/// The light modules that scanners need on each side of a QR code.
+const QUIET_ZONE: usize = 4;
 const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 pub(super) fn request_id() -> String {
@@ -60,21 +68,52 @@ pub(super) fn uri(project: &str, organization: &str, email: &str, secret: &str) 
 /// Draws `uri` as a QR code, and returns it as the data URI of a PNG with 16-bit greyscale pixels.
 /// Returns `None` if `uri` is too long for a QR code.
 pub(super) fn qr_code(uri: &str) -> Option<String> {
-    let code = QrCode::with_error_correction_level(uri, EcLevel::L).ok()?;
-    let (dark, light) = ('#', ' ');
-    let picture = code
-        .render::<char>()
-        .dark_color(dark)
-        .light_color(light)
-        .module_dimensions(PIXELS_PER_MODULE, PIXELS_PER_MODULE)
-        .build();
-    let side = u32::try_from(picture.lines().count()).ok()?;
-    let depth_16 = |pixel| if pixel == dark { [0; 2] } else { [u8::MAX; 2] };
-    let pixels: Vec<u8> = picture.lines().flat_map(str::chars).flat_map(depth_16).collect();
+    let (width, modules) = modules(uri).ok()?;
+    let pixels = pixels(width, &modules);
+    let side = (width + 2 * QUIET_ZONE) * PIXELS_PER_MODULE;
+    let side = u32::try_from(side).ok()?;
     let mut file = Vec::new();
     let mut encoder = png::Encoder::new(&mut file, side, side);
     encoder.set_color(png::ColorType::Grayscale);
     encoder.set_depth(png::BitDepth::Sixteen);
+    encoder.set_compression(png::Compression::Fast);
     encoder.write_header().ok()?.write_image_data(&pixels).ok()?;
     Some(format!("data:image/png;base64,{}", BASE64.encode(&file)))
+}
+
+/// Returns how many modules a QR code is wide, and their colors, row by row.
+///
+/// The mask is always the same one: all are valid, and to look for the one that the standard
+/// prefers takes fifty times as long as all the rest.
+fn modules(uri: &str) -> QrResult<(usize, Vec<Color>)> {
+    const LEVEL: EcLevel = EcLevel::L;
+    let bits = encode_auto(uri.as_bytes(), LEVEL)?;
+    let version = bits.version();
+    let (data, error_correction) = construct_codewords(&bits.into_bytes(), version, LEVEL)?;
+    let mut canvas = Canvas::new(version, LEVEL);
+    canvas.draw_all_functional_patterns();
+    canvas.draw_data(&data, &error_correction);
+    canvas.apply_mask(MaskPattern::Checkerboard);
+    let modules = canvas.into_colors();
+    Ok((modules.len().isqrt(), modules))
+}
+
+/// Draws modules with a quiet zone around them, as 16-bit greyscale pixels.
+fn pixels(width: usize, modules: &[Color]) -> Vec<u8> {
+    let shade =
+        |module: &Color| [if *module == Color::Dark { 0 } else { u8::MAX }; BYTES_PER_MODULE];
+    let beside = [Color::Light; QUIET_ZONE];
+    let empty = vec![Color::Light; width];
+    let outside = std::iter::repeat_n(&empty[..], QUIET_ZONE);
+    let rows = outside.clone().chain(modules.chunks_exact(width)).chain(outside);
+    let mut pixels = Vec::new();
+    for row in rows {
+        let start = pixels.len();
+        for module in beside.iter().chain(row).chain(&beside) {
+            pixels.extend_from_slice(&shade(module));
+        }
+        let row = start..pixels.len();
+        (1..PIXELS_PER_MODULE).for_each(|_| pixels.extend_from_within(row.clone()));
+    }
+    pixels
 }

@@ -49,6 +49,8 @@ pub(super) struct Store {
     pub(super) project: Project,
     pub(super) organizations: Vec<Object>,
     pub(super) members: Vec<Member>,
+    /// Where `members` has those with an id or external id, which no call changes.
+    members_by_name: HashMap<String, Vec<usize>>,
     pub(super) sessions: Sessions,
     pub(super) rules: Rules,
     pub(super) clock: Clock,
@@ -66,10 +68,12 @@ impl Store {
         let members = seed.members.into_iter().map(|SeedMember { object, sandbox }| {
             seeded_member(with_defaults("member", object), sandbox)
         });
+        let members: Vec<_> = members.collect();
         Self {
             project: seed.project,
             organizations: organizations.map(|it| with_defaults("organization", it)).collect(),
-            members: members.collect(),
+            members_by_name: by_name(&members),
+            members,
             sessions: Sessions::default(),
             rules: Rules::default(),
             clock,
@@ -126,10 +130,8 @@ impl Store {
 
     fn find_in(&self, organization: usize, name: &str) -> Option<MemberIndex> {
         let id = &self.organizations[organization]["organization_id"];
-        let member = self.members.iter().position(|Member { object, .. }| {
-            object["organization_id"] == *id
-                && is_named(object, &["member_id", "external_id"], name)
-        })?;
+        let mut named = self.members_by_name.get(name)?.iter().copied();
+        let member = named.find(|index| self.members[*index].object["organization_id"] == *id)?;
         Some(MemberIndex { organization, member })
     }
 
@@ -166,6 +168,15 @@ fn seeded_member(object: Object, settings: MemberSettings) -> Member {
         member.register(&registration_id, secret, codes, None);
     }
     member
+}
+
+fn by_name(members: &[Member]) -> HashMap<String, Vec<usize>> {
+    let mut by_name: HashMap<_, Vec<_>> = HashMap::new();
+    for (index, Member { object, .. }) in members.iter().enumerate() {
+        let names = ["member_id", "external_id"].into_iter().filter_map(|key| text(object, key));
+        names.for_each(|name| by_name.entry(name.to_owned()).or_default().push(index));
+    }
+    by_name
 }
 
 fn is_named(object: &Object, keys: &[&str], name: &str) -> bool {
