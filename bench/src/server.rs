@@ -32,6 +32,14 @@ pub struct Site {
     pub upstream: SocketAddr,
 }
 
+impl Site {
+    /// Returns the path of a server's log. Its folder has nothing else: a façade watches those in
+    /// which the files of its settings are.
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.folder.join("logs").join(format!("{name}.log"))
+    }
+}
+
 /// A running server. It ends when this is dropped.
 pub struct Server {
     pub process: Child,
@@ -137,7 +145,7 @@ pub fn envoy(site: &Site, cores: &str, contract: &contract::Contract) -> Fallibl
     let start = Instant::now();
     while std::net::TcpStream::connect(free).is_err() {
         if server.process.try_wait()?.is_some() || start.elapsed() > Duration::from_secs(30) {
-            let log = std::fs::read_to_string(site.folder.join("envoy.log"))?;
+            let log = std::fs::read_to_string(site.log("envoy"))?;
             return Err(format!("Envoy does not start:\n{log}").into());
         }
         std::thread::sleep(Duration::from_millis(20));
@@ -147,5 +155,7 @@ pub fn envoy(site: &Site, cores: &str, contract: &contract::Contract) -> Fallibl
 
 /// Creates the log of a server, which is also its audit trail.
 pub fn log(site: &Site, name: &str) -> Fallible<File> {
-    Ok(File::options().create(true).append(true).open(site.folder.join(format!("{name}.log")))?)
+    let path = site.log(name);
+    std::fs::create_dir_all(path.parent().ok_or("a log in no folder")?)?;
+    Ok(File::options().create(true).append(true).open(path)?)
 }

@@ -90,7 +90,7 @@ impl Setup {
 
     /// Counts the events of the façade's audit trail.
     pub fn audit_events(&self) -> Fallible<u64> {
-        let log = File::open(self.site.folder.join("facade.log"))?;
+        let log = File::open(self.site.log("facade"))?;
         let mut events = 0;
         for line in BufReader::new(log).split(b'\n') {
             events += u64::from(memchr::memmem::find(&line?, br#""target":"audit""#).is_some());
