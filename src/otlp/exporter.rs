@@ -155,12 +155,15 @@ struct Sender {
 
 impl Sender {
     async fn run(mut self, transport: &Transport, mut flush: Flush) {
-        while !flush.is_asked {
+        let mut is_last = false;
+        while !is_last {
             tokio::select! {
                 () = sleep(INTERVAL) => {}
                 () = self.spans.is_due() => {}
                 () = flush.asked() => {}
             }
+            // If the flush is asked for while this sends, spans may have ended meanwhile.
+            is_last = flush.is_asked;
             self.send_all(transport, &mut flush).await;
         }
         if let Some(done) = flush.done {
@@ -168,12 +171,16 @@ impl Sender {
         }
     }
 
+    /// Sends what waits. What ends meanwhile waits for others; if it is made by sending, as where
+    /// the receiver is this façade, it would otherwise be sent without end.
     async fn send_all(&mut self, transport: &Transport, flush: &mut Flush) {
-        loop {
+        let mut is_full = true;
+        while is_full {
             let batch = self.spans.take(MAX_BATCH);
             if batch.is_empty() {
                 return;
             }
+            is_full = batch.len() == MAX_BATCH;
             let count = batch.len() as u64;
             let resource_spans = group_spans_by_resource_and_scope(batch, &self.resource);
             let request = ExportTraceServiceRequest { resource_spans };
@@ -245,11 +252,89 @@ async fn send(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    };
+
+    use axum::Router;
     use http::HeaderMap;
     use prost::Message as _;
+    use tokio::{net::TcpListener, time::timeout};
 
     use super::*;
-    use crate::telemetry::trace::{Options, Root, Sampler};
+    use crate::{
+        otlp::Protocol,
+        telemetry::trace::{Options, Root, Sampler},
+    };
+
+    /// A sender with one span, and a receiver that counts requests. A call ends during each, and
+    /// `during` runs.
+    struct Scene {
+        sender: Sender,
+        transport: Transport,
+        requests: Arc<AtomicUsize>,
+    }
+
+    impl Scene {
+        async fn new(during: impl Fn() + Clone + Send + Sync + 'static) -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let endpoint = format!("http://{}", listener.local_addr().unwrap());
+            let settings = Settings::for_test(&endpoint, Protocol::Http);
+            let metrics = Metrics::default();
+            let (tracer, spans) = Tracer::new(settings.options, &metrics);
+            let headers = HeaderMap::new();
+            let call = move || drop(tracer.call("Create", &headers));
+            call();
+            let requests = Arc::new(AtomicUsize::new(0));
+            let counted = Arc::clone(&requests);
+            let receiver = Router::new().fallback(async move || {
+                counted.fetch_add(1, Relaxed);
+                call();
+                during();
+                // Lets the sender notice.
+                for _ in 0..10 {
+                    tokio::task::yield_now().await;
+                }
+            });
+            tokio::spawn(axum::serve(listener, receiver).into_future());
+            let (resource, endpoint) = (resource(&settings), String::new());
+            let sender = Sender { resource, spans, metrics, endpoint, is_failing: false };
+            Self { sender, transport: Transport::new(&settings).unwrap(), requests }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_receiver_that_is_traced_itself_is_not_sent_spans_without_end() {
+        let Scene { mut sender, transport, requests } = Scene::new(|| {}).await;
+        let (_flush, asked) = oneshot::channel();
+        let mut flush = Flush::new(asked);
+
+        let sent = timeout(Duration::from_secs(10), sender.send_all(&transport, &mut flush));
+
+        sent.await.expect("an end");
+        assert_eq!(requests.load(Relaxed), 1);
+        assert_eq!(sender.spans.take(usize::MAX).len(), 1, "it waits for the next time");
+    }
+
+    #[tokio::test]
+    async fn what_ends_while_the_flush_is_asked_for_is_sent_too() {
+        let (flush, asked) = oneshot::channel();
+        let (done, is_done) = oneshot::channel();
+        let ask = Arc::new(Mutex::new(Some((flush, done))));
+        let during = move || {
+            if let Some((flush, done)) = ask.lock().unwrap().take() {
+                flush.send(done).unwrap();
+            }
+        };
+        let Scene { sender, transport, requests } = Scene::new(during).await;
+
+        let run = timeout(Duration::from_secs(10), sender.run(&transport, Flush::new(asked)));
+
+        run.await.expect("an end");
+        is_done.await.expect("it says so");
+        assert_eq!(requests.load(Relaxed), 2);
+    }
 
     #[test]
     fn the_largest_spans_make_no_request_that_is_too_large() {

@@ -42,4 +42,22 @@ impl Settings {
     pub fn exposes_headers(&self) -> bool {
         !self.headers.is_empty() && !is_confidential(&self.endpoint)
     }
+
+    /// Sends every span there.
+    #[cfg(test)]
+    pub(super) fn for_test(endpoint: &str, protocol: Protocol) -> Self {
+        use crate::telemetry::trace::{Root, Sampler};
+
+        let sampler = Sampler { follows_caller: false, root: Root::All };
+        Self {
+            endpoint: endpoint.parse().expect("a URL"),
+            protocol,
+            headers: HeaderMap::new(),
+            is_compressed: false,
+            timeout: Duration::from_secs(10),
+            ca_file: None,
+            resource: Vec::new(),
+            options: Options { sampler, is_passed_on: false, shows_ids: false },
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! One request to the receiver, by gRPC or HTTP.
 
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -22,10 +22,11 @@ use tonic_types::StatusExt as _;
 
 use super::settings::{Protocol, Settings};
 use crate::{
-    error_chain::with_causes,
+    error_chain::{find_cause, with_causes},
     files,
     gzip::gzip,
     http_client::{HttpClient, explain},
+    proto::code_name,
     tls_failure,
 };
 
@@ -36,8 +37,10 @@ const CA_SETTINGS: &str =
 /// What to check if the receiver does not know who sends, or what.
 const CHECK_HEADERS: &str =
     "; check OTEL_EXPORTER_OTLP_HEADERS (or OTEL_EXPORTER_OTLP_TRACES_HEADERS, if that is set)";
-const CHECK_ENDPOINT: &str = "; check OTEL_EXPORTER_OTLP_ENDPOINT, _PROTOCOL and _COMPRESSION \
-                              (or those of OTEL_EXPORTER_OTLP_TRACES, if they are set)";
+const CHECK_ENDPOINT: &str = "; check OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_PROTOCOL and \
+                              OTEL_EXPORTER_OTLP_COMPRESSION (or those with TRACES after OTLP, if \
+                              they are set): the usual port is 4317 for grpc, and 4318 for \
+                              http/protobuf";
 
 /// The longest answer of a receiver to read, in bytes. It says how many spans it refused, and why.
 const MAX_ANSWER: usize = 16 * 1024;
@@ -153,15 +156,17 @@ fn channel(settings: &Settings) -> Result<Channel, String> {
 
 /// Classifies a failed call as OTLP says. The receiver's text is left out: it may quote headers.
 fn of_status(status: &Status) -> Undelivered {
-    let why = match std::error::Error::source(status) {
-        Some(cause) => tls_failure::in_full(cause, CA_SETTINGS),
+    let why = match status.source() {
+        Some(cause) => {
+            format!("{}{}", tls_failure::in_full(cause, CA_SETTINGS), check_protocol(status))
+        }
         None => {
             let setting = match status.code() {
                 Code::Unauthenticated | Code::PermissionDenied => CHECK_HEADERS,
                 Code::Unimplemented => CHECK_ENDPOINT,
                 _ => "",
             };
-            format!("the receiver answers {:?}{setting}", status.code())
+            format!("the receiver answers {}{setting}", code_name(status.code()))
         }
     };
     let wait = status.get_details_retry_info().and_then(|info| info.retry_delay);
@@ -174,9 +179,7 @@ fn of_status(status: &Status) -> Undelivered {
         | Code::DataLoss => Undelivered::ForNow { why, wait },
         Code::ResourceExhausted if wait.is_some() => Undelivered::ForNow { why, wait },
         // A connection that breaks is a status of an unknown kind, with a cause.
-        Code::Unknown if std::error::Error::source(status).is_some() => {
-            Undelivered::ForNow { why, wait }
-        }
+        Code::Unknown if status.source().is_some() => Undelivered::ForNow { why, wait },
         _ => Undelivered::Refused(why),
     }
 }
@@ -213,11 +216,28 @@ async fn of_response(mut response: Response) -> Result<ExportTraceServiceRespons
 }
 
 fn broken(error: reqwest::Error) -> Undelivered {
-    Undelivered::ForNow { why: explain(error, CA_SETTINGS), wait: None }
+    let check = check_protocol(&error);
+    Undelivered::ForNow { why: format!("{}{check}", explain(error, CA_SETTINGS)), wait: None }
+}
+
+/// Names the settings to check if the receiver answers in another version of HTTP: then it expects
+/// gRPC and is sent HTTP, or the other way round.
+fn check_protocol(error: &(dyn Error + 'static)) -> &'static str {
+    let is_not_http_2 = find_cause(error).is_some_and(h2::Error::is_library);
+    // hyper has no other name for an answer that arrives before the request has been sent.
+    let is_early = with_causes(error).contains("unexpected message from connection");
+    let is_not_http_1 = is_early || find_cause(error).is_some_and(hyper::Error::is_parse);
+    if is_not_http_2 || is_not_http_1 { CHECK_ENDPOINT } else { "" }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+    use tonic_types::ErrorDetails;
+
     use super::*;
 
     #[tokio::test]
@@ -232,8 +252,85 @@ mod tests {
             let response = http::Response::builder().status(status).body(Vec::new()).unwrap();
             let of_http = of_response(response.into()).await.unwrap_err();
             assert_eq!(of_http.to_string(), format!("the receiver answers {status}{setting}"));
-            let of_grpc = of_status(&Status::new(code, "never printed"));
-            assert_eq!(of_grpc.to_string(), format!("the receiver answers {code:?}{setting}"));
+            let of_grpc = of_status(&Status::new(code, "never printed")).to_string();
+            assert_eq!(of_grpc, format!("the receiver answers {}{setting}", code_name(code)));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_is_retried_where_otlp_calls_its_failure_retryable() {
+        let is_retried = |result| matches!(result, Undelivered::ForNow { .. });
+        for status in 300..600 {
+            let response = http::Response::builder().status(status).body(Vec::new()).unwrap();
+            let result = of_response(response.into()).await.err().unwrap();
+            assert_eq!(is_retried(result), [429, 502, 503, 504].contains(&status), "{status}");
+        }
+        for number in 1..17 {
+            let code = Code::from(number);
+            let result = of_status(&Status::new(code, ""));
+            let retried = [
+                Code::Cancelled,
+                Code::DeadlineExceeded,
+                Code::Aborted,
+                Code::OutOfRange,
+                Code::Unavailable,
+                Code::DataLoss,
+            ];
+            assert_eq!(is_retried(result), retried.contains(&code), "{code:?}");
+        }
+        let wait = ErrorDetails::with_retry_info(Some(Duration::from_secs(1)));
+        let status = Status::with_error_details(Code::ResourceExhausted, "", wait);
+        assert!(is_retried(of_status(&status)));
+    }
+
+    /// Whether a client of HTTP/2 has sent the headers of a request.
+    fn has_headers(sent: &[u8]) -> bool {
+        const PREFACE: usize = 24;
+        const HEADERS: u8 = 1;
+        let mut frames = sent.get(PREFACE..).unwrap_or_default();
+        while let [a, b, c, kind, ..] = *frames {
+            if kind == HEADERS {
+                return true;
+            }
+            let length = 9 + u32::from_be_bytes([0, a, b, c]) as usize;
+            frames = frames.get(length..).unwrap_or_default();
+        }
+        false
+    }
+
+    /// Starts a receiver that answers a request over HTTP/2, or any connection, with these bytes.
+    async fn receiver(answer: &'static [u8], is_http_2: bool) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut sent = Vec::new();
+                while is_http_2 && !has_headers(&sent) {
+                    stream.read_buf(&mut sent).await.unwrap();
+                }
+                stream.write_all(answer).await.unwrap();
+                // Closed with something unread, the connection would lose the answer.
+                let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+            }
+        });
+        format!("http://{addr}")
+    }
+
+    #[tokio::test]
+    async fn grpc_sent_to_a_port_for_http_or_http_to_one_for_grpc_names_the_settings_to_check() {
+        for (protocol, answer) in [
+            (Protocol::Grpc, &b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"[..]),
+            // An empty SETTINGS frame.
+            (Protocol::Http, &[0, 0, 0, 4, 0, 0, 0, 0, 0]),
+        ] {
+            let settings =
+                Settings::for_test(&receiver(answer, protocol == Protocol::Grpc).await, protocol);
+            let transport = Transport::new(&settings).unwrap();
+
+            let result = transport.send(&ExportTraceServiceRequest::default()).await;
+
+            let why = result.err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(why.ends_with(CHECK_ENDPOINT), "{protocol:?}: {why}");
         }
     }
 }

@@ -22,7 +22,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("tls_failure", &["error_chain"]),
     ("files", &["telemetry"]),
     ("http_client", &["error_chain", "files", "tls_failure"]),
-    ("otlp", &["error_chain", "files", "gzip", "http_client", "telemetry", "tls_failure"]),
+    ("otlp", &["error_chain", "files", "gzip", "http_client", "proto", "telemetry", "tls_failure"]),
     ("sandbox", &["files"]),
     ("connection", &["address", "error_chain", "files", "identity", "jitter", "telemetry"]),
     ("http_server", &["connection"]),
