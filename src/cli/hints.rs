@@ -30,18 +30,18 @@ pub(super) fn hints(seed: &Seed, client: &ClientConfig, access: &access::Setting
     let needs = needs(client, access);
     let header = needs.map_or("", Needs::header);
     format!(
-        "\nOpen the console in a browser, or try one after the other:\n  \
+        "\n{}{}Open the console in a browser, or try one after the other:\n  \
          {program} create {flags}{ids} > totp.json\n  \
          {program} authenticate {flags}{ids} --intermediate-session-token {} \
          --code \"$({program} code < totp.json)\"\n  \
          grpcurl {transport}{header}-d {} {target} \
          stytch.b2b.recovery_codes.v1.RecoveryCodesService/Get\n\n\
          On a terminal, without > totp.json, create draws the QR code for a phone.\n\n\
-         {}{}{}",
-        word(&token),
-        word(&request),
+         {}",
         trust(client),
         needs.map_or("", Needs::explain),
+        word(&token),
+        word(&request),
         members(seed)
     )
 }

@@ -117,7 +117,10 @@ impl Connection {
             Code::Cancelled if !report.is_of_facade() && Instant::now() >= time.end => {
                 CallFailure::unanswered(time.deadline)
             }
-            _ if report.is_of_facade() => CallFailure::Refused(report),
+            _ if report.is_of_facade() => {
+                let is_anonymous = self.authorization.is_none() && !self.has_certificate;
+                CallFailure::Refused { report, is_anonymous }
+            }
             // A status that was received has no cause.
             _ if status.source().is_some() => {
                 let (url, has_certificate) = (self.url.clone(), self.has_certificate);

@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+use tonic::Code;
+
 use super::report::Report;
 use crate::{status::Attempt, stytch::Upstream};
 
@@ -29,7 +31,12 @@ pub enum CallFailure {
         report: Option<Report>,
     },
     /// The façade answered with a failure.
-    Refused(Report),
+    Refused {
+        /// The status.
+        report: Report,
+        /// Whether the client presented nothing that says who calls, which may be why.
+        is_anonymous: bool,
+    },
     /// Something else answered.
     NotAFacade {
         /// The URL of the façade.
@@ -71,7 +78,7 @@ impl CallFailure {
         match self {
             Self::NotConnected { .. } => None,
             Self::DeadlinePassed { report, .. } => report.as_ref(),
-            Self::Refused(report)
+            Self::Refused { report, .. }
             | Self::NotAFacade { report, .. }
             | Self::Broken { report, .. } => Some(report),
         }
@@ -139,7 +146,16 @@ impl fmt::Display for CallFailure {
                 let deadline = humantime::format_duration(*deadline);
                 write!(f, "your deadline of {deadline} ran out: {known}")
             }
-            Self::Refused(report) => write!(f, "{report}"),
+            Self::Refused { report, is_anonymous } => {
+                write!(f, "{report}")?;
+                match report.status().code() {
+                    Code::Unauthenticated if *is_anonymous => write!(
+                        f,
+                        "\n  set TOTP_FACADE_TOKEN, or give --cert-file FILE and --key-file FILE"
+                    ),
+                    _ => Ok(()),
+                }
+            }
             Self::NotAFacade { url, report } => write!(
                 f,
                 "no façade answered: {report}\n  either {url} is not the gRPC port of a façade, or a \

@@ -130,7 +130,7 @@ impl Ending {
         };
         match (failure, failure.report()) {
             (_, None) => Self::failed(shown),
-            (CallFailure::Refused(report), _) => {
+            (CallFailure::Refused { report, .. }, _) => {
                 let message = report.status().message().to_owned();
                 Self::reported(report, Failure { message, ..shown })
             }

@@ -811,7 +811,10 @@ fn the_commands_that_dev_prints_enrol_a_member_and_log_in_also_where_callers_nee
         if has_tokens {
             let rest = server.line("Callers need a token: ");
             assert!(rest.contains("TOTP_FACADE_TOKEN"), "{rest}");
-            assert_eq!(code(&run(None)), Some(1));
+            let output = run(None);
+            assert_eq!(code(&output), Some(1));
+            let said = stderr(&output);
+            assert!(said.contains("\n  set TOTP_FACADE_TOKEN, or give --cert-file FILE"), "{said}");
         }
         let output = run(has_tokens.then_some(&**token));
 

@@ -92,7 +92,7 @@ fn the_commands_that_dev_prints_are_quoted_for_the_shell() {
 }
 
 #[test]
-fn without_an_authority_dev_says_whom_its_commands_trust() {
+fn without_an_authority_dev_says_whom_its_commands_trust_before_it_prints_them() {
     let files = Files::new();
     let (mut server, port) = files.dev(&[]);
 
@@ -100,6 +100,9 @@ fn without_an_authority_dev_says_whom_its_commands_trust() {
     assert!(rest.contains("--ca-file"), "{rest}");
     let grpcurl = server.line("  grpcurl -d '");
     assert!(grpcurl.contains(&format!("' localhost:{port} ")), "{grpcurl}");
+    server.signal("TERM");
+    let (_, stdout, _) = server.end();
+    assert!(stdout.find("The commands trust") < stdout.find(" create "), "{stdout}");
 }
 
 #[test]
