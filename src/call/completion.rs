@@ -9,7 +9,7 @@ use tonic::Code;
 
 use super::admission::Call;
 use crate::{
-    status::Failure,
+    status::{Failure, code_name},
     telemetry::{calls::in_this_call, limit::ByCaller},
 };
 
@@ -79,6 +79,7 @@ fn log(code: Code) {
     static LIMIT: ByCaller = ByCaller::new();
 
     if let Some(suppressed) = LIMIT.pass() {
-        tracing::info!(?code, suppressed, "call completed after its caller had gone");
+        let code = code_name(code);
+        tracing::info!(code, suppressed, "call completed after its caller had gone");
     }
 }

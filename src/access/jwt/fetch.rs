@@ -139,10 +139,11 @@ impl Fetcher {
 
     /// Fetches the JWKS once, and returns when to fetch it again.
     async fn refresh(&self, keys: &Reloaded<Option<Keys>>) -> Intervals {
+        let host = self.url.host_str();
         match self.fetch().await {
             Ok(new) => {
                 if let Some(what) = new.missing() {
-                    tracing::warn!(what, "the fetched JWKS lets nobody in");
+                    tracing::warn!(host, what, "the fetched JWKS lets nobody in");
                 }
                 keys.set(Some(new));
                 self.reloads.succeeded();
@@ -151,10 +152,10 @@ impl Fetcher {
             Err(error) => {
                 self.reloads.failed();
                 let next = if keys.get().is_none() {
-                    tracing::warn!(%error, "cannot fetch the JWKS: calls with a JWT are refused");
+                    tracing::warn!(host, %error, "cannot fetch the JWKS: calls with a JWT are refused");
                     FIRST_INTERVAL
                 } else {
-                    tracing::warn!(%error, "cannot fetch the JWKS: the last one stays in force");
+                    tracing::warn!(host, %error, "cannot fetch the JWKS: the last one stays in force");
                     RETRY_INTERVAL
                 };
                 Intervals { next, minimum: next }
