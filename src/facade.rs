@@ -72,11 +72,13 @@ pub fn build(settings: &Settings, metrics: Metrics) -> Result<Server, SetupError
     };
     let probe = idempotency.clone();
     tokio::spawn(async move { probe.probe().await });
+    let handler = Handler::new(client, idempotency);
     Ok(Server {
         settings: settings.server.clone(),
         tls,
         access,
-        services: Services::new(Handler::new(client, idempotency)),
+        services: Services::new(handler.clone()),
+        handler,
         metrics,
         tracer,
         exporter,

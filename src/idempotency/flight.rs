@@ -28,7 +28,7 @@ pub enum Origin {
     Replayed,
 }
 
-/// The outcome of a flight, as its leader gets it.
+/// The outcome of a flight, as one of its calls gets it.
 #[derive(Clone)]
 pub(super) struct Settled {
     pub(super) ended: Ended,
@@ -54,7 +54,7 @@ impl Settled {
         Self::refused(Case::OutcomeUnknown.into(), KeyedOutcome::Lost)
     }
 
-    /// Returns where the leader's response comes from.
+    /// Returns where the response comes from.
     pub(super) fn origin(&self) -> Origin {
         match self.how {
             KeyedOutcome::Replayed | KeyedOutcome::Waited | KeyedOutcome::Lost => Origin::Replayed,

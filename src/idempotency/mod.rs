@@ -40,6 +40,7 @@ pub use redis::{RedisSettings, check_url, is_tls, without_credentials};
 pub use settings::{Settings, StoreSettings};
 pub use store::StoreError;
 use store::{Claim, Store, Token};
+use tokio::time::Instant;
 use waiting::Waiting;
 
 use crate::{
@@ -96,6 +97,12 @@ impl Idempotency {
         self.0.store.probe().await;
     }
 
+    /// Waits until the store has the outcomes of all calls that have ended, but not beyond this
+    /// time.
+    pub async fn settle_by(&self, until: Instant) {
+        self.0.store.settle_by(until).await;
+    }
+
     /// Executes `call` by `work`, which returns the encoded response, or returns the outcome of an
     /// earlier call with the same key.
     ///
@@ -115,19 +122,18 @@ impl Idempotency {
     {
         let id = RecordId::new(&self.0.project_id, call.caller().name(), call.method(), key);
         let detached = call.detached();
-        let (settled, origin) = match self.join(id, fingerprint).await {
+        let settled = match self.join(id, fingerprint).await {
             None => {
                 self.count(call, KeyedOutcome::KeyReused);
                 return (Err(self.reused()), Origin::Fresh);
             }
             Some(Joined::Leads(leader)) => {
                 let lead = self.clone().lead(leader, detached, work);
-                let settled = RunToCompletion::new(call.clone(), lead).await;
-                let origin = settled.origin();
-                (settled, origin)
+                RunToCompletion::new(call.clone(), lead).await
             }
-            Some(Joined::Waits(flight)) => (self.wait(call, flight).await, Origin::Replayed),
+            Some(Joined::Waits(flight)) => self.wait(call, flight).await,
         };
+        let origin = settled.origin();
         if origin == Origin::Replayed {
             self.0.metrics.idempotency_replays.inc();
             if let Some(span) = settled.ended.span {
@@ -150,7 +156,7 @@ impl Idempotency {
             how => how,
         };
         self.count(call, how);
-        settled
+        Settled { how, ..settled }
     }
 
     /// Counts a call by what became of it. A leader counts even if its caller has gone.

@@ -10,6 +10,8 @@ use futures_util::{
     future::{BoxFuture, Either, Ready, ready},
 };
 
+use tokio::time::Instant;
+
 use super::{
     key::{Fingerprint, RecordId},
     record::{Ended, Found},
@@ -61,6 +63,11 @@ pub(super) trait Store: Debug + Send + Sync {
         ended: &Ended,
         call: &Call,
     ) -> StoreFuture<'_, ()>;
+
+    /// Waits for what is retried in the background, until this time, and logs what is lost.
+    fn settle_by(&self, _until: Instant) -> StoreFuture<'_, ()> {
+        ready(()).left_future()
+    }
 
     /// Withdraws the claim, so that the next call with the key is executed. Retries as
     /// [`Store::record`] does.

@@ -43,7 +43,7 @@ use crate::{
     files::Reloaded,
     otlp::Exporter,
     proto,
-    service::{MAX_REQUEST, Services},
+    service::{Handler, MAX_REQUEST, Services},
     telemetry::{
         self,
         metrics::{Metrics, ShedLimit},
@@ -84,6 +84,8 @@ pub struct Server {
     pub access: Access,
     /// The services, apart from health and reflection.
     pub services: Services,
+    /// What handles their calls. The end of the server waits until it has stored their outcomes.
+    pub handler: Handler,
     /// The metrics that the admin port shows.
     pub metrics: Metrics,
     /// Begins the traces of calls.
@@ -124,7 +126,8 @@ impl Server {
     /// Serves until `stop` completes, then drains. `stop` is first polled once calls are answered.
     ///
     /// The drain reports `NOT_SERVING`, waits for load balancers to notice, sends GOAWAY, and lets
-    /// open calls finish, including those whose caller has gone.
+    /// open calls finish, including those whose caller has gone, and their outcomes reach the
+    /// idempotency store.
     ///
     /// # Errors
     ///
@@ -135,7 +138,8 @@ impl Server {
         listeners: Listeners,
         stop: impl Future<Output = ()>,
     ) -> Result<(), Error> {
-        let Self { settings, tls, access, services, metrics, tracer, exporter, heartbeat } = self;
+        let Self { settings, tls, access, services, handler, metrics, tracer, exporter, heartbeat } =
+            self;
         let in_flight = InFlight::new(settings.max_in_flight, metrics.clone());
         // On the page for as long as the server runs.
         let _shown = show(&in_flight, &metrics);
@@ -206,9 +210,12 @@ impl Server {
             }
             (Err(_), in_flight) => Err(Error::DrainTimeout { in_flight }),
         };
-        if let Some(exporter) = exporter {
-            exporter.flush(until).await;
-        }
+        let flush = async {
+            if let Some(exporter) = exporter {
+                exporter.flush(until).await;
+            }
+        };
+        tokio::join!(handler.settle_by(until), flush);
         result
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::Either;
+use tokio::time::Instant;
 use tonic::{
     Code, Request, Response, Status,
     metadata::{MetadataMap, MetadataValue},
@@ -43,6 +44,11 @@ impl Handler {
     /// idempotency key once.
     pub fn new(client: Client, idempotency: Idempotency) -> Self {
         Self { client, idempotency }
+    }
+
+    /// Waits until the outcomes of the calls that have ended are stored, but not beyond this time.
+    pub async fn settle_by(&self, until: Instant) {
+        self.idempotency.settle_by(until).await;
     }
 
     /// Handles one call to `endpoint`. A mutating call that was sent runs to completion even if the

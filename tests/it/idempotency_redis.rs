@@ -4,6 +4,7 @@
 use std::{
     collections::HashSet,
     net::SocketAddr,
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -61,6 +62,14 @@ impl Stytch {
 
 /// A façade that is a process of its own.
 async fn replica(stytch: SocketAddr, redis: &str) -> (Server, Channel) {
+    replica_with(stytch, redis, |_| {}).await
+}
+
+async fn replica_with(
+    stytch: SocketAddr,
+    redis: &str,
+    more: impl FnOnce(&mut Command),
+) -> (Server, Channel) {
     let mut command = serve(&format!("http://{stytch}"), secrets::STYTCH_SECRET);
     let timeout = format!("{}ms", TIMEOUT.as_millis());
     command
@@ -73,6 +82,7 @@ async fn replica(stytch: SocketAddr, redis: &str) -> (Server, Channel) {
             &timeout,
         ])
         .env("TOTP_FACADE_IDEMPOTENCY_URL", redis);
+    more(&mut command);
     let (server, url) = start(command);
     (server, channel(&url).await)
 }
@@ -451,6 +461,69 @@ async fn a_response_that_redis_missed_is_stored_when_it_is_back() {
     let again = ended(create(&two.channel().await, "key")).await.expect("the same");
     assert_eq!(again.get_ref()["secret"], "SECRET0");
     assert_eq!(stytch.peer.pending(), 0, "Stytch saw one request");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_drain_waits_until_redis_has_a_response_that_it_missed() {
+    let Some(mut redis) = Redis::start().await else { return };
+    let mut stytch = Stytch::new().await;
+    let (server, channel) = replica(stytch.peer.addr, &redis.url()).await;
+    let call = create(&channel, "key");
+    stytch.peer.request().await;
+    redis.kill();
+    stytch.answer.notify_one();
+    ended(call).await.expect("the answer does not wait for Redis");
+    drop(channel);
+
+    server.signal("TERM");
+
+    redis.restart().await;
+    let (code, _, stderr) = server.end();
+    assert_eq!(code, Some(0), "{stderr}");
+    assert_eq!(redis.records().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_redis_misses_until_the_end_of_a_drain_is_logged() {
+    let Some(mut redis) = Redis::start().await else { return };
+    let mut stytch = Stytch::new().await;
+    let (server, channel) = replica_with(stytch.peer.addr, &redis.url(), |command| {
+        command.args(["--drain-timeout", "200ms"]);
+    })
+    .await;
+    let call = create(&channel, "key");
+    stytch.peer.request().await;
+    redis.kill();
+    stytch.answer.notify_one();
+    ended(call).await.expect("the answer does not wait for Redis");
+    drop(channel);
+
+    server.signal("TERM");
+
+    let (code, _, stderr) = server.end();
+    assert_eq!(code, Some(0), "{stderr}");
+    let line = stderr.lines().find(|it| it.contains("the process ends before Redis has"));
+    assert!(line.is_some_and(|line| line.contains(r#""keys":1"#)), "{stderr}");
+}
+
+#[tokio::test]
+async fn calls_that_are_refused_together_for_lack_of_redis_are_no_replays() {
+    let Some(mut redis) = Redis::start().await else { return };
+    let peer = Peer::answering(peer::json(200, Rpc::CREATE.answer)).await;
+    let facade = facade(peer.addr, &redis).await;
+    let channel = facade.channel().await;
+    redis.pause();
+    let calls = [create(&channel, "key"), create(&channel, "key")];
+    facade.shows("totp_facade_idempotency_waiters 1").await;
+
+    redis.kill();
+
+    for call in calls {
+        let status = ended(call).await.expect_err("no Redis");
+        assert_eq!(info(&status).reason, "IDEMPOTENCY_STORE_UNAVAILABLE");
+        assert!(!is_replayed(status.metadata()), "{status:?}");
+    }
+    facade.shows("totp_facade_idempotency_replays_total 0").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

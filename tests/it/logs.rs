@@ -651,7 +651,7 @@ fn statement(source: &str) -> String {
 }
 
 /// Lines without a limit, and what bounds them.
-const UNLIMITED: [(&str, &str); 29] = [
+const UNLIMITED: [(&str, &str); 30] = [
     ("target: telemetry::AUDIT", "an event for each call, by which the trail is complete"),
     ("target: ACCESS", "a line for each call, on request"),
     ("\"serving\"", "once"),
@@ -672,6 +672,7 @@ const UNLIMITED: [(&str, &str); 29] = [
     ("idempotency keys are remembered in Redis", "once"),
     ("the idempotency store can be used again", "once after a warning, which has a limit"),
     ("calls with a key are refused until Redis", "once"),
+    ("the process ends before Redis", "once"),
     ("idempotency records are evicted", "once"),
     ("\"reloaded\"", "when the operator changes a file"),
     ("reloaded: from now on", "when the operator changes a file"),

@@ -17,11 +17,13 @@ mod scripts;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use backon::{ExponentialBuilder, Retryable as _};
 use futures_util::{FutureExt as _, TryFutureExt as _, future::ready};
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisResult};
 use secrecy::SecretString;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_util::task::TaskTracker;
 
 pub use address::{check_url, is_tls, without_credentials};
 
@@ -72,6 +74,18 @@ pub struct RedisSettings {
     pub ca_file: Option<PathBuf>,
 }
 
+/// A key for records, and the secret that it is derived from.
+struct Derived {
+    sealer: Sealer,
+    credentials: Arc<Credentials>,
+}
+
+impl Derived {
+    fn from(credentials: Arc<Credentials>) -> Self {
+        Self { sealer: Sealer::derived(credentials.secret()), credentials }
+    }
+}
+
 /// Records in Redis. Clones share the connections.
 #[derive(Clone)]
 pub(super) struct Redis {
@@ -81,8 +95,11 @@ pub(super) struct Redis {
     replicas: Option<Replicas>,
     /// Records are encrypted with a key that is derived from the secret in force.
     credentials: Reloaded<Credentials>,
+    derived: Arc<ArcSwap<Derived>>,
     ttl: Duration,
     lease: Duration,
+    /// What is retried in the background of calls that were made.
+    retries: TaskTracker,
     metrics: Metrics,
 }
 
@@ -121,7 +138,7 @@ impl Store for Redis {
         ended: &Ended,
         call: &Call,
     ) -> StoreFuture<'_, ()> {
-        let sealed = record::seal_ended(ended, &self.sealer(), id, fingerprint);
+        let sealed = record::seal_ended(ended, &self.key().sealer, id, fingerprint);
         let record = scripts::record(id, token, &sealed, self.ttl);
         // Another replica may answer a caller as soon as it finds the outcome.
         match telemetry::write_all() {
@@ -141,6 +158,20 @@ impl Store for Redis {
 
     fn release(&self, id: RecordId, token: Token) -> StoreFuture<'_, ()> {
         self.release_or_retry(id, token).boxed().right_future()
+    }
+
+    fn settle_by(&self, until: Instant) -> StoreFuture<'_, ()> {
+        let settled = async move {
+            self.retries.close();
+            if timeout_at(until, self.retries.wait()).await.is_err() {
+                tracing::error!(
+                    keys = self.retries.len(),
+                    "the process ends before Redis has these outcomes, which count as unknown, or \
+                     will after a failover"
+                );
+            }
+        };
+        settled.boxed().right_future()
     }
 }
 
@@ -164,16 +195,25 @@ impl Redis {
             replicas: (*min_replicas > 0).then(|| Replicas::new(&source, *min_replicas)),
             link: Link::new(source),
             url: without_credentials(url).into(),
+            derived: Arc::new(ArcSwap::from_pointee(Derived::from(client.credentials().get()))),
             credentials: client.credentials().clone(),
             ttl,
             lease: client.settings().timeout + LEASE_MARGIN,
+            retries: TaskTracker::new(),
             metrics: metrics.clone(),
         })
     }
 
     /// The key in force. Another Stytch secret makes earlier records unreadable.
-    fn sealer(&self) -> Sealer {
-        Sealer::derived(self.credentials.get().secret())
+    fn key(&self) -> Arc<Derived> {
+        let credentials = self.credentials.get();
+        let known = self.derived.load_full();
+        if Arc::ptr_eq(&known.credentials, &credentials) {
+            return known;
+        }
+        let derived = Arc::new(Derived::from(credentials));
+        self.derived.store(Arc::clone(&derived));
+        derived
     }
 
     async fn log_probe(&self) {
@@ -191,15 +231,15 @@ impl Redis {
     /// Claims a key. While another process holds it, polls until the call has ended or the lease is
     /// over.
     async fn claim_or_wait(&self, id: RecordId, fingerprint: Fingerprint) -> RedisResult<Claim> {
-        let sealer = self.sealer();
-        let pending = record::seal_pending(&sealer, id, fingerprint);
+        let key = self.key();
+        let pending = record::seal_pending(&key.sealer, id, fingerprint);
         let (mut poll, mut waiting) = (FIRST_POLL, None);
         loop {
             let Held { sealed, lease } = match self.try_claim(id, &pending).await? {
                 Ok(token) => return Ok(Claim::Granted(token)),
                 Err(held) => held,
             };
-            match (record::open(&sealed, &sealer, id, fingerprint), lease) {
+            match (record::open(&sealed, &key.sealer, id, fingerprint), lease) {
                 (Found::Pending, Some(lease)) => {
                     waiting.get_or_insert_with(|| Waiting::begin(&self.metrics));
                     sleep(poll.min(lease).mul_f64(spread())).await;
@@ -221,8 +261,9 @@ impl Redis {
         let run = || self.timed(StoreOperation::Claim, self.claim_once(&claim));
         let claimed = run.retry(once()).when(is_retryable).await;
         if claimed.as_ref().map_or(true, |claimed| claimed.is_disputed) {
-            // Perhaps by a server that is no longer the primary. Nobody would use it.
-            self.release_later(id, token);
+            // Perhaps by a server that is no longer the primary. Nobody would use it. Its call was
+            // refused, so no drain waits for that.
+            tokio::spawn(in_this_call(self.clone().release_in_lease(id, token)));
         }
         let Claimed { held, .. } = claimed?;
         Ok(match held {
@@ -264,7 +305,7 @@ impl Redis {
     /// Records an outcome in the background.
     fn record_later(&self, record: Cmd) {
         let store = self.clone();
-        tokio::spawn(in_this_call(async move {
+        self.retries.spawn(in_this_call(async move {
             let run = || store.run_acknowledged(StoreOperation::Record, &record);
             match timeout(store.ttl, run.retry(with_backoff())).await {
                 Ok(Ok(found)) => store.check_claim(found),
@@ -294,18 +335,21 @@ impl Redis {
     async fn release_or_retry(&self, id: RecordId, token: Token) {
         let release = scripts::release(id, token, self.lease);
         if self.run::<()>(StoreOperation::Release, &release).await.is_err() {
-            self.release_later(id, token);
+            let released = self.clone().release_in_lease(id, token);
+            self.retries.spawn(in_this_call(async move {
+                if !released.await {
+                    log_unstored();
+                }
+            }));
         }
     }
 
-    fn release_later(&self, id: RecordId, token: Token) {
-        let store = self.clone();
-        tokio::spawn(in_this_call(async move {
-            let release = scripts::release(id, token, store.lease);
-            let run = || store.run::<()>(StoreOperation::Release, &release);
-            // Once the lease is over, the claim counts as unknown and stays so.
-            let _ = timeout(store.lease, run.retry(with_backoff())).await;
-        }));
+    /// Releases a claim until its lease is over: then it counts as unknown, and stays so. Returns
+    /// whether it is released.
+    async fn release_in_lease(self, id: RecordId, token: Token) -> bool {
+        let release = scripts::release(id, token, self.lease);
+        let run = || self.run::<()>(StoreOperation::Release, &release);
+        timeout(self.lease, run.retry(with_backoff())).await.is_ok_and(|released| released.is_ok())
     }
 
     async fn run<T: FromRedisValue>(
