@@ -9,7 +9,7 @@ use super::{
     listen::{addr_of, bind, url_of},
     output::print,
     program::program,
-    runtime::runtime,
+    runtime,
     signals::stop_signal,
 };
 use crate::{
@@ -28,13 +28,13 @@ pub(super) struct ConsoleArgs {
 /// Serves the page until a signal.
 pub(super) fn console(args: &ConsoleArgs) -> Result<(), Failure> {
     let ConsoleConfig { addr, client } = args.settings.check()?;
-    runtime()?.block_on(async {
+    runtime::wait_for(async {
         let stop = stop_signal()?;
         let console = of(client, None)?;
         let listener = bind("console", addr)?;
         print(&announcement(&listener)?)?;
         run(console, listener, stop).await
-    })
+    })?
 }
 
 /// Makes a console that calls this façade; under `dev`, with the sandbox behind it.

@@ -8,7 +8,7 @@ use super::{
     hints::{hints, members},
     listen::{addr_of, bind, listen, listening, url_of},
     output::print,
-    runtime::runtime,
+    runtime,
     service_manager::{self, Inherited},
     signals::stop_signal,
 };
@@ -24,7 +24,7 @@ use crate::{
 pub(super) fn serve(config: Config) -> Result<(), Failure> {
     let inherited = Inherited::new()?;
     forbid_core_dumps();
-    runtime()?.block_on(async {
+    runtime::wait_for(async {
         let stop = stop_signal()?;
         let listeners = listen(&config.addresses, inherited).await?;
         warn_if_exposed(&config);
@@ -37,13 +37,13 @@ pub(super) fn serve(config: Config) -> Result<(), Failure> {
             let _ = print(&announce);
         };
         run(listeners, &config.facade, serving, stop).await
-    })
+    })?
 }
 
 pub(super) fn dev(dev: DevConfig) -> Result<(), Failure> {
     let DevConfig { mut config, sandbox, console: ConsoleConfig { addr, mut client } } = dev;
     let inherited = Inherited::new()?;
-    runtime()?.block_on(async {
+    runtime::wait_for(async {
         let stop = stop_signal()?;
         let listeners = listen(&config.addresses, inherited).await?;
         let listener = bind("sandbox", sandbox.addr)?;
@@ -68,11 +68,11 @@ pub(super) fn dev(dev: DevConfig) -> Result<(), Failure> {
             result = console::run(page, page_listener, pending()) => result,
             result = run(listeners, &config.facade, serving, stop) => result,
         }
-    })
+    })?
 }
 
 pub(super) fn sandbox(config: SandboxConfig) -> Result<(), Failure> {
-    runtime()?.block_on(async {
+    runtime::wait_for(async {
         let stop = stop_signal()?;
         let listener = bind("sandbox", config.addr)?;
         let seed = &config.seed;
@@ -84,7 +84,7 @@ pub(super) fn sandbox(config: SandboxConfig) -> Result<(), Failure> {
             members(seed)
         ))?;
         start(config).run(listener, stop).await.map_err(|error| Failure::run(&error))
-    })
+    })?
 }
 
 fn start(config: SandboxConfig) -> Sandbox {

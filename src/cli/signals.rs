@@ -4,7 +4,7 @@ use std::{io, sync::mpsc, thread, time::Duration};
 
 use tokio::sync::watch;
 
-use super::{exit, failure::Failure, runtime::runtime};
+use super::{exit, failure::Failure, runtime};
 use crate::telemetry;
 
 /// Returns a future that ends at the first signal to stop. A second signal ends the process.
@@ -14,11 +14,7 @@ pub(super) fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
     let (stop, mut stopped) = watch::channel(false);
     let (started, has_started) = mpsc::channel();
     let catch = move || {
-        let runtime = match runtime() {
-            Ok(runtime) => runtime,
-            Err(failure) => return drop(started.send(Err(failure))),
-        };
-        runtime.block_on(async {
+        let caught = runtime::wait_for(async {
             let signals = Signals::new().map_err(|error| Failure::run(&error));
             let mut signals = match signals {
                 Ok(signals) => signals,
@@ -30,6 +26,9 @@ pub(super) fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
             signals.next().await;
             exit_at_once();
         });
+        if let Err(failure) = caught {
+            drop(started.send(Err(failure)));
+        }
     };
     let thread = thread::Builder::new().name("signals".to_owned()).spawn(catch);
     thread.map_err(|error| Failure::run(&error))?;

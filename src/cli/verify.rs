@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{failure::Failure, output::print, runtime::runtime, signals::stop_signal};
+use super::{failure::Failure, output::print, runtime, signals::stop_signal};
 use crate::{
     config::{Problem, Unchecked, VerifyConfig},
     verify,
@@ -27,10 +27,10 @@ impl VerifyArgs {
 /// Prints the report. Any difference is a failure, and so is a run that did not reach its end.
 pub(super) fn verify(args: &VerifyArgs) -> Result<(), Failure> {
     let config = args.settings.check()?;
-    let report = runtime()?.block_on(async {
+    let report = runtime::wait_for(async {
         let stop = stop_signal()?;
         verify::verify(config, stop).await.map_err(|error| Failure::run(&error))
-    })?;
+    })??;
     if args.json {
         let json = serde_json::to_string_pretty(&report).map_err(|error| Failure::run(&error))?;
         print(&format!("{json}\n"))?;

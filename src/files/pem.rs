@@ -77,6 +77,9 @@ pub(crate) fn check_authorities(path: &Path) -> Result<(), String> {
     }
 }
 
+/// What an empty file does whose authorities are trusted beside the system's.
+pub(crate) const ADDS_NOTHING: &str = "adds no authority to those of the system";
+
 /// What is wrong with a file that has no certificate.
 pub(crate) const NO_CERTIFICATE: &str = "holds no certificate";
 

@@ -18,7 +18,8 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{Context, SHA256};
 use notify::Watcher as _;
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{Notify, Semaphore, mpsc},
+    task::spawn_blocking,
     time::{sleep, timeout},
 };
 
@@ -31,13 +32,20 @@ const POLL_INTERVAL: Duration = Duration::from_secs(5);
 const SETTLE_TIME: Duration = Duration::from_millis(50);
 /// How long a file must stay empty before that counts: writing a file in place empties it first.
 const EMPTY_TIME: Duration = Duration::from_secs(1);
+/// How long reading files may take, on a mount that hangs, before it counts as failed.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many reads of the same files may hang: the second is for files that have been replaced.
+const MAX_HANGING: usize = 2;
 /// How many times in a row to read files that change while they are read.
 const MAX_READS: usize = 3;
 
 /// A value that is read from files.
 pub trait Content: Send + Sync + 'static {
-    /// Returns what an empty value lacks, as in `holds no token`: such a value admits nobody.
-    /// `None` if the value is not empty, or if values of its type admit nobody anyway.
+    /// What an empty value does.
+    const EMPTY: &'static str = "admits nobody";
+
+    /// Returns what an empty value lacks, as in `holds no token`. `None` if the value is not empty,
+    /// or if values of its type admit nobody anyway.
     fn missing(&self) -> Option<String> {
         None
     }
@@ -49,6 +57,8 @@ pub trait Content: Send + Sync + 'static {
 }
 
 impl<T: Content> Content for Option<T> {
+    const EMPTY: &'static str = T::EMPTY;
+
     fn missing(&self) -> Option<String> {
         self.as_ref().and_then(T::missing)
     }
@@ -141,7 +151,7 @@ impl<T: Content> Reloaded<T> {
         metrics: &Metrics,
         file: &'static str,
         paths: Vec<PathBuf>,
-        load: impl Fn() -> Result<T, String> + Send + 'static,
+        load: impl Fn() -> Result<T, String> + Send + Sync + 'static,
     ) -> Result<Self, String> {
         // The watch and the hashes precede the load, so that a change in between is noticed later.
         let (changed, changes) = mpsc::channel(1);
@@ -149,7 +159,9 @@ impl<T: Content> Reloaded<T> {
         let seen = contents(&paths);
         let value = load().and_then(complete)?;
         let (reloads, metrics) = (metrics.reloads(file), metrics.clone());
-        let files = Files { file, paths, seen, reloads, metrics, load };
+        let (paths, load) = (paths.into(), Arc::new(load));
+        let reads = Arc::new(Semaphore::new(MAX_HANGING));
+        let files = Files { file, paths, seen, reloads, metrics, load, reads, is_hanging: false };
         files.in_use(&value.expirations());
         let value = Self(Shared::new(value));
         let held = Arc::downgrade(&value.0);
@@ -164,19 +176,23 @@ impl<T: Content> Reloaded<T> {
 /// The files of one value.
 struct Files<Load> {
     file: &'static str,
-    paths: Vec<PathBuf>,
+    paths: Arc<[PathBuf]>,
     /// The contents that were last loaded.
     seen: Contents,
     reloads: Reloads,
     metrics: Metrics,
-    load: Load,
+    load: Arc<Load>,
+    /// A permit for each read that may begin.
+    reads: Arc<Semaphore>,
+    /// Whether the last read did not end in time.
+    is_hanging: bool,
 }
 
 impl<Load> Files<Load> {
     /// Reloads at each change, until `value` is dropped.
     async fn keep_up<T: Content>(mut self, mut changes: mpsc::Receiver<()>, value: Weak<Shared<T>>)
     where
-        Load: Fn() -> Result<T, String>,
+        Load: Fn() -> Result<T, String> + Send + Sync + 'static,
     {
         loop {
             // Without a watcher the channel is closed, and only the interval counts.
@@ -190,18 +206,22 @@ impl<Load> Files<Load> {
                 return;
             }
             let _ = changes.try_recv();
-            let now = contents(&self.paths);
+            let Some(now) = self.contents().await else { continue };
             if now == self.seen {
                 continue;
             }
-            let Some(mut loaded) = self.load(now) else { continue };
+            let Some(mut loaded) = self.load(now).await else { continue };
             if loaded.as_ref().is_ok_and(|new| new.missing().is_some()) {
                 sleep(EMPTY_TIME).await;
-                if contents(&self.paths) != self.seen {
-                    continue;
-                }
                 // The same contents may have been written again after a moment of emptiness.
-                loaded = (self.load)();
+                match self.read().await {
+                    Some((again, now)) if now == self.seen => loaded = again,
+                    _ => {
+                        // Whatever is found next is new.
+                        self.seen = Contents::new();
+                        continue;
+                    }
+                }
             }
             let Some(value) = value.upgrade() else { return };
             self.replace(&value, loaded);
@@ -211,13 +231,12 @@ impl<Load> Files<Load> {
     /// Loads the files, whose contents are `now`. If they change meanwhile, the loaded value may be
     /// neither the old nor the new one, so they are loaded again. Returns `None` if they keep
     /// changing; the next poll then tries again.
-    fn load<T>(&mut self, mut now: Contents) -> Option<Result<T, String>>
+    async fn load<T: Content>(&mut self, mut now: Contents) -> Option<Result<T, String>>
     where
-        Load: Fn() -> Result<T, String>,
+        Load: Fn() -> Result<T, String> + Send + Sync + 'static,
     {
         for _ in 0..MAX_READS {
-            let loaded = (self.load)();
-            let after = contents(&self.paths);
+            let (loaded, after) = self.read().await?;
             if after == now {
                 self.seen = now;
                 return Some(loaded);
@@ -225,6 +244,51 @@ impl<Load> Files<Load> {
             now = after;
         }
         None
+    }
+
+    /// Loads the files, and returns their contents after that.
+    async fn read<T: Content>(&mut self) -> Option<(Result<T, String>, Contents)>
+    where
+        Load: Fn() -> Result<T, String> + Send + Sync + 'static,
+    {
+        let (load, paths) = (Arc::clone(&self.load), Arc::clone(&self.paths));
+        self.off_thread(move || (load(), contents(&paths))).await
+    }
+
+    async fn contents(&mut self) -> Option<Contents> {
+        let paths = Arc::clone(&self.paths);
+        self.off_thread(move || contents(&paths)).await
+    }
+
+    /// Runs what reads files on a thread of its own: on a mount that hangs, it would keep this one
+    /// from serving. Returns `None` if it does not end in time.
+    async fn off_thread<T: Send + 'static>(
+        &mut self,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let permit = Arc::clone(&self.reads).try_acquire_owned();
+        let result = match permit {
+            Err(_) => None,
+            Ok(permit) => {
+                let read = spawn_blocking(move || (read(), permit));
+                timeout(READ_TIMEOUT, read).await.ok().and_then(Result::ok)
+            }
+        };
+        if result.is_none() != self.is_hanging {
+            self.is_hanging = result.is_none();
+            if self.is_hanging {
+                let error = "reading takes longer than five seconds";
+                tracing::error!(
+                    file = self.file,
+                    error,
+                    "cannot be reloaded: the previous value stays in force"
+                );
+                self.reloads.failed();
+            } else {
+                self.reloads.succeeded();
+            }
+        }
+        result.map(|(result, _)| result)
     }
 
     /// Records that the content of the files is in use, with certificates that expire then.
@@ -242,7 +306,7 @@ impl<Load> Files<Load> {
                 match new.missing() {
                     None => tracing::info!(file, "reloaded"),
                     Some(what) => {
-                        tracing::warn!(file, what, "reloaded: from now on it admits nobody")
+                        tracing::warn!(file, what, "reloaded: from now on it {}", T::EMPTY)
                     }
                 }
                 let expirations = new.expirations();
@@ -411,12 +475,16 @@ mod tests {
         let files = Files {
             file: "number",
             seen: contents(std::slice::from_ref(&file)),
-            paths: vec![file.clone()],
+            paths: [file.clone()].into(),
             reloads: Metrics::default().reloads("number"),
             metrics: Metrics::default(),
+            reads: Arc::new(Semaphore::new(MAX_HANGING)),
+            is_hanging: false,
             load: {
                 let file = file.clone();
-                move || Ok(Number(fs::read_to_string(&file).unwrap().parse().unwrap_or(0)))
+                Arc::new(move || {
+                    Ok(Number(fs::read_to_string(&file).unwrap().parse().unwrap_or(0)))
+                })
             },
         };
         tokio::spawn(files.keep_up(receiver, Arc::downgrade(&value)));
@@ -453,21 +521,23 @@ mod tests {
             let files = Files {
                 file: "number",
                 seen: contents(std::slice::from_ref(&file)),
-                paths: vec![file.clone()],
+                paths: [file.clone()].into(),
                 reloads: Metrics::default().reloads("number"),
                 metrics: Metrics::default(),
+                reads: Arc::new(Semaphore::new(MAX_HANGING)),
+                is_hanging: false,
                 load: {
                     let file = file.clone();
                     // Another process writes in place between the hash and the load, and finishes
                     // afterwards.
-                    move || {
+                    Arc::new(move || {
                         let read = reads.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
                         if let Some(content) = contents_in_turn.get(read) {
                             fs::write(&file, content).unwrap();
                             return Ok(Number(0));
                         }
                         Ok(Number(fs::read_to_string(&file).unwrap().parse().unwrap_or(0)))
-                    }
+                    })
                 },
             };
             tokio::spawn(files.keep_up(receiver, Arc::downgrade(&value)));

@@ -44,6 +44,8 @@ pub(crate) struct HttpClient {
 }
 
 impl Content for HttpClient {
+    const EMPTY: &'static str = pem::ADDS_NOTHING;
+
     fn missing(&self) -> Option<String> {
         self.missing.clone()
     }

@@ -10,7 +10,11 @@ use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use reqwest::{Body, Response, Url};
 use serde::Serialize;
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::Mutex,
+    task::spawn_blocking,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     circuit_breaker::CircuitBreaker,
@@ -41,6 +45,11 @@ use crate::{
 /// The longest response body to read, in bytes. The largest known ones are a few tens of KiB.
 const MAX_BODY: usize = 1024 * 1024;
 
+/// How long a call whose secret Stytch refuses waits for the file of the secret.
+const MAX_SECRET_READ: Duration = Duration::from_secs(1);
+/// How long before its limit such a call stops waiting.
+const TIME_TO_ANSWER: Duration = Duration::from_millis(50);
+
 /// How many of the fields that a response leaves unset are named in the log.
 const MAX_NAMED: usize = 10;
 
@@ -53,6 +62,9 @@ struct Inner {
     http: Arc<Reloaded<HttpClient>>,
     settings: Settings,
     credentials: Reloaded<Credentials>,
+    /// Held by the one call that reads the secret file: on a mount that hangs, more would take all
+    /// threads for blocking work.
+    reading_secret: Arc<Mutex<()>>,
     budget: RetryBudget,
     breaker: CircuitBreaker,
     requests: Requests,
@@ -70,6 +82,7 @@ impl Client {
         let inner = Arc::new(Inner {
             http: pool(settings, &connections, metrics)?,
             credentials: credentials(settings, metrics)?,
+            reading_secret: Arc::default(),
             settings: settings.clone(),
             budget: RetryBudget::default(),
             breaker: CircuitBreaker::new(metrics.clone()),
@@ -160,7 +173,7 @@ impl Client {
                 Err(Error::Rejected(api)) if api.is_about_our_credentials() => {
                     // Stytch did nothing, so if the secret has been rotated, send the call with the
                     // new one.
-                    let Some(rotated) = self.rotated(&credentials).await else {
+                    let Some(rotated) = self.rotated(&credentials, limit).await else {
                         return Err(Error::Rejected(api));
                     };
                     attempt.mark_unprocessed();
@@ -182,22 +195,39 @@ impl Client {
     }
 
     /// Returns the credentials that have replaced `rejected`, if any. Reads the secret file rather
-    /// than wait for its reload.
-    async fn rotated(&self, rejected: &Credentials) -> Option<Arc<Credentials>> {
-        let differs = |other: &Credentials| other.authorization() != rejected.authorization();
-        let settings = self.0.settings.clone();
+    /// than wait for its reload, and ends before `limit`: the refusal must not become a timeout.
+    async fn rotated(&self, rejected: &Credentials, limit: Instant) -> Option<Arc<Credentials>> {
+        let Inner { settings, credentials, reading_secret, .. } = &*self.0;
         let path = settings.secret_file.clone()?;
-        let secret = tokio::task::spawn_blocking(move || read_secret(&path)).await.ok()?;
-        let read = Credentials::new(&settings.project_id, secret.ok()?);
-        if differs(&read) {
-            self.0.credentials.set(read);
-            static LIMIT: Limit = Limit::new();
-            if let Some(suppressed) = LIMIT.pass() {
-                tracing::info!(suppressed, "Stytch refused the secret; its file holds a new one");
+        let differs = |other: &Credentials| other.authorization() != rejected.authorization();
+        let current = || Some(credentials.get()).filter(|current| differs(current));
+        let read = async {
+            let reading = Arc::clone(reading_secret).lock_owned().await;
+            // Perhaps another call has just read it.
+            if current().is_some() {
+                return None;
+            }
+            // The lock is held until the read ends, whether or not a call still waits for it, and
+            // then until its result is in force.
+            let (secret, reading) =
+                spawn_blocking(move || (read_secret(&path), reading)).await.ok()?;
+            Some((secret.ok()?, reading))
+        };
+        let until = (Instant::now() + MAX_SECRET_READ).min(limit - TIME_TO_ANSWER);
+        if let Ok(Some((secret, _reading))) = timeout_at(until, read).await {
+            let read = Credentials::new(&settings.project_id, secret);
+            if differs(&read) {
+                credentials.set(read);
+                static LIMIT: Limit = Limit::new();
+                if let Some(suppressed) = LIMIT.pass() {
+                    tracing::info!(
+                        suppressed,
+                        "Stytch refused the secret; its file holds a new one"
+                    );
+                }
             }
         }
-        let current = self.0.credentials.get();
-        differs(&current).then_some(current)
+        current()
     }
 
     /// Makes one HTTP request, and records it.

@@ -8,16 +8,19 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use serde_json::json;
 use tokio::{sync::Notify, time::timeout};
 use tonic::Code;
 
 use crate::support::{
-    PATIENCE, Setup,
+    PATIENCE, Setup, channel,
     folder::Folder,
     info,
     peer::{self, Peer},
+    process::{serve, start},
     rpc::Rpc,
+    scrape,
 };
 
 /// Creates a folder with this secret in a file.
@@ -80,6 +83,41 @@ async fn after_a_refused_secret_the_file_is_reread_and_the_call_resent() {
         assert_eq!(info(&status).reason, "UPSTREAM_CREDENTIALS_REJECTED", "{}", rpc.name);
         assert_eq!(peer.pending(), before + 1, "{}", rpc.name);
     }
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_file_that_hangs_holds_up_neither_calls_nor_the_end() {
+    let folder = secret_file("old");
+    let good = Arc::new(Mutex::new("new".to_owned()));
+    let peer = stytch(&good, Rpc::CREATE).await;
+    let mut command = serve(&format!("http://{}", peer.addr), "");
+    command.env("STYTCH_SECRET_FILE", folder.path("secret")).args(["--drain-delay", "0s"]);
+    let (mut server, url) = start(command);
+    let admin = server.addr("admin");
+    // To read it waits for somebody who writes.
+    let pipe = folder.path("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    std::fs::rename(pipe, folder.path("secret")).unwrap();
+    let channel = channel(&url).await;
+
+    for _ in 0..2 {
+        let calls = (0..20).map(|_| Rpc::CREATE.try_for(channel.clone(), "fresh"));
+        for answer in join_all(calls).await {
+            let status = answer.expect_err("a refused secret");
+            assert_eq!(info(&status).reason, "UPSTREAM_CREDENTIALS_REJECTED", "{status:?}");
+        }
+    }
+    let failed = r#"totp_facade_reload_last_failed{file="stytch_secret"}"#;
+    scrape::becomes(admin, failed, 1.0).await;
+    folder.write("new", "new\n");
+    std::fs::rename(folder.path("new"), folder.path("secret")).unwrap();
+    scrape::becomes(admin, failed, 0.0).await;
+    Rpc::CREATE.try_for(channel.clone(), "fresh").await.expect("the new secret");
+    drop(channel);
+    server.signal("TERM");
+    let (code, _, stderr) = server.end();
+    assert_eq!(code, Some(0), "{stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

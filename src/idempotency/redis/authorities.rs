@@ -19,6 +19,8 @@ pub(super) struct Authorities {
 }
 
 impl Content for Authorities {
+    const EMPTY: &'static str = pem::ADDS_NOTHING;
+
     fn missing(&self) -> Option<String> {
         self.missing.clone()
     }

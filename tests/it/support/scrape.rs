@@ -26,15 +26,20 @@ impl Facade {
     /// Reads the page until a sample has this value: what a call causes may come after its
     /// response.
     pub async fn becomes(&self, sample: &str, value: f64) {
-        let start = Instant::now();
-        loop {
-            let page = self.scrape().await;
-            if page.value(sample) == Some(value) {
-                return;
-            }
-            assert!(start.elapsed() < PATIENCE, "{sample} is not {value} in {}", page.0);
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        becomes(self.admin, sample, value).await;
+    }
+}
+
+/// The same, of the façade with this admin port.
+pub async fn becomes(admin: SocketAddr, sample: &str, value: f64) {
+    let start = Instant::now();
+    loop {
+        let page = page(admin).await;
+        if page.value(sample) == Some(value) {
+            return;
         }
+        assert!(start.elapsed() < PATIENCE, "{sample} is not {value} in {}", page.0);
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
