@@ -51,8 +51,8 @@ impl Call {
         &self.permit.counter.metrics
     }
 
-    /// Records that the call, valid and allowed, is forwarded to Stytch. That makes its connection
-    /// a proven one, see `connection/slots.rs`.
+    /// Records that the call, valid and allowed, is to be forwarded to Stytch, or answered with the
+    /// outcome of one that was. That makes its connection a proven one, see `connection/slots.rs`.
     pub fn mark_forwarded(&self) {
         if let Some(open) = &self.permit.open {
             open.mark_forwarded();

@@ -18,9 +18,8 @@ use super::slots::Activity;
 use crate::telemetry;
 
 /// How long a connection waits at most for standard error, before it sends the responses all the
-/// same. It does not have to wait, unless another process fills the pipe between the look at it
-/// when a call ends, which may be a millisecond old, and the write of the connection right after
-/// it. The connection carries more than the responses that owe events, so it must go on.
+/// same: it carries more than those that owe events. It rarely waits, because a call ends only
+/// where standard error takes its event; but another process may fill the pipe right after that.
 const MAX_WAIT: Duration = Duration::from_secs(1);
 
 /// A stream that writes the audit events of responses before it passes bytes on.

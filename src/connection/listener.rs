@@ -45,7 +45,7 @@ pub(crate) struct Acceptor {
     pub(crate) tls: Option<Reloaded<Tls>>,
     /// The threads that serve the connections.
     pub(crate) workers: Arc<Workers>,
-    /// Once cancelled, no connection is accepted, and open ones are asked to close.
+    /// Once cancelled, connections are soon no longer accepted, and open ones are asked to close.
     pub(crate) closing: CancellationToken,
 }
 

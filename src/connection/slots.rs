@@ -61,6 +61,8 @@ pub(crate) struct Slots {
     started: Instant,
     /// In order of arrival. Closed connections are removed from time to time.
     open: Mutex<Vec<Weak<Activity>>>,
+    /// Proven connections, including those that are asked to close.
+    proven: AtomicUsize,
     evicted: Labelled<EvictionReason, Counter>,
     refused: Labelled<RefusalReason, Counter>,
     closing: CancellationToken,
@@ -129,6 +131,7 @@ impl Slots {
             limit,
             started: Instant::now(),
             open: Mutex::default(),
+            proven: AtomicUsize::new(0),
             evicted: Labelled::default(),
             refused: Labelled::default(),
             closing,
@@ -398,15 +401,26 @@ impl Activity {
     }
 }
 
+impl Drop for Activity {
+    fn drop(&mut self) {
+        if self.is_proven() {
+            self.slots.proven.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
 impl OpenCall {
-    /// Records that the call is forwarded to Stytch. The first such call makes its connection
-    /// proven.
+    /// Records that the call, valid and allowed, is to be forwarded to Stytch, or answered with the
+    /// outcome of one that was. The first such call makes its connection proven.
     pub fn mark_forwarded(&self) {
         let Self(activity) = self;
         activity.mark_active();
         if activity.forwarded.fetch_add(1, Ordering::AcqRel) == 0 {
             let slots = &activity.slots;
-            slots.evict_proven(&slots.open(), 1);
+            // Looking at all connections takes time, and rarely finds one too many.
+            if slots.proven.fetch_add(1, Ordering::AcqRel) >= slots.max_proven() {
+                slots.evict_proven(&slots.open(), 1);
+            }
         }
     }
 
@@ -495,6 +509,19 @@ mod tests {
         assert!(is_evicted(&silent) && !is_evicted(&proven));
         slots.evict(1, Duration::ZERO);
         assert!(!is_evicted(&proven), "never for a new connection, however idle");
+    }
+
+    #[tokio::test]
+    async fn a_proven_connection_counts_until_it_is_closed() {
+        let slots = slots(4);
+        let proven = [proven_slot(&slots).await, proven_slot(&slots).await];
+        let _unproven = slots.acquire().await;
+        proven[0].activity.begin_call().mark_forwarded();
+        assert_eq!(slots.proven.load(Ordering::Acquire), 2);
+
+        drop(proven);
+
+        assert_eq!(slots.proven.load(Ordering::Acquire), 0);
     }
 
     #[tokio::test(start_paused = true)]

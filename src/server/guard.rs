@@ -1,8 +1,8 @@
 //! The service around every call on a connection: protocol checks, authentication, admission,
 //! deadline, panics, and the log record.
 //!
-//! It is one service rather than a stack of layers, so that a call costs one future and one
-//! allocation. Health and reflection bypass admission and deadline, because a full server must
+//! It is one service rather than a stack of layers, so that all of it costs a call one future, in
+//! one allocation. Health and reflection bypass admission and deadline, because a full server must
 //! still answer its probes. Their streams end when the connection is asked to close, because an
 //! open `Health.Watch` would keep it open forever.
 
@@ -139,10 +139,12 @@ impl Guard {
         match method {
             Method::Contract(rpc) => self.serve_call(rpc.name(), request, traced, measure).await,
             Method::HealthCheck => {
-                let request = request.map(arrival::single_message);
+                let request = without_metadata(request).map(arrival::single_message);
                 catch_panic(self.shared.routes.clone().oneshot(request)).await
             }
-            Method::HealthWatch => self.serve_stream(request.map(arrival::single_message)).await,
+            Method::HealthWatch => {
+                self.serve_stream(without_metadata(request).map(arrival::single_message)).await
+            }
             Method::Reflection(_) => {
                 self.authorize(REFLECTION, &request, traced, measure)?;
                 self.serve_stream(request.map(arrival::messages)).await
@@ -254,6 +256,17 @@ impl Guard {
     }
 }
 
+/// Drops the metadata that health checks do not read. Anybody may keep many of them open by sending
+/// no message, and metadata takes more memory than bytes on the wire.
+fn without_metadata(mut request: Request<Body>) -> Request<Body> {
+    let mut metadata = std::mem::take(request.headers_mut());
+    for name in ["grpc-encoding", "grpc-accept-encoding"] {
+        let value = metadata.remove(name);
+        value.map(|value| request.headers_mut().insert(name, value));
+    }
+    request
+}
+
 /// Turns a panic into a failure. Uncaught, it would reset the stream, which callers see as
 /// `CANCELLED`.
 async fn catch_panic(
@@ -307,5 +320,25 @@ fn facts(method: Method, response: &Response<Body>, answer: &Answer<'_>) -> Fact
         reason: answer.reason(),
         upstream: is_of_contract.then(|| answer.outcome.as_str()),
         request_id: request_id.and_then(|id| id.to_str().ok()).map(ToOwned::to_owned),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_health_check_holds_only_the_metadata_that_is_read() {
+        let mut request = Request::new(Body::empty());
+        for number in 0..400 {
+            request.headers_mut().append("a", number.into());
+        }
+        request.headers_mut().insert("grpc-encoding", "identity".parse().unwrap());
+
+        let request = without_metadata(request);
+
+        assert_eq!(request.headers().len(), 1);
+        assert_eq!(request.headers()["grpc-encoding"], "identity");
+        assert!(request.headers().capacity() < 10, "{}", request.headers().capacity());
     }
 }

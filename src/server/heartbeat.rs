@@ -1,15 +1,15 @@
-//! The sign of life of a server.
+//! The heartbeat of a server, for a service manager that restarts one that hangs.
 
 use std::time::Duration;
 
 use tokio::{runtime::Handle, time::interval};
 
-/// Tells somebody at intervals that every thread still serves.
+/// A function to call at intervals while every thread still serves.
 #[derive(Clone, Copy, Debug)]
 pub struct Heartbeat {
-    /// The time between two beats.
+    /// The time between two calls.
     pub every: Duration,
-    /// Tells.
+    /// The function.
     pub beat: fn(),
 }
 

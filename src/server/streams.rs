@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Ends `body` with `UNAVAILABLE` once `closing` is cancelled, so that the client connects
-/// elsewhere. The body holds `stream` until it ends.
+/// elsewhere. The body holds `stream` until it is dropped.
 pub(super) fn end_on_close(body: Body, closing: &CancellationToken, stream: OpenStream) -> Body {
     let closing = Box::pin(closing.clone().cancelled_owned());
     Body::new(ClosingBody { body, closing, state: State::Open, _stream: stream })
