@@ -317,6 +317,21 @@ mod tests {
     }
 
     #[test]
+    fn the_alert_for_refused_credentials_fires_for_each_type_of_error() {
+        let alerts = include_str!("../../deploy/prometheus/alerts.yml");
+        let (_, rule) = alerts.split_once("alert: TotpFacadeCredentialsRefused").unwrap();
+        let (rule, _) = rule.split_once("- alert:").unwrap();
+        let selectors: Vec<_> = rule.split("error_type=~\"").skip(1).collect();
+        assert_eq!(selectors.len(), 2, "{rule}");
+        for selector in selectors {
+            let (types, _) = selector.split_once('"').unwrap();
+            let mut types: Vec<_> = types.split('|').collect();
+            types.sort_unstable();
+            assert_eq!(types, OUR_CREDENTIALS);
+        }
+    }
+
+    #[test]
     fn a_refusal_that_a_setting_is_to_blame_for_names_the_setting() {
         for error_type in OUR_CREDENTIALS {
             let text = of_type(error_type).in_full();
