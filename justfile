@@ -158,7 +158,12 @@ fuzz-check:
 
 # The façade as it ships, in target/dist: optimized for what `just profile` has recorded.
 dist:
-    RUSTFLAGS="-Cprofile-use=$PWD/deploy/totp-facade.profdata" \
+    #!/usr/bin/env bash
+    set -euo pipefail
+    read -ra flags <<< "${RUSTFLAGS:-}"
+    flags+=("-Cprofile-use=$PWD/deploy/totp-facade.profdata")
+    # Encoded, since the path may have blanks.
+    CARGO_ENCODED_RUSTFLAGS="$(IFS=$'\x1f'; echo "${flags[*]}")" \
         cargo build --locked --profile dist --package totp-facade
 
 # Records anew which code is run how often, for `just dist` and the image. Needs what `just bench` needs, and
