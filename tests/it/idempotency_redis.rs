@@ -108,6 +108,15 @@ async fn ended(call: tokio::task::JoinHandle<Answer>) -> Answer {
     timeout(PATIENCE, call).await.expect("it hangs").unwrap()
 }
 
+/// Makes a call with a key, and kills Redis before the response comes.
+async fn miss(redis: &mut Redis, stytch: &mut Stytch, channel: Channel) {
+    let call = create(&channel, "key");
+    stytch.peer.request().await;
+    redis.kill();
+    stytch.answer.notify_one();
+    ended(call).await.expect("the answer does not wait for Redis");
+}
+
 #[track_caller]
 fn is_unknown(answer: Answer) {
     let status = answer.expect_err("an unknown outcome");
@@ -445,11 +454,7 @@ async fn a_response_that_redis_missed_is_stored_when_it_is_back() {
     let Some(mut redis) = Redis::start().await else { return };
     let mut stytch = Stytch::new().await;
     let one = facade(stytch.peer.addr, &redis).await;
-    let call = create(&one.channel().await, "key");
-    stytch.peer.request().await;
-    redis.kill();
-    stytch.answer.notify_one();
-    ended(call).await.expect("the answer does not wait for Redis");
+    miss(&mut redis, &mut stytch, one.channel().await).await;
 
     redis.restart().await;
 
@@ -468,12 +473,7 @@ async fn the_drain_waits_until_redis_has_a_response_that_it_missed() {
     let Some(mut redis) = Redis::start().await else { return };
     let mut stytch = Stytch::new().await;
     let (server, channel) = replica(stytch.peer.addr, &redis.url()).await;
-    let call = create(&channel, "key");
-    stytch.peer.request().await;
-    redis.kill();
-    stytch.answer.notify_one();
-    ended(call).await.expect("the answer does not wait for Redis");
-    drop(channel);
+    miss(&mut redis, &mut stytch, channel).await;
 
     server.signal("TERM");
 
@@ -491,12 +491,7 @@ async fn what_redis_misses_until_the_end_of_a_drain_is_logged() {
         command.args(["--drain-timeout", "200ms"]);
     })
     .await;
-    let call = create(&channel, "key");
-    stytch.peer.request().await;
-    redis.kill();
-    stytch.answer.notify_one();
-    ended(call).await.expect("the answer does not wait for Redis");
-    drop(channel);
+    miss(&mut redis, &mut stytch, channel).await;
 
     server.signal("TERM");
 
