@@ -1,6 +1,7 @@
 // Every method is sent and answered through the page, and a failure says what is known and what to do.
 
 import assert from "node:assert/strict";
+import { EventEmitter, on } from "node:events";
 import * as runner from "node:test";
 
 import { layoutShift, visit } from "./support/browser.js";
@@ -256,14 +257,14 @@ test("a key that is kept replays the answer, and otherwise each send has its own
 
 /** Makes the answers wait until the test lets them go, and resolves to what lets the next one go. */
 async function held(page) {
-  const waiting = [];
-  await page.route("**/call", async (route) => {
-    await new Promise((release) => waiting.push(release));
-    await route.continue();
-  });
+  const calls = new EventEmitter();
+  const waiting = on(calls, "held");
+  await page.route("**/call", (route) => calls.emit("held", route));
   return async () => {
     await page.locator('#result[data-state="sending"]').waitFor();
-    waiting.shift()();
+    // The page shows that it sends before its request is here.
+    const [route] = (await waiting.next()).value;
+    await route.continue();
   };
 }
 
