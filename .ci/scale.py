@@ -58,7 +58,7 @@ def sizes(rate, it):
         "cores, Envoy": ceil(rate * ENVOY / 1e6 / it.use),
         "Redis: primaries": primaries,
         "Redis: commands/s": keyed * COMMANDS,
-        "Redis: connections": replicas * primaries,
+        "Redis: connections": replicas * primaries * (it.cores + (it.cores > 1)),
         "Redis: GB of records": keyed * it.ttl * RECORD / 1e9,
         "Redis: Gbit/s": keyed * TO_REDIS * 8 / 1e9,
         "from Stytch, Gbit/s": rate * FROM_STYTCH * 8 / 1e9,

@@ -5,8 +5,8 @@
 //! A module imports only from modules below its own, which a test checks (`tests/it/floors.rs`).
 //! From the ground up:
 //!
-//! - [`address`], `atomic`, `cpu_time`, `error_chain`, `gzip`, `identity`, `jitter`: small types
-//!   and functions that others share
+//! - [`address`], `atomic`, `cpu_time`, `error_chain`, `gzip`, `identity`, `jitter`,
+//!   `per_runtime`: small types and functions that others share
 //! - [`proto`]: the messages of the contract, which are also the JSON bodies of Stytch's API
 //! - [`translate`]: JSON text into encoded messages, in one pass
 //! - [`telemetry`]: logs, metrics, and the log record of each call
@@ -68,6 +68,7 @@ pub mod idempotency;
 mod identity;
 mod jitter;
 pub mod otlp;
+mod per_runtime;
 pub mod proto;
 pub mod sandbox;
 pub mod server;

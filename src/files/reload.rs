@@ -9,6 +9,7 @@
 //! revokes it, so from then on nobody is admitted. At startup, an empty file is an error.
 
 use std::{
+    ops::Deref,
     path::{Path, PathBuf},
     sync::{Arc, Weak},
     time::{Duration, SystemTime},
@@ -125,6 +126,12 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
     /// Returns the current value.
     pub fn get(&self) -> Arc<T> {
         self.0.value.load_full()
+    }
+
+    /// Returns the current value for a moment, not to be held while waiting. Counts no reference,
+    /// which is what threads that read the same value would wait for each other for.
+    pub(crate) fn read(&self) -> impl Deref<Target = Arc<T>> {
+        self.0.value.load()
     }
 
     /// Replaces the value, ahead of a reload.

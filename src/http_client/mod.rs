@@ -4,27 +4,21 @@
 //! a proxy named in the environment (`HTTP_PROXY`) could otherwise respond in their place.
 //!
 //! Each runtime has connections of its own, so that a runtime that runs on one thread never wakes
-//! another one for a request. Each thread keeps a handle to them, and threads share no lock.
+//! another one for a request.
 
 mod clients;
 
-use std::{
-    fmt,
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
-};
+use std::{fmt, path::Path, sync::Arc, time::SystemTime};
 
 use clients::{Clients, Lease};
 use reqwest::{Client, ClientBuilder, Url, redirect::Policy};
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use rustls_platform_verifier::Verifier;
-use thread_local::ThreadLocal;
-use tokio::runtime::{self, Handle};
 
 use crate::{
     error_chain::with_causes,
     files::{Content, Expiration, pem, what_is_wrong},
+    per_runtime::PerRuntime,
     tls_failure,
 };
 
@@ -33,9 +27,7 @@ const USER_AGENT: &str = concat!("totp-facade/", env!("CARGO_PKG_VERSION"));
 /// An HTTP client that trusts the system's certificate authorities, and those of a CA file if there
 /// is one.
 pub(crate) struct HttpClient {
-    /// For each thread, the clients of its runtime.
-    clients: ThreadLocal<Arc<Clients>>,
-    of_runtimes: Mutex<Vec<(runtime::Id, Arc<Clients>)>>,
+    clients: PerRuntime<Arc<Clients>>,
     build: Box<dyn Fn() -> reqwest::Result<Client> + Send + Sync>,
     /// What the CA file lacks, if it is empty.
     missing: Option<String>,
@@ -119,8 +111,7 @@ impl HttpClient {
         };
         // Any other client is built in the same way, so whatever can fail fails here.
         build().map_err(describe)?;
-        let (clients, of_runtimes) = (ThreadLocal::new(), Mutex::default());
-        Ok(Self { clients, of_runtimes, build: Box::new(build), missing, expires })
+        Ok(Self { clients: PerRuntime::default(), build: Box::new(build), missing, expires })
     }
 
     /// Returns a reqwest client of this runtime, for one request.
@@ -129,18 +120,8 @@ impl HttpClient {
     ///
     /// Outside a Tokio runtime.
     pub(crate) fn client(&self) -> Lease<'_> {
-        let clients = self.clients.get_or(|| self.of_runtime(Handle::current().id()));
+        let clients = self.clients.get_or(Arc::default);
         clients.lease(|| (self.build)().expect("a client like the first one"))
-    }
-
-    fn of_runtime(&self, runtime: runtime::Id) -> Arc<Clients> {
-        let mut runtimes = self.of_runtimes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, clients)) = runtimes.iter().find(|(of, _)| *of == runtime) {
-            return Arc::clone(clients);
-        }
-        let clients = Arc::<Clients>::default();
-        runtimes.push((runtime, Arc::clone(&clients)));
-        clients
     }
 }
 

@@ -399,11 +399,13 @@ fn gate_closed(Closed: Closed) -> Error {
     Error::TimedOut { sent: false }
 }
 
-/// Reads a body of at most [`MAX_BODY`] bytes. A body that arrives in one chunk is not copied.
+/// Reads a body of at most [`MAX_BODY`] bytes. A body that arrives in one chunk is not copied, and
+/// one whose length is known is copied once.
 async fn read_body(mut response: Response) -> Result<Bytes, Unreadable> {
-    if response.content_length().is_some_and(|length| length > MAX_BODY as u64) {
+    let length = response.content_length().unwrap_or_default();
+    let Some(length) = usize::try_from(length).ok().filter(|length| *length <= MAX_BODY) else {
         return Err(Unreadable::TooLong);
-    }
+    };
     let mut next = async || response.chunk().await.map_err(|_| Unreadable::Truncated);
     let Some(first) = next().await? else {
         return Ok(Bytes::new());
@@ -411,7 +413,8 @@ async fn read_body(mut response: Response) -> Result<Bytes, Unreadable> {
     let Some(second) = next().await? else {
         return Ok(first);
     };
-    let mut body = Vec::from(first);
+    let mut body = Vec::with_capacity(length);
+    body.extend_from_slice(&first);
     let mut chunk = Some(second);
     while let Some(bytes) = chunk {
         if body.len() + bytes.len() > MAX_BODY {

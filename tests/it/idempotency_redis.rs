@@ -211,6 +211,28 @@ async fn a_replica_killed_with_the_response_in_hand_leaves_unknown_and_nothing_i
 }
 
 #[tokio::test]
+async fn each_worker_has_a_connection_of_its_own_to_redis() {
+    let Some(redis) = Redis::start().await else { return };
+    let peer = Peer::answering(peer::json(200, r#"{"secret": "SECRET"}"#)).await;
+    let mut setup = setup(peer.addr, &redis);
+    setup.server.worker_threads = 2;
+    let facade = setup.start().await;
+    let channels = [facade.channel().await, facade.channel().await];
+
+    for key in ["1", "2", "3"] {
+        for (worker, channel) in channels.iter().enumerate() {
+            let key = format!("{key}-of-{worker}");
+            Rpc::CREATE.keyed(channel.clone(), "fresh", &key).await.expect("an answer");
+        }
+    }
+
+    let connections: String = redis.ask(&["CLIENT", "LIST"]).await;
+    let of_scripts = connections.lines().filter(|line| line.contains(" cmd=eval"));
+    let workers_and_main = 3;
+    assert_eq!(of_scripts.count(), workers_and_main, "{connections}");
+}
+
+#[tokio::test]
 async fn another_replica_may_send_what_one_could_not() {
     let Some(redis) = Redis::start().await else { return };
     let closed = Closed::new();

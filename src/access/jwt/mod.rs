@@ -124,13 +124,13 @@ impl Jwts {
 
     fn verify(&self, token: &str) -> Result<Identities, Refusal> {
         verify::check_size(token)?;
-        let keys = self.keys.get();
+        let keys = self.keys.read();
         let mut hash = Hash::default();
         hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
         if let Some(cached) = self.cache.get(&hash).filter(|cached| cached.is_valid(&keys)) {
             return Ok(Arc::clone(&cached.identities));
         }
-        let verified = match &*keys {
+        let verified = match &**keys {
             Some(keys) => keys.verify(token, &self.issuer, &self.audience),
             // Without keys, a token that is not a JWT is refused as such.
             None => verify::check_header(token).and(Err(Refusal::KeysUnavailable)),

@@ -25,6 +25,7 @@ use super::{
     connection::{COMMAND_TIMEOUT, Connection, Source, connect, within},
     errors::{explain, needs_reconnect},
 };
+use crate::per_runtime::PerRuntime;
 
 /// How long connecting may take in all, to several Sentinels or to all nodes of a cluster. Commands
 /// wait no longer than their own timeout; later ones use the connection.
@@ -32,6 +33,24 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The attempt to connect, and its result once there is one.
 type Attempt = Shared<BoxFuture<'static, RedisResult<Connection>>>;
+
+/// A link for each runtime, so that no command wakes the thread of another one. Clones share them.
+#[derive(Clone)]
+pub(super) struct Links {
+    source: Source,
+    links: Arc<PerRuntime<Link>>,
+}
+
+impl Links {
+    pub(super) fn new(source: Source) -> Self {
+        Self { source, links: Arc::default() }
+    }
+
+    /// Returns the link of this runtime.
+    pub(super) fn link(&self) -> &Link {
+        self.links.get_or(|| Link::new(self.source.clone()))
+    }
+}
 
 /// One connection at a time. Clones share it.
 #[derive(Clone)]

@@ -32,7 +32,7 @@ use self::{
     authorities::Authorities,
     connection::Source,
     errors::{error_type, is_retryable},
-    link::Link,
+    link::Links,
     replicas::Replicas,
     scripts::Held,
 };
@@ -91,7 +91,7 @@ impl Derived {
 pub(super) struct Redis {
     /// Where it is, without credentials.
     url: Arc<str>,
-    link: Link,
+    links: Links,
     replicas: Option<Replicas>,
     /// Records are encrypted with a key that is derived from the secret in force.
     credentials: Reloaded<Credentials>,
@@ -193,7 +193,7 @@ impl Redis {
         let source = Source { address, authorities };
         Ok(Self {
             replicas: (*min_replicas > 0).then(|| Replicas::new(&source, *min_replicas)),
-            link: Link::new(source),
+            links: Links::new(source),
             url: without_credentials(url).into(),
             derived: Arc::new(ArcSwap::from_pointee(Derived::from(client.credentials().get()))),
             credentials: client.credentials().clone(),
@@ -206,12 +206,12 @@ impl Redis {
 
     /// The key in force. Another Stytch secret makes earlier records unreadable.
     fn key(&self) -> Arc<Derived> {
-        let credentials = self.credentials.get();
+        let credentials = self.credentials.read();
         let known = self.derived.load_full();
         if Arc::ptr_eq(&known.credentials, &credentials) {
             return known;
         }
-        let derived = Arc::new(Derived::from(credentials));
+        let derived = Arc::new(Derived::from(Arc::clone(&credentials)));
         self.derived.store(Arc::clone(&derived));
         derived
     }
@@ -361,7 +361,7 @@ impl Redis {
     }
 
     async fn query<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
-        self.link.run(async |connection| command.query_async(connection).await).await
+        self.links.link().run(async |connection| command.query_async(connection).await).await
     }
 
     /// Runs a command and waits for as many replicas as the settings demand.
