@@ -50,6 +50,8 @@ def sizes(rate, it):
     primaries = ceil(keyed * REDIS / 1e6 / it.use)
     # Each worker thread has one at least, and its last one need not be full.
     connections = replicas * it.cores * ceil(in_flight / replicas / it.cores / ON_A_CONNECTION)
+    # Each worker thread has one, and the main thread, which is the worker where there is one CPU.
+    to_a_primary = it.cores + 1 if it.cores > 1 else 1
     return {
         "replicas": replicas,
         "calls in flight": in_flight,
@@ -58,7 +60,7 @@ def sizes(rate, it):
         "cores, Envoy": ceil(rate * ENVOY / 1e6 / it.use),
         "Redis: primaries": primaries,
         "Redis: commands/s": keyed * COMMANDS,
-        "Redis: connections": replicas * primaries * (it.cores + (it.cores > 1)),
+        "Redis: connections": replicas * primaries * to_a_primary,
         "Redis: GB of records": keyed * it.ttl * RECORD / 1e9,
         "Redis: Gbit/s": keyed * TO_REDIS * 8 / 1e9,
         "from Stytch, Gbit/s": rate * FROM_STYTCH * 8 / 1e9,

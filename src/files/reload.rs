@@ -128,8 +128,8 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
         self.0.value.load_full()
     }
 
-    /// Returns the current value for a moment, not to be held while waiting. Counts no reference,
-    /// which is what threads that read the same value would wait for each other for.
+    /// Returns the current value for a moment, not to be held while waiting. Counts no reference:
+    /// threads that read the same value would contend for the count.
     pub(crate) fn read(&self) -> impl Deref<Target = Arc<T>> {
         self.0.value.load()
     }

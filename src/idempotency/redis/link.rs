@@ -34,16 +34,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The attempt to connect, and its result once there is one.
 type Attempt = Shared<BoxFuture<'static, RedisResult<Connection>>>;
 
-/// A link for each runtime, so that no command wakes the thread of another one. Clones share them.
-#[derive(Clone)]
+/// A link for each runtime, so that no command wakes the thread of another one.
 pub(super) struct Links {
     source: Source,
-    links: Arc<PerRuntime<Link>>,
+    links: PerRuntime<Link>,
 }
 
 impl Links {
     pub(super) fn new(source: Source) -> Self {
-        Self { source, links: Arc::default() }
+        Self { source, links: PerRuntime::default() }
     }
 
     /// Returns the link of this runtime.

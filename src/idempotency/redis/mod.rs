@@ -91,7 +91,7 @@ impl Derived {
 pub(super) struct Redis {
     /// Where it is, without credentials.
     url: Arc<str>,
-    links: Links,
+    links: Arc<Links>,
     replicas: Option<Replicas>,
     /// Records are encrypted with a key that is derived from the secret in force.
     credentials: Reloaded<Credentials>,
@@ -193,7 +193,7 @@ impl Redis {
         let source = Source { address, authorities };
         Ok(Self {
             replicas: (*min_replicas > 0).then(|| Replicas::new(&source, *min_replicas)),
-            links: Links::new(source),
+            links: Arc::new(Links::new(source)),
             url: without_credentials(url).into(),
             derived: Arc::new(ArcSwap::from_pointee(Derived::from(client.credentials().get()))),
             credentials: client.credentials().clone(),
