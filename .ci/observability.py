@@ -86,7 +86,7 @@ FAULTS = {
     "One replica is overloaded": Fault(
         "TotpFacadeCallsShed",
         [Line("Calls that fail", "bad", 0.001), Line("Errors by code", "ResourceExhausted"),
-         Line("Failures by replica", "{two}"), Line("Rate by replica", "{two}", 40)],
+         Line("Failures by replica", "{two}"), Line("Rate by replica", "{two}", 25)],
         [Line("Refused here", "OVERLOADED"), Line("Calls in flight", "{two}", 0.9 * LIMIT),
          Line("Shed, evicted, refused", "shed: process")],
         [Line("Failures by replica", "{one}"), Line("Calls in flight", "{one}", 0.5 * LIMIT),

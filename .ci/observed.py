@@ -21,9 +21,10 @@ identities = ["token:batch"]
 methods = ["RecoveryCodesService/Rotate"]
 rate = { per_second = 2, burst = 4 }
 """
-# What Stytch takes at most times. It takes longer for a crowd, so that the crowd stays in flight on a busy machine too.
+# What Stytch takes at most times. It takes longer for a crowd: than a fault lasts, so that a full replica stays full
+# however slowly this script calls, and less than the façade waits.
 ENROLLED = "member-test-00000000-0000-4000-8000-000000000002"
-USUAL = [{"member_id": ENROLLED, "fault": {"latency": "1s"}}, {"fault": {"latency": "400ms"}}]
+USUAL = [{"member_id": ENROLLED, "fault": {"latency": "7s"}}, {"fault": {"latency": "400ms"}}]
 IDS = {"organization_id": "example-works"}
 FRESH = totp.CreateRequest(member_id="fresh", **IDS)
 ROTATE = codes.RotateRequest(member_id="enrolled", **IDS)
@@ -76,7 +77,7 @@ class Observed:
 
     def hurry(self):
         """The caller with a rate sends more than that."""
-        for _ in range(5):
+        for _ in range(10):
             self.call(self.codes.Rotate, ROTATE, "batch")
 
     def overload(self):
