@@ -25,9 +25,10 @@ const ALLOWED: u64 = 50;
 const ALLOWED_FOR_PROXIES: u64 = 10 * ALLOWED;
 
 /// The most streams that can have been reset before they are accepted: those of one poll, and those
-/// of the read that reaches its limit. A stream and its reset take at least 25 bytes.
-pub(crate) const MAX_PENDING_RESETS: usize = 512;
-const MAX_RESETS_PER_POLL: u64 = 64;
+/// of the read that reaches its limit. That read may hold nothing but resets, of streams that
+/// earlier reads of the poll opened.
+pub(crate) const MAX_PENDING_RESETS: usize = MAX_RESETS_PER_POLL + MAX_READ / (HEADER + CODE);
+const MAX_RESETS_PER_POLL: usize = 64;
 const MAX_READ: usize = 8 * 1024;
 
 /// The length of the client connection preface, which precedes the first frame.
@@ -35,6 +36,8 @@ const PREFACE: usize = 24;
 /// The length of a frame header.
 const HEADER: usize = 9;
 const RST_STREAM: u8 = 3;
+/// The length of the error code, which is the payload of an `RST_STREAM` frame.
+const CODE: usize = 4;
 
 /// The bytes of an HTTP/2 connection, with a count of the stream resets in them.
 pub(crate) struct CountResets<T> {
@@ -118,10 +121,10 @@ impl Frames {
                     let [a, b, c, kind, ..] = self.header;
                     self.skip = u32::from_be_bytes([0, a, b, c]) as usize;
                     self.filled = 0;
-                    self.code = (kind == RST_STREAM && self.skip == 4).then_some((0, 0));
+                    self.code = (kind == RST_STREAM && self.skip == CODE).then_some((0, 0));
                 }
             }
-            if let Some((code, 4)) = self.code {
+            if let Some((code, CODE)) = self.code {
                 self.code = None;
                 resets += u64::from(counts(code));
             }
@@ -148,7 +151,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for CountResets<T> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.activity.resets_in_poll() >= MAX_RESETS_PER_POLL {
+        if self.activity.resets_in_poll() >= MAX_RESETS_PER_POLL as u64 {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }

@@ -756,6 +756,29 @@ async fn calls_finish_however_many_streams_of_their_connection_are_reset() {
     }
 }
 
+#[tokio::test]
+async fn a_call_finishes_when_other_streams_open_in_one_read_and_are_reset_in_the_next() {
+    // How many resets the last read of a poll can hold depends on where the reads begin.
+    for count in (600..700).step_by(10) {
+        let (mut stytch, answer) = Peer::patient(peer::json(200, Rpc::CREATE.answer)).await;
+        let mut setup = Setup::new(stytch.addr);
+        setup.server.max_in_flight = 1024;
+        let facade = setup.start().await;
+        let message = (Rpc::CREATE.encoded)((Rpc::CREATE.request)("fresh"));
+        let call = [frames::headers(1, CREATE), frames::message(1, &message)].concat();
+        let mut shared = TcpStream::connect(facade.addr).await.unwrap();
+        shared.write_all(&[frames::start(), call].concat()).await.unwrap();
+        stytch.request().await;
+
+        let ids = (1..=count).map(|number| 2 * number + 1);
+        let burst = ids.clone().map(frames::short_headers).chain(ids.map(frames::reset));
+        shared.write_all(&burst.flatten().collect::<Vec<_>>()).await.unwrap();
+        answer.notify_one();
+
+        while !ended(&mut shared, 1).await {}
+    }
+}
+
 /// Reads a frame, and answers it if it is a ping. Returns whether it ends the stream, which must be
 /// by trailers.
 async fn ended(stream: &mut TcpStream, id: u32) -> bool {

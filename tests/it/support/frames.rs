@@ -90,7 +90,16 @@ pub fn headers(stream: u32, method: &str) -> Vec<u8> {
     frame(HEADERS, END_HEADERS, stream, &call(method))
 }
 
-/// The same with the invalid authority that gRPC's C core makes of a target with several addresses.
+/// Opens a stream with the shortest headers. They are not those of a gRPC call.
+pub fn short_headers(stream: u32) -> Vec<u8> {
+    const GET: u8 = 0x82;
+    const ROOT: u8 = 0x84;
+    const HTTP: u8 = 0x86;
+    frame(HEADERS, END_HEADERS, stream, &[GET, ROOT, HTTP])
+}
+
+/// The same as [`headers`] with the invalid authority that gRPC's C core makes of a target with
+/// several addresses.
 pub fn malformed_headers(stream: u32, method: &str) -> Vec<u8> {
     frame(HEADERS, END_HEADERS, stream, &call_of("127.0.0.1:1%2C127.0.0.1:2", method))
 }
