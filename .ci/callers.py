@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Checks the access control of docs/callers.md with other clients: grpcurl and gRPC's C core with client
 certificates and tokens, and on a Unix domain socket, and an Envoy that forwards the certificates that it has verified,
-by a port and by a socket. The policy and Envoy's
-settings are those of the document.
+by a port and by a socket. The policy and Envoy's settings are those of the document. Runs the commands that `dev`
+prints too, with each kind of listener and access.
 
 Takes its tools from PATH: a Python with examples/python/requirements.txt, cryptography and PyYAML; buf, grpcurl and
 Envoy.
 """
 
+import itertools
 import json
 import os
 import re
@@ -24,8 +25,8 @@ from cryptography import x509
 from authority import Authority
 from envoy import envoy
 from expect import PATIENCE, check
-from facade import PROGRAM, ROOT, facade
-from process import run
+from facade import PORTS, PROGRAM, ROOT, facade
+from process import first_lines, run, running
 from stubs import totp, totp_grpc
 
 LOGIN = x509.UniformResourceIdentifier("spiffe://example.org/ns/web/sa/login")
@@ -140,6 +141,58 @@ def on_a_socket(folder, policy):
         check("grpcurl on a socket", CREATE.split("/")[0] in listed.stdout, True)
 
 
+def printed_by_dev(folder, ours):
+    """The commands that `dev` prints, in a shell, as docs/console.md says."""
+    get = "RecoveryCodesService/Get"
+    callers = {"login": ["TotpService/*"], "support": [get], "reader": [get, "reflection"]}
+    policy, tokens = folder / "printed.toml", folder / "printed.tokens"
+    policy.write_text(
+        "".join(
+            f"""[[caller]]\nname = "{name}"\nidentities = ["token:{name}"]\nmethods = {json.dumps(methods)}\n"""
+            for name, methods in callers.items()
+        )
+    )
+    made = {name: run(PROGRAM, "token", name).split() for name in callers}
+    tokens.write_text("".join(f"{it[3]} {it[4]}\n" for it in made.values()))
+    per_policy = ["--tokens-file", tokens, "--callers-file", policy]
+    server, client = ours.certify("printed", LOCALHOST), ours.certify("printing", LOGIN)
+    tls = ["--tls-cert-file", server[0], "--tls-key-file", server[1], "--ca-file", ours.file]
+    alone = self_signed(folder)
+    self_made = ["--tls-cert-file", alone[0], "--tls-key-file", alone[1]]
+    mutual = [*tls, "--tls-client-ca-file", ours.file, "--cert-file", client[0], "--key-file", client[1]]
+    for what, flags, caller, grpcurls in [
+        ("plaintext", [], None, 1),
+        ("no reflection", ["--reflection=false"], None, 1),
+        ("a self-signed certificate", self_made, None, 1),
+        ("TLS", tls, None, 1),
+        ("mutual TLS", mutual, None, 1),
+        ("tokens", per_policy[:2], "login", 1),
+        ("a policy without Get", per_policy, "login", 0),
+        ("a policy without reflection", per_policy, "support", 1),
+        ("a policy without reflection, and TLS", [*self_made, *per_policy], "support", 1),
+        ("a policy with reflection", per_policy, "reader", 1),
+    ]:
+        env = {"TOTP_FACADE_TOKEN": made[caller][1]} if caller else {}
+        command = [PROGRAM, "dev", "--grpc-addr", "127.0.0.1:0", *PORTS, "--log", "warn,audit=off", *flags]
+        with running(*command, text=True, stdout=subprocess.PIPE, env=os.environ | env) as dev:
+            lines = iter(lambda: first_lines(dev, 1)[0], None)
+            text = list(itertools.takewhile(lambda line: not line.startswith("Members of"), lines))
+            commands = [line.strip() for line in text if line.startswith("  ")]
+            for command in commands:
+                run("sh", "-ec", command, cwd=folder, env=os.environ | env)
+        found = sum(command.startswith("grpcurl ") for command in commands)
+        check(f"grpcurl commands of dev that work with {what}", found, grpcurls)
+
+
+def self_signed(folder):
+    """A certificate that is its own authority; with its file and its key's."""
+    files = folder / "alone.crt", folder / "alone.key"
+    request = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"]
+    run(*request, "-subj", "/CN=localhost", *names, "-out", files[0], "-keyout", files[1])
+    return files
+
+
 def behind_envoy(folder, ours, policy):
     front = ours.certify("front", LOCALHOST)
     login, support = ours.certify("login", LOGIN), ours.certify("support", SUPPORT)
@@ -192,6 +245,7 @@ def main():
         over_tls(folder, ours, theirs, policy)
         behind_envoy(folder, ours, policy)
         on_a_socket(folder, policy)
+        printed_by_dev(folder, ours)
 
 
 main()

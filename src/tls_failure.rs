@@ -58,7 +58,8 @@ impl TlsFailure {
         errors.chain([not_tls]).find(is_quoted).and_then(|error| Self::of_tls(&error))
     }
 
-    fn of_tls(error: &rustls::Error) -> Option<Self> {
+    /// Finds the failure in an error of TLS itself.
+    pub(crate) fn of_tls(error: &rustls::Error) -> Option<Self> {
         match error {
             rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => Some(Self::NotTls),
             rustls::Error::InvalidCertificate(error) => Self::of_certificate(error),

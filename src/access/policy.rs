@@ -292,8 +292,8 @@ impl Caller {
         self.admit().map_err(Refusal::RateLimited)
     }
 
-    /// Whether the caller may call this method.
-    fn may_call(&self, method: &str) -> bool {
+    /// Whether the caller may call this method, or use [`REFLECTION`].
+    pub fn may_call(&self, method: &str) -> bool {
         self.methods.as_ref().is_none_or(|methods| methods.contains(method))
     }
 

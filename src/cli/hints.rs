@@ -4,103 +4,72 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{program::program, shell::word};
+use super::{permissions::Permissions, program::program, shell::word};
 use crate::{
-    access,
+    access::REFLECTION,
+    client::RPCS,
     config::{ClientConfig, ClientFiles},
+    proto::{MAIN_GROUP, Method},
     sandbox::Seed,
 };
 
 /// The URL that client commands call without a flag.
 const DEFAULT_URL: &str = "http://127.0.0.1:50051";
 
+const CREATE: &str = "stytch.b2b.totp.v1.TotpService/Create";
+const AUTHENTICATE: &str = "stytch.b2b.totp.v1.TotpService/Authenticate";
+const GET: &str = "stytch.b2b.recovery_codes.v1.RecoveryCodesService/Get";
+
+/// Where grpcurl reads the contract without reflection.
+const CONTRACT: &str = "totp-facade.binpb";
+
 /// Returns commands that call the façade as this client does, for the members of the sandbox, and
-/// what they need besides.
-pub(super) fn hints(seed: &Seed, client: &ClientConfig, access: &access::Settings) -> String {
-    let Some((member, _)) = seed.members().next() else {
-        return members(seed);
+/// what they need besides. Only commands that the façade lets the client call are among them.
+pub(super) fn hints(
+    seed: &Seed,
+    client: &ClientConfig,
+    permissions: Result<Permissions, String>,
+    reflection: bool,
+) -> String {
+    let members = members(seed);
+    let permissions = match permissions {
+        Ok(permissions) => permissions,
+        Err(what) => return format!("\n{what}\n\n{members}"),
     };
-    let (program, organization) = (program(), seed.organization());
-    let ids = format!("--organization-id {} --member-id {}", word(organization), word(member));
-    let token = format!("sandbox-login.{member}");
-    let [organization, member] = [organization, member].map(|id| json!(id));
-    let request = format!(r#"{{"organization_id":{organization},"member_id":{member}}}"#);
-    let ClientConfig { url, files, .. } = client;
-    let (flags, (transport, target)) = (flags(url, files), grpcurl(url, files));
-    let needs = needs(client, access);
-    let header = needs.map_or("", Needs::header);
-    format!(
-        "\n{}{}Open the console in a browser, or try one after the other:\n  \
-         {program} create {flags}{ids} > totp.json\n  \
-         {program} authenticate {flags}{ids} --intermediate-session-token {} \
-         --code \"$({program} code < totp.json)\"\n  \
-         grpcurl {transport}{header}-d {} {target} \
-         stytch.b2b.recovery_codes.v1.RecoveryCodesService/Get\n\n\
-         On a terminal, without > totp.json, create draws the QR code for a phone.\n\n\
-         {}",
-        trust(client),
-        needs.map_or("", Needs::explain),
-        word(&token),
-        word(&request),
-        members(seed)
-    )
-}
-
-/// Says whom the commands trust, if nobody has said it.
-fn trust(client: &ClientConfig) -> &'static str {
-    if client.url.starts_with("https://") && client.files.authorities.is_none() {
-        "The commands trust the authorities of the system. For another one, give dev --ca-file \
-         FILE too.\n\n"
-    } else {
-        ""
+    let name = permissions.caller.name();
+    let allowed = |(id, _): &(&str, &str)| permissions.caller.authorize_for(id).is_ok();
+    let Some((organization, organization_id)) = seed.organizations().find(allowed) else {
+        let ids: Vec<_> = seed.organizations().map(|(spelling, _)| spelling).collect();
+        let ids = ids.join(", ");
+        return format!("\nThe policy lets {name} call for no organization of {ids}.\n\n{members}");
+    };
+    let target = Target { client, permissions: &permissions, organization, reflection };
+    let mut commands = Vec::new();
+    if let Some(member) = seed.member_to_enrol(organization_id) {
+        commands.extend(target.enrolment(member));
     }
-}
-
-/// What callers have to present, and the commands cannot name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Needs {
-    Token { is_given: bool },
-    Certificate,
-}
-
-/// Returns what the commands need besides their flags.
-fn needs(client: &ClientConfig, access: &access::Settings) -> Option<Needs> {
-    if access.certificates && client.files.certificate.is_some() {
-        None
-    } else if access.tokens.is_some() || access.jwt.is_some() {
-        Some(Needs::Token { is_given: client.authorization.is_some() })
-    } else {
-        access.certificates.then_some(Needs::Certificate)
+    if let Some(member) = seed.member_with_recovery_codes(organization_id) {
+        commands.extend(target.recovery_codes(member));
     }
-}
-
-impl Needs {
-    /// Returns the flags with which grpcurl presents it, each with a blank after it. The token
-    /// stays out of the arguments, which every user of the machine can read.
-    fn header(self) -> &'static str {
-        match self {
-            Self::Token { .. } => {
-                "-expand-headers -H 'authorization: Bearer ${TOTP_FACADE_TOKEN}' "
-            }
-            Self::Certificate => "",
-        }
+    let mut what = "try one after the other";
+    if commands.is_empty() {
+        commands = target.help();
+        what = "see what each call takes that the policy and the members leave";
     }
-
-    fn explain(self) -> &'static str {
-        match self {
-            Self::Token { is_given: true } => {
-                "The commands need the token too: export TOTP_FACADE_TOKEN in their shell.\n\n"
-            }
-            Self::Token { is_given: false } => {
-                "Callers need a token: export TOTP_FACADE_TOKEN in the shell of the commands, and \
-                 in that of dev, whose console calls with it.\n\n"
-            }
-            Self::Certificate => {
-                "Callers need a client certificate: give dev --cert-file FILE and --key-file FILE \
-                 too.\n\n"
-            }
-        }
+    if commands.is_empty() {
+        return format!("\nThe policy lets {name} call nothing.\n\n{members}");
     }
+    let draws = commands.iter().any(|command| command.ends_with("> totp.json"));
+    let qr_code = match draws {
+        true => "On a terminal, without > totp.json, create draws the QR code for a phone.\n\n",
+        false => "",
+    };
+    let note = match permissions.note {
+        "" => String::new(),
+        note => format!("{note}\n\n"),
+    };
+    let commands: String = commands.iter().map(|command| format!("  {command}\n")).collect();
+    format!("\n{note}Open the console in a browser, or {what}:\n{commands}\n{qr_code}{members}")
 }
 
 /// Lists the members of the sandbox.
@@ -110,6 +79,80 @@ pub(super) fn members(seed: &Seed) -> String {
         text += &format!("  {id:<16}{name}\n");
     }
     text
+}
+
+/// What the commands call, and as whom.
+struct Target<'a> {
+    client: &'a ClientConfig,
+    permissions: &'a Permissions,
+    organization: &'a str,
+    reflection: bool,
+}
+
+impl Target<'_> {
+    /// Returns the commands that enrol a member and log in.
+    fn enrolment(&self, member: &str) -> Vec<String> {
+        if !self.may(CREATE) {
+            return Vec::new();
+        }
+        let (program, flags) = (program(), flags(&self.client.url, &self.client.files));
+        let ids = format!(
+            "{flags}--organization-id {} --member-id {}",
+            word(self.organization),
+            word(member)
+        );
+        let token = format!("sandbox-login.{member}");
+        let authenticate = format!(
+            "{program} authenticate {ids} --intermediate-session-token {} --code \"$({program} code \
+             < totp.json)\"",
+            word(&token)
+        );
+        let create = format!("{program} create {ids} > totp.json");
+        [Some(create), self.may(AUTHENTICATE).then_some(authenticate)]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    /// Returns the commands that read a member's recovery codes.
+    fn recovery_codes(&self, member: &str) -> Vec<String> {
+        if !self.may(GET) {
+            return Vec::new();
+        }
+        let (transport, target) = grpcurl(&self.client.url, &self.client.files);
+        // The token stays out of the arguments, which every user of the machine can read.
+        let header = match self.permissions.needs_token {
+            true => "-expand-headers -H 'authorization: Bearer ${TOTP_FACADE_TOKEN}' ",
+            false => "",
+        };
+        let has_reflection = self.reflection && self.may(REFLECTION);
+        let (contract, protoset) = match has_reflection {
+            true => (None, String::new()),
+            false => (
+                Some(format!("{} contract --out {CONTRACT}", program())),
+                format!("-protoset {CONTRACT} "),
+            ),
+        };
+        let [organization, member] = [self.organization, member].map(|id| json!(id));
+        let request = format!(r#"{{"organization_id":{organization},"member_id":{member}}}"#);
+        let request = word(&request);
+        let get = format!("grpcurl {transport}{protoset}{header}-d {request} {target} {GET}");
+        contract.into_iter().chain([get]).collect()
+    }
+
+    /// Returns the commands that describe what the caller may call.
+    fn help(&self) -> Vec<String> {
+        let allowed = RPCS.iter().filter(|rpc| self.may(rpc.method.name));
+        let command = |Method { group, command, .. }: &Method| match *group {
+            MAIN_GROUP => format!("{} {command} --help", program()),
+            group => format!("{} {group} {command} --help", program()),
+        };
+        allowed.map(|rpc| command(rpc.method)).collect()
+    }
+
+    fn may(&self, method: &str) -> bool {
+        self.permissions.caller.may_call(method)
+    }
 }
 
 /// Returns the flags of client commands, each with a blank after it.

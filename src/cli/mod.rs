@@ -13,6 +13,7 @@ mod listen;
 mod man;
 mod output;
 mod parse;
+mod permissions;
 mod program;
 mod qr;
 mod request;
@@ -23,6 +24,7 @@ mod service_manager;
 mod shell;
 mod signals;
 mod top;
+mod trust;
 mod verify;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};

@@ -8,9 +8,11 @@ use super::{
     hints::{hints, members},
     listen::{addr_of, bind, listen, listening, url_of},
     output::print,
+    permissions::{self, Permissions, Served},
     runtime,
     service_manager::{self, Inherited},
     signals::stop_signal,
+    trust,
 };
 use crate::{
     address::Address,
@@ -30,7 +32,7 @@ pub(super) fn serve(config: Config) -> Result<(), Failure> {
         warn_if_exposed(&config);
         warn_of_ignored(&config);
         let announce = announcement(&listeners)?;
-        let serving = || {
+        let serving = |_: Served| {
             let base_url = config.facade.stytch.base_url.as_str();
             tracing::info!(version = env!("CARGO_PKG_VERSION"), base_url, "serving");
             // A closed standard output is no reason not to serve.
@@ -55,12 +57,18 @@ pub(super) fn dev(dev: DevConfig) -> Result<(), Failure> {
             + &console::announcement(&page_listener)?;
         let seed = sandbox.seed.clone();
         client.url = url_of(address_of(&listeners)?, config.facade.tls.as_ref());
-        let hints = hints(&seed, &client, &config.facade.access);
-        let serving = || {
+        let sandbox = start(sandbox);
+        let page = console::of(client.clone(), Some((seed.clone(), sandbox.authenticator())))?;
+        let from = permissions::caller_of(&address_of(&listeners)?);
+        let serving = |served: Served| {
+            let facade = &config.facade;
+            let permissions = match trust::refusal(&client, facade.tls.as_ref()) {
+                Some(why) => Err(why),
+                None => Permissions::of(&client, from, &facade.access, &served),
+            };
+            let hints = hints(&seed, &client, permissions, facade.server.reflection);
             let _ = print(&(announce + &hints));
         };
-        let sandbox = start(sandbox);
-        let page = console::of(client, Some((seed, sandbox.authenticator())))?;
         tokio::select! {
             result = sandbox.run(listener, pending()) => {
                 result.map_err(|error| Failure::run(&error))
@@ -96,17 +104,18 @@ fn start(config: SandboxConfig) -> Sandbox {
 async fn run(
     listeners: Listeners,
     settings: &facade::Settings,
-    serving: impl FnOnce(),
+    serving: impl FnOnce(Served),
     stop: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
     let server = facade::build(settings, Metrics::default());
+    let mut server = server.map_err(|error| Failure::run(&error))?;
+    let served = Served { access: server.access.clone(), tls: server.tls.clone() };
     let stop = async {
-        serving();
+        serving(served);
         service_manager::ready();
         stop.await;
         service_manager::stopping();
     };
-    let mut server = server.map_err(|error| Failure::run(&error))?;
     server.heartbeat = service_manager::heartbeat();
     server.run(listeners, stop).await.map_err(|error| Failure::run(&error))
 }

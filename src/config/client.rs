@@ -10,12 +10,14 @@ use tonic::{
 use zeroize::Zeroizing;
 
 use super::{
+    callers::{TLS_CERT_FILE, TLS_KEY_FILE},
     kind::{FILE, Kind, show_time, timeout},
     setting::{Group, Setting, settings},
     unchecked::{FromSettings, Reader},
 };
 use crate::{
     address,
+    connection::tls::Files,
     files::{
         self,
         pem::{self, PairError},
@@ -42,7 +44,8 @@ settings! { CREDENTIALS "Credentials"
     TOKEN: MetadataValue<Ascii> = Setting::new("TOTP_FACADE_TOKEN", Kind::secret(authorization));
 
     /// PEM file of the authorities of the façade's certificate.
-    CA_FILE: PathBuf = Setting::new("--ca-file", FILE).derived("those of the system");
+    CA_FILE: PathBuf = Setting::new("--ca-file", FILE)
+        .derived("those of the system; under dev, the façade's own if it is self-signed");
 
     /// PEM file with the certificate to call with.
     CERT_FILE: PathBuf = Setting::new("--cert-file", FILE);
@@ -57,6 +60,7 @@ const DEADLINE_KIND: Kind<Duration> =
 /// Where a façade is, and how to call it.
 // No `Debug`: that of tonic's TLS settings prints the private key.
 #[allow(missing_debug_implementations)]
+#[derive(Clone)]
 pub struct ClientConfig {
     /// The URL of the façade, without a path.
     pub url: String,
@@ -84,8 +88,12 @@ impl FromSettings for ClientConfig {
 
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let (url, deadline) = (reader.get(&ADDR), reader.get(&DEADLINE));
-        let config = Self::of(url?, reader);
-        Some(Self { deadline: deadline?, ..config })
+        let url = url?;
+        let tls = match url.starts_with("https://") {
+            true => tls(None, reader),
+            false => refuse_files_of_tls("needs an --addr that begins with https://", reader),
+        };
+        Some(Self { deadline: deadline?, ..Self::of(url, tls, reader) })
     }
 }
 
@@ -97,25 +105,41 @@ impl ClientConfig {
         self.authorization.is_some() && url.is_ok_and(is_exposed)
     }
 
-    /// Reads how to call the façade at `url`, with the default deadline.
-    pub(super) fn of(url: String, reader: &mut Reader<'_>) -> Self {
+    /// Reads how to call a façade of this process, whose files of TLS these are, if it can have TLS
+    /// with them. The URL has port 0 until the caller has bound the port of the façade.
+    pub(super) fn beside(facade: Option<&Files>, reader: &mut Reader<'_>) -> Self {
+        if !reader.is_given(&TLS_CERT_FILE) {
+            let what = format!("needs {TLS_CERT_FILE} and {TLS_KEY_FILE}: the façade has no TLS");
+            let tls = refuse_files_of_tls(&what, reader);
+            return Self::of("http://127.0.0.1:0".to_owned(), tls, reader);
+        }
+        let own = facade.filter(|files| files.hold_their_authority());
+        let tls = tls(own.map(|files| files.certificate.clone()), reader);
+        Self::of("https://127.0.0.1:0".to_owned(), tls, reader)
+    }
+
+    /// Has the default deadline.
+    fn of(
+        url: String,
+        tls: Option<(ClientTlsConfig, ClientFiles)>,
+        reader: &mut Reader<'_>,
+    ) -> Self {
         let deadline = deadline(DEFAULT_DEADLINE).expect("the default is valid");
-        let authorization = reader.get(&TOKEN);
-        let has_tls = url.starts_with("https://");
-        let tls = if has_tls { tls(reader) } else { refuse_files_of_tls(reader) };
         let (tls, files) = tls.unzip();
+        let authorization = reader.get(&TOKEN);
         Self { url, deadline, authorization, tls, files: files.unwrap_or_default() }
     }
 }
 
 /// Whoever names a file of TLS expects TLS.
-fn refuse_files_of_tls<T>(reader: &mut Reader<'_>) -> Option<T> {
+fn refuse_files_of_tls<T>(what: &str, reader: &mut Reader<'_>) -> Option<T> {
     let setting = [&CA_FILE, &CERT_FILE, &KEY_FILE].into_iter().find(|it| reader.is_given(it))?;
-    reader.problem(setting, "needs an --addr that begins with https://")
+    reader.problem(setting, what)
 }
 
-fn tls(reader: &mut Reader<'_>) -> Option<(ClientTlsConfig, ClientFiles)> {
-    let authorities = reader.get(&CA_FILE);
+/// Reads TLS; `own` are the authorities to trust if none are given, instead of the system's.
+fn tls(own: Option<PathBuf>, reader: &mut Reader<'_>) -> Option<(ClientTlsConfig, ClientFiles)> {
+    let authorities = reader.get_or(&CA_FILE, || own);
     let tls = match &authorities {
         None => ClientTlsConfig::new().with_enabled_roots(),
         Some(path) => {

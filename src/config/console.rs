@@ -8,6 +8,7 @@ use super::{
     setting::{Group, Setting, settings},
     unchecked::{FromSettings, Reader},
 };
+use crate::connection::tls::Files;
 
 settings! { CONSOLE "Console"
     /// Address of loopback for the console to listen on. Port 0 takes a free port and prints it.
@@ -44,12 +45,11 @@ impl FromSettings for ConsoleConfig {
 }
 
 impl ConsoleConfig {
-    /// Reads the configuration of the console beside a façade of this process. Its URL has port 0
-    /// until the caller has bound the port of the façade.
-    pub(super) fn beside(has_tls: bool, reader: &mut Reader<'_>) -> Option<Self> {
-        let url = if has_tls { "https://127.0.0.1:0" } else { "http://127.0.0.1:0" };
+    /// Reads the configuration of the console beside a façade of this process, whose files of TLS
+    /// these are.
+    pub(super) fn beside(facade: Option<&Files>, reader: &mut Reader<'_>) -> Option<Self> {
         let addr = addr_or(reader, 0);
-        let client = ClientConfig::of(url.to_owned(), reader);
+        let client = ClientConfig::beside(facade, reader);
         Some(Self { addr: addr?, client })
     }
 }

@@ -99,8 +99,8 @@ impl FromSettings for DevConfig {
             ca_file: None,
         });
         let config = Config::in_front_of(project, reader);
-        let has_tls = config.as_ref().is_some_and(|config| config.facade.tls.is_some());
-        let console = ConsoleConfig::beside(has_tls, reader);
+        let tls = config.as_ref().and_then(|config| config.facade.tls.as_ref());
+        let console = ConsoleConfig::beside(tls, reader);
         Some(Self { config: config?, sandbox: sandbox?, console: console? })
     }
 }

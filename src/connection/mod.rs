@@ -12,6 +12,7 @@ mod resets;
 mod slots;
 mod socket;
 pub mod tls;
+pub mod trust;
 mod turns;
 #[cfg(unix)]
 mod unix;

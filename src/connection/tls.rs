@@ -207,6 +207,16 @@ impl ClientCertificate {
         })
     }
 
+    /// Returns the certificate in a file as the server takes it from a client that presents it, or
+    /// `None` if the server would refuse it.
+    pub fn read(path: &Path, tls: &Reloaded<Tls>) -> Option<Self> {
+        let (chain, content) = (pem::certificates(path).ok()?, tls.get());
+        let (leaf, intermediates) = chain.split_first()?;
+        let Clients::Of(clients) = &content.clients else { return None };
+        clients.verify_client_cert(leaf, intermediates, UnixTime::now()).ok()?;
+        Self::new(&chain, &content, tls)
+    }
+
     /// Returns its identities, SPIFFE ids before DNS names.
     pub fn identities(&self) -> &Arc<[Identity]> {
         &self.identities

@@ -3,6 +3,7 @@
 use std::{fmt, path::Path};
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{
     fault::Fault,
@@ -30,6 +31,14 @@ pub(super) struct SeedMember {
     pub(super) sandbox: MemberSettings,
     #[serde(flatten)]
     pub(super) object: Object,
+}
+
+impl SeedMember {
+    /// Returns the external id, or the id if there is none.
+    fn id(&self) -> &str {
+        let id = text(&self.object, "external_id").or_else(|| text(&self.object, "member_id"));
+        id.unwrap_or_default()
+    }
 }
 
 /// The sandbox's project. Its credentials are made up and need no protection.
@@ -86,10 +95,50 @@ impl Seed {
     /// Returns the external id of each member (its id, if it has none) and its name, which says
     /// what the member is for.
     pub fn members(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.members.iter().map(|SeedMember { object, .. }| {
-            let id = text(object, "external_id").or_else(|| text(object, "member_id"));
-            (id.unwrap_or_default(), text(object, "name").unwrap_or_default())
+        self.members
+            .iter()
+            .map(|member| (member.id(), text(&member.object, "name").unwrap_or_default()))
+    }
+
+    /// Returns each spelling of each organization, slugs before ids, with the organization's id.
+    pub fn organizations(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.organizations.iter().flat_map(|organization| {
+            let id = text(organization, "organization_id").unwrap_or_default();
+            let keys = ["organization_slug", "organization_id", "organization_external_id"];
+            keys.into_iter().filter_map(move |key| Some((text(organization, key)?, id)))
         })
+    }
+
+    /// Returns the first member of an organization who can enrol without further proof.
+    pub fn member_to_enrol(&self, organization_id: &str) -> Option<&str> {
+        let factors = ["totp_registration_id", "mfa_phone_number"];
+        let has_none =
+            |member: &SeedMember| factors.iter().all(|key| text(&member.object, key).is_none());
+        self.usable_member(organization_id, has_none)
+    }
+
+    /// Returns the first member of an organization who has recovery codes.
+    pub fn member_with_recovery_codes(&self, organization_id: &str) -> Option<&str> {
+        self.usable_member(organization_id, |SeedMember { object, sandbox }| {
+            // The sandbox makes codes where the seed gives none.
+            text(object, "totp_registration_id").is_some()
+                && sandbox.recovery_codes.as_ref().is_none_or(|codes| !codes.is_empty())
+        })
+    }
+
+    fn usable_member(
+        &self,
+        organization_id: &str,
+        fits: impl Fn(&SeedMember) -> bool,
+    ) -> Option<&str> {
+        let is_usable = |SeedMember { object, sandbox }: &SeedMember| {
+            text(object, "organization_id") == Some(organization_id)
+                && text(object, "status").is_none_or(|status| status == "active")
+                && object.get("is_locked").and_then(Value::as_bool) != Some(true)
+                && sandbox.fault.is_none()
+        };
+        let mut members = self.members.iter();
+        members.find(|member| is_usable(member) && fits(member)).map(SeedMember::id)
     }
 
     /// Returns the slug of the first organization.

@@ -92,30 +92,6 @@ fn the_commands_that_dev_prints_are_quoted_for_the_shell() {
 }
 
 #[test]
-fn without_an_authority_dev_says_whom_its_commands_trust_before_it_prints_them() {
-    let files = Files::new();
-    let (mut server, port) = files.dev(&[]);
-
-    let rest = server.line("The commands trust the authorities of the system.");
-    assert!(rest.contains("--ca-file"), "{rest}");
-    let grpcurl = server.line("  grpcurl -d '");
-    assert!(grpcurl.contains(&format!("' localhost:{port} ")), "{grpcurl}");
-    server.signal("TERM");
-    let (_, stdout, _) = server.end();
-    assert!(stdout.find("The commands trust") < stdout.find(" create "), "{stdout}");
-}
-
-#[test]
-fn without_a_client_certificate_dev_says_that_its_commands_need_one() {
-    let files = Files::new();
-    let authority = files.authority.to_str().unwrap();
-    let (mut server, _) = files.dev(&["--tls-client-ca-file", authority]);
-
-    let rest = server.line("Callers need a client certificate: ");
-    assert!(rest.contains("--cert-file FILE and --key-file FILE"), "{rest}");
-}
-
-#[test]
 fn a_client_certificate_of_another_authority_is_refused_in_words_on_both_sides() {
     let (files, others) = (Files::new(), Files::new());
     let path = |path: &PathBuf| path.to_str().unwrap().to_owned();

@@ -410,6 +410,20 @@ async fn credentials_stay_in_the_process_and_a_refused_call_is_explained() {
     assert_eq!(settings["has_certificate"], true);
 }
 
+#[tokio::test]
+async fn the_console_of_dev_trusts_the_self_signed_certificate_of_its_facade() {
+    let folder = Folder::new();
+    let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let certificate = folder.write("server.pem", &signed.cert.pem());
+    let key = folder.write("server.key", &signed.signing_key.serialize_pem());
+    let flags = ["--tls-cert-file", certificate.to_str().unwrap(), "--tls-key-file"];
+    let (mut server, _) = dev(&[&flags[..], &[key.to_str().unwrap()]].concat());
+
+    let answer = Page::of(&mut server).call(CREATE, member("fresh"), None).await;
+
+    assert_eq!(answer["ok"], true, "{answer}");
+}
+
 #[test]
 fn beyond_loopback_the_console_refuses_to_start() {
     for addr in ["0.0.0.0:8091", "[::]:8091", "192.0.2.1:8091", "nowhere"] {

@@ -170,6 +170,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "status",
             "stytch",
             "telemetry",
+            "tls_failure",
             "translate",
             "verify",
         ],

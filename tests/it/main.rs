@@ -23,6 +23,7 @@ mod console;
 mod contract;
 mod create;
 mod credentials;
+mod dev_commands;
 mod docs;
 mod drain;
 mod faults;

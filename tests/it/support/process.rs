@@ -116,6 +116,13 @@ impl Server {
         }
     }
 
+    /// Returns all that it prints before the line that begins with this.
+    pub fn text_before(&mut self, prefix: &str) -> String {
+        self.line(prefix);
+        let lines = self.stdout.iter().take_while(|line| !line.starts_with(prefix));
+        lines.map(|line| format!("{line}\n")).collect()
+    }
+
     /// Returns its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
