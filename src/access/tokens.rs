@@ -90,7 +90,11 @@ impl Tokens {
             }
             let token = token(line).ok_or_else(|| {
                 // Does not quote the line, which may be a token by mistake.
-                format!("line {} is not NAME and the SHA-256 of a token in hexadecimal", number + 1)
+                format!(
+                    "line {} is not NAME and the SHA-256 of a token in hexadecimal: `totp-facade \
+                     token NAME` prints what belongs here after \"line: \"",
+                    number + 1
+                )
             })?;
             let same = tokens.iter().find(|other| other.hash == token.hash);
             if let Some(other) = same.filter(|other| other.name != token.name) {
