@@ -13,7 +13,6 @@ mod slots;
 mod socket;
 pub mod tls;
 pub mod trust;
-mod turns;
 #[cfg(unix)]
 mod unix;
 mod workers;
@@ -31,7 +30,6 @@ pub(crate) use resets::{CountResets, MAX_PENDING_RESETS};
 pub use slots::OpenCall;
 pub(crate) use slots::{Activity, OpenStream, Slots};
 pub use socket::Listener;
-pub(crate) use turns::Turn;
 #[cfg(unix)]
 pub use unix::UnixSocket;
 pub(crate) use workers::Workers;

@@ -24,7 +24,6 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::turns::Turns;
 use crate::telemetry::{
     limit::Limit,
     metrics::{Counter, EvictionReason, Labelled, Metrics, RefusalReason},
@@ -82,7 +81,6 @@ pub(crate) struct Activity {
     calls: AtomicUsize,
     /// Those of them that have ended and wait for their audit events.
     waiting: AtomicUsize,
-    turns: Arc<Turns>,
     idle: Notify,
     /// Calls forwarded to Stytch so far. The connection is proven if there are any.
     forwarded: AtomicU64,
@@ -185,7 +183,6 @@ impl Slots {
             pending: AtomicUsize::new(0),
             calls: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
-            turns: Arc::default(),
             idle: Notify::new(),
             forwarded: AtomicU64::new(0),
             streams: AtomicUsize::new(0),
@@ -302,10 +299,6 @@ impl Activity {
     pub(crate) fn begin_wait(self: &Arc<Self>) -> WaitingCall {
         self.waiting.fetch_add(1, Ordering::AcqRel);
         WaitingCall(self.begin_call())
-    }
-
-    pub(crate) fn turns(&self) -> &Arc<Turns> {
-        &self.turns
     }
 
     /// Counts a health watch or reflection stream until it ends. Returns `None` if too many are

@@ -16,7 +16,10 @@ use std::{
 use futures_util::FutureExt as _;
 use http::{Request, Response};
 use hyper::{body::Incoming, service::Service};
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
 use tonic::{Code, Status, body::Body, service::Routes};
 use tower::ServiceExt as _;
 
@@ -31,7 +34,7 @@ use super::{
 use crate::{
     access::{Access, Caller, REFLECTION},
     call::InFlight,
-    connection::{Activity, Peer, Turn},
+    connection::{Activity, Peer},
     proto::{
         Rpc,
         metadata::{IDEMPOTENT_REPLAYED, STYTCH_REQUEST_ID},
@@ -64,6 +67,10 @@ pub(super) struct Guard {
     activity: Arc<Activity>,
     /// Whether the connection is from a listed proxy.
     is_proxy: bool,
+    /// How many calls of the connection are served at a time. HTTP/2 lets it have more streams: a
+    /// call that waits for its audit event holds a stream but no turn, so that calls which owe none
+    /// are served meanwhile. Others wait for their turn, as they would at the client for a stream.
+    turns: Arc<Semaphore>,
 }
 
 impl Guard {
@@ -73,7 +80,8 @@ impl Guard {
         activity: Arc<Activity>,
         is_proxy: bool,
     ) -> Self {
-        Self { shared, peer: Arc::new(peer), activity, is_proxy }
+        let turns = Arc::new(Semaphore::new(shared.in_flight.share()));
+        Self { shared, peer: Arc::new(peer), activity, is_proxy, turns }
     }
 }
 
@@ -197,15 +205,17 @@ impl Guard {
         }
         let caller = self.authorize(method, &request, traced, measure)?;
         let deadline = time_left.and_then(|time_left| Instant::now().checked_add(time_left));
-        let in_flight = &self.shared.in_flight;
-        let turn = Turn::take(self.activity.turns(), in_flight.share());
+        // No error: the semaphore is never closed.
+        let turn = self.turns.acquire();
         let turn = match deadline {
             None => turn.await,
             Some(deadline) => {
                 timeout_at(deadline, turn).await.map_err(|_| Failure::deadline_exceeded(false))?
             }
         };
-        let call = in_flight
+        let call = self
+            .shared
+            .in_flight
             .admit(
                 method,
                 caller,

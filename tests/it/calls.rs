@@ -7,11 +7,15 @@ use std::{
 
 use axum::{Router, http::StatusCode, routing::post};
 use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::{net::TcpStream, time::timeout};
 use tonic::{Code, Status, service::Routes};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_types::StatusExt as _;
-use totp_facade::{proto::stytch::b2b::totp::v1::CreateRequest, service::Services};
+use totp_facade::{
+    proto::stytch::b2b::totp::v1::{CreateRequest, totp_service_client::TotpServiceClient},
+    service::Services,
+};
 
 use crate::support::{
     Deaf, Facade, PATIENCE, Setup, create, info,
@@ -169,6 +173,35 @@ async fn a_full_server_sheds_at_once_with_retry_info_and_still_answers_probes() 
     }
     answer.notify_one();
     client.create(create("fresh")).await.expect("there are permits again");
+}
+
+#[tokio::test]
+async fn calls_beyond_the_share_of_a_connection_wait_and_one_that_gives_up_takes_no_turn_along() {
+    const SHARE: usize = 100;
+    let (mut peer, answer) = Peer::patient(json(200, ANSWER)).await;
+    let mut setup = Setup::new(peer.addr);
+    setup.server.max_in_flight = 2 * SHARE;
+    let facade = setup.start().await;
+    let channel = facade.channel().await;
+    let call = |_| tokio::spawn(Rpc::CREATE.try_for(channel.clone(), "fresh"));
+    let mut calls: FuturesUnordered<_> = (0..SHARE).map(call).collect();
+    for _ in 0..SHARE {
+        peer.request().await;
+    }
+
+    let mut hasty = tonic::Request::new(create("fresh"));
+    hasty.set_timeout(Duration::from_millis(50));
+    TotpServiceClient::new(channel.clone()).create(hasty).await.expect_err("it gets no turn");
+    assert_eq!(peer.pending(), 0);
+    calls.extend((0..2).map(call));
+
+    for _ in 0..2 {
+        answer.notify_one();
+        calls.next().await.unwrap().unwrap().expect("an answer");
+        // One who waits takes the turn.
+        peer.request().await;
+    }
+    assert_eq!((calls.len(), peer.pending()), (SHARE, 0));
 }
 
 #[tokio::test]
