@@ -68,7 +68,7 @@ enum Command {
     /// Checks the settings that `serve` would use, and prints them without secrets
     Check(Unchecked<Config>),
     #[command(flatten)]
-    Rpc(rpc::Call),
+    Rpc(rpc::RpcCommand),
     /// Prints the code that an authenticator app shows now, for the secret on standard input: the
     /// response of `create`, the secret in base32, or an otpauth:// URI
     Code,

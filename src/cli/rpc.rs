@@ -28,9 +28,9 @@ use crate::{
 /// The field of a response that is drawn on a terminal.
 const QR_CODE: &str = "qr_code";
 
-/// A call as given on the command line.
+/// The subcommand of an RPC, as given on the command line.
 #[derive(Debug)]
-pub(super) struct Call {
+pub(super) struct RpcCommand {
     rpc: &'static Rpc,
     args: CallArgs,
     request: RequestArgs,
@@ -48,7 +48,7 @@ struct CallArgs {
     idempotency_key: Option<String>,
 }
 
-impl Call {
+impl RpcCommand {
     /// Makes the call and prints its response.
     pub(super) fn run(self) -> Result<(), Failure> {
         let Self { rpc, args, request } = self;
@@ -113,7 +113,7 @@ fn summary(comment: &str) -> String {
     }
 }
 
-impl Subcommand for Call {
+impl Subcommand for RpcCommand {
     fn augment_subcommands(program: Command) -> Command {
         let services = RPCS.chunk_by(|a, b| a.method.group == b.method.group);
         let (main, groups): (Vec<_>, Vec<_>) = services.partition(|rpcs| is_main(&rpcs[0]));
@@ -131,7 +131,7 @@ impl Subcommand for Call {
     }
 }
 
-impl FromArgMatches for Call {
+impl FromArgMatches for RpcCommand {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
         let (name, matches) = matches.subcommand().ok_or_else(|| Error::new(MissingSubcommand))?;
         let (group, name, matches) = match matches.subcommand() {
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn every_rpc_of_the_contract_is_a_subcommand_with_a_summary_and_its_flags() {
-        let program = Call::augment_subcommands(Command::new("program"));
+        let program = RpcCommand::augment_subcommands(Command::new("program"));
         for rpc in RPCS {
             let Method { name, group, command, .. } = *rpc.method;
             let parent = if is_main(rpc) { Some(&program) } else { program.find_subcommand(group) };

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use tonic::Code;
 
 use super::report::Report;
-use crate::{status::Attempt, stytch::Upstream};
+use crate::{status::CallKind, stytch::Upstream};
 
 const UNKNOWN: &str = "whether the call took effect is not known";
 
@@ -98,22 +98,22 @@ impl CallFailure {
     }
 
     /// Says in one sentence whether and how to retry the call.
-    pub fn advice(&self, attempt: Attempt) -> String {
+    pub fn advice(&self, kind: CallKind) -> String {
         let report = self.report();
         let delay = report.and_then(|report| report.retry_after);
-        let of_table = report.and_then(|report| attempt.advice_on(report.status()));
+        let of_table = report.and_then(|report| kind.advice_on(report.status()));
         if let Self::NotConnected { .. } = self {
             return "Start the façade or correct the address, then retry it: nothing was sent."
                 .to_owned();
         }
-        match (of_table, self.outcome(), attempt) {
+        match (of_table, self.outcome(), kind) {
             (Some(advice), ..) => sentence(advice, delay),
             (None, Upstream::NotSent, _) => "Retry it: nothing was sent.".to_owned(),
-            (None, _, Attempt::Read) => "Retry it: the call only reads.".to_owned(),
-            (None, _, Attempt::WithKey) => {
+            (None, _, CallKind::Read) => "Retry it: the call only reads.".to_owned(),
+            (None, _, CallKind::WithKey) => {
                 "Retry it with the same key: that gets the outcome of this call.".to_owned()
             }
-            (None, _, Attempt::WithoutKey) => {
+            (None, _, CallKind::WithoutKey) => {
                 "Do not retry it: it may have taken effect, and there is no key.".to_owned()
             }
         }
@@ -192,8 +192,8 @@ mod tests {
     #[test]
     fn every_advice_of_the_table_becomes_a_sentence() {
         for case in Case::ALL.iter().copied() {
-            for attempt in [Attempt::Read, Attempt::WithoutKey, Attempt::WithKey] {
-                let advice = attempt.advice(case);
+            for kind in [CallKind::Read, CallKind::WithoutKey, CallKind::WithKey] {
+                let advice = kind.advice(case);
                 if advice.is_empty() {
                     continue;
                 }

@@ -30,10 +30,10 @@ pub struct Rpc {
     pub request: &'static [Field],
     response: &'static Table,
     encode: fn(&str) -> Result<Bytes, Inexact>,
-    call: Call,
+    call: CallFn,
 }
 
-type Call = for<'a> fn(
+type CallFn = for<'a> fn(
     &'a Connection,
     &'static Method,
     Bytes,
@@ -61,7 +61,7 @@ where
     Req: Message + Described + FromJson + Default + 'static,
     Res: Message + FromJson + Serialize + Default + 'static,
 {
-    let call: Call = |connection, method, request, options| {
+    let call: CallFn = |connection, method, request, options| {
         Box::pin(call::<Req, Res>(connection, method, request, options))
     };
     Rpc { method, request: Req::FIELDS, response: Res::TABLE, encode: encode::<Req>, call }

@@ -15,7 +15,7 @@ use super::state::Console;
 use crate::{
     client::{Answer, CallFailure, MAX_DEADLINE, Options, Report, Rpc},
     proto::metadata::IDEMPOTENCY_KEY,
-    status::{Attempt, code_name},
+    status::{CallKind, code_name},
     stytch::Upstream,
     translate::Inexact,
 };
@@ -70,17 +70,17 @@ pub(super) async fn call(
     let Some(rpc) = Rpc::named(&body.method) else {
         return Err((StatusCode::BAD_REQUEST, "the contract has no such method\n"));
     };
-    let attempt = match (rpc.method.only_reads, &body.idempotency_key) {
-        (true, _) => Attempt::Read,
-        (false, None) => Attempt::WithoutKey,
-        (false, Some(_)) => Attempt::WithKey,
+    let kind = match (rpc.method.only_reads, &body.idempotency_key) {
+        (true, _) => CallKind::Read,
+        (false, None) => CallKind::WithoutKey,
+        (false, Some(_)) => CallKind::WithKey,
     };
     let start = Instant::now();
     let mut ending = match prepare(rpc, &body) {
         Err(violation) => Ending::unfit(violation),
         Ok((request, options)) => match rpc.call(&console.connection, request, &options).await {
             Ok(answer) => Ending::of_answer(answer),
-            Err(failure) => Ending::of_failure(&failure, attempt),
+            Err(failure) => Ending::of_failure(&failure, kind),
         },
     };
     ending.elapsed_ms = (start.elapsed().as_secs_f64() * 10_000.0).round() / 10.0;
@@ -120,12 +120,12 @@ impl Ending {
         }
     }
 
-    fn of_failure(failure: &CallFailure, attempt: Attempt) -> Self {
+    fn of_failure(failure: &CallFailure, kind: CallKind) -> Self {
         let shown = Failure {
             code: code(failure),
             message: failure.to_string(),
             outcome: failure.outcome().as_str(),
-            advice: failure.advice(attempt),
+            advice: failure.advice(kind),
             ..Failure::default()
         };
         match (failure, failure.report()) {

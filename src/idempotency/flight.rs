@@ -11,7 +11,7 @@ use tonic::Code;
 
 use super::{
     key::{Fingerprint, RecordId},
-    record::{Ended, Outcome},
+    record::Ended,
 };
 use crate::{
     call::End,
@@ -46,7 +46,7 @@ impl Settled {
 
     /// The call was refused.
     pub(super) fn refused(failure: Failure, how: KeyedOutcome) -> Self {
-        Self { ended: Ended { outcome: Outcome::Failure(failure), span: None }, how }
+        Self { ended: Ended { result: Err(failure), span: None }, how }
     }
 
     /// The call may have been executed, and its outcome is lost.
@@ -67,10 +67,7 @@ impl Settled {
 
 impl End for Settled {
     fn code(&self) -> Code {
-        match &self.ended.outcome {
-            Outcome::Answer(_) => Code::Ok,
-            Outcome::Failure(failure) => failure.code(),
-        }
+        self.ended.result.code()
     }
 }
 

@@ -35,7 +35,7 @@ use flight::{Flight, Flights, Joined, Leader, Settled};
 use health::Health;
 use key::RecordId;
 pub use key::{Fingerprint, Key};
-use record::{Ended, Found, Outcome};
+use record::{Ended, Found};
 pub use redis::{RedisSettings, check_url, is_tls, without_credentials};
 pub use settings::{Settings, StoreSettings};
 pub use store::StoreError;
@@ -140,11 +140,7 @@ impl Idempotency {
                 call.trace().link(span);
             }
         }
-        let result = match settled.ended.outcome {
-            Outcome::Answer(answer) => Ok(answer),
-            Outcome::Failure(failure) => Err(failure),
-        };
-        (result, origin)
+        (settled.ended.result, origin)
     }
 
     /// Waits for the outcome of a flight that another call leads.
@@ -196,8 +192,8 @@ impl Idempotency {
             Err(settled) => settled,
             Ok(token) => {
                 leader.start();
-                let outcome = outcome(work(call)).await;
-                let ended = Ended { outcome, span: open.trace().recorded_ids() };
+                let result = catch_panic(work(call)).await;
+                let ended = Ended { result, span: open.trace().recorded_ids() };
                 self.settle(&leader, &open, token, &ended).await;
                 Settled::executed(ended)
             }
@@ -241,7 +237,7 @@ impl Idempotency {
     ) {
         let store = &self.0.store;
         let span = |operation| spans::begin(call.trace(), store.kind(), operation);
-        if ended.outcome.is_remembered() {
+        if ended.is_remembered() {
             let _span = span(StoreOperation::Record);
             store.record(*id, *fingerprint, token, ended, call).await;
         } else {
@@ -263,10 +259,9 @@ impl Idempotency {
 }
 
 /// Runs a call to its end. After a panic the outcome is unknown.
-async fn outcome(work: impl Future<Output = Result<Encoded<()>, Failure>>) -> Outcome {
+async fn catch_panic(
+    work: impl Future<Output = Result<Encoded<()>, Failure>>,
+) -> Result<Encoded<()>, Failure> {
     let result = AssertUnwindSafe(work).catch_unwind().await;
-    match result.unwrap_or_else(|_| Err(Case::Panicked.into())) {
-        Ok(answer) => Outcome::Answer(answer),
-        Err(failure) => Outcome::Failure(failure),
-    }
+    result.unwrap_or_else(|_| Err(Case::Panicked.into()))
 }

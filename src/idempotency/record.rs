@@ -14,31 +14,20 @@ use super::{
 };
 use crate::{status, telemetry::trace::Ids, translate::Encoded};
 
-/// The outcome of a call.
-#[derive(Clone)]
-pub(super) enum Outcome {
-    /// The response, whatever its message.
-    Answer(Encoded<()>),
-    /// A failure.
-    Failure(status::Failure),
-}
-
-impl Outcome {
-    /// Whether a retry with the same key gets this outcome, rather than being executed.
-    pub(super) fn is_remembered(&self) -> bool {
-        match self {
-            Self::Answer(_) => true,
-            Self::Failure(failure) => failure.is_remembered(),
-        }
-    }
-}
-
 /// A call that has ended.
 #[derive(Clone)]
 pub(super) struct Ended {
-    pub(super) outcome: Outcome,
+    /// The response, whatever its message, or the failure.
+    pub(super) result: Result<Encoded<()>, status::Failure>,
     /// Its span, if that is recorded.
     pub(super) span: Option<Ids>,
+}
+
+impl Ended {
+    /// Whether a retry with the same key gets this result, rather than being executed.
+    pub(super) fn is_remembered(&self) -> bool {
+        self.result.as_ref().map_or_else(status::Failure::is_remembered, |_| true)
+    }
 }
 
 /// What a record says to a call with its key.
@@ -67,9 +56,9 @@ pub(super) fn seal_ended(
 ) -> Vec<u8> {
     let mut plain = Plain::new(fingerprint);
     plain.span = ended.span.map(|span| span.to_bytes().to_vec()).unwrap_or_default();
-    match &ended.outcome {
-        Outcome::Answer(answer) => plain.answer = Some(answer.clone().into_bytes()),
-        Outcome::Failure(failure) => plain.failure = Some((&Status::from(failure.clone())).into()),
+    match &ended.result {
+        Ok(answer) => plain.answer = Some(answer.clone().into_bytes()),
+        Err(failure) => plain.failure = Some((&Status::from(failure.clone())).into()),
     }
     sealer.seal(id, &plain)
 }
@@ -87,14 +76,12 @@ pub(super) fn open(
         Some(plain) if plain.fingerprint != fingerprint.as_ref() => Found::Reused,
         Some(plain) => {
             let span = Ids::from_bytes(&plain.span);
-            let outcome = match (plain.answer, plain.failure) {
-                (Some(answer), _) => Outcome::Answer(Encoded::new(&answer)),
-                (None, Some(failure)) => {
-                    Outcome::Failure(status::Failure::recorded(failure.into()))
-                }
+            let result = match (plain.answer, plain.failure) {
+                (Some(answer), _) => Ok(Encoded::new(&answer)),
+                (None, Some(failure)) => Err(status::Failure::recorded(failure.into())),
                 (None, None) => return Found::Pending,
             };
-            Found::Ended(Ended { outcome, span })
+            Found::Ended(Ended { result, span })
         }
     }
 }
@@ -192,7 +179,7 @@ mod tests {
         let fingerprint = Fingerprint::of(&Older::default());
         let answer = Bytes::from_static(b"answer");
         let span = Ids::new(7, 8, true);
-        let ended = Ended { outcome: Outcome::Answer(Encoded::new(&answer)), span };
+        let ended = Ended { result: Ok(Encoded::new(&answer)), span };
 
         let newer = seal_ended(&ended, &sealer, id, fingerprint);
         let read = Older::decode(sealer.open(id, &newer).unwrap().as_slice()).unwrap();
@@ -205,9 +192,7 @@ mod tests {
                 panic!("a record of a call that has ended")
             };
             assert_eq!(ended.span, expected);
-            assert!(
-                matches!(ended.outcome, Outcome::Answer(answer) if answer.clone().into_bytes() == "answer")
-            );
+            assert!(matches!(ended.result, Ok(answer) if answer.clone().into_bytes() == "answer"));
         }
     }
 }

@@ -49,6 +49,11 @@ impl Rpc {
         self.0 < METHODS.len()
     }
 
+    /// Whether the RPC belongs to the contract and changes nothing.
+    pub fn only_reads(self) -> bool {
+        METHODS.get(self.0).is_some_and(|method| method.only_reads)
+    }
+
     /// Returns the full name, as in `stytch.b2b.totp.v1.TotpService/Create`.
     pub fn name(self) -> &'static str {
         match self.0.checked_sub(METHODS.len()) {

@@ -117,7 +117,7 @@ impl Service<Request<Incoming>> for Guard {
                 record.started(),
                 traced.recorded(),
             );
-            let retried = Retried::of(request.headers());
+            let retried = Retried::of(method.rpc(), request.headers());
             let response =
                 guard.respond(method, request.map(Body::new), &traced, &mut measure).await;
             let response = response.unwrap_or_else(|failure| Status::from(failure).into_http());

@@ -57,7 +57,7 @@ impl Counts {
         }
     }
 
-    fn end(&self, call: &Call) {
+    fn end(&self, call: &Uncounted) {
         let (code, outcome) = call.end.unwrap_or_else(|| (Code::Cancelled, call.outcome_so_far()));
         self.metrics.calls.end(Ended {
             rpc: call.rpc,
@@ -72,7 +72,7 @@ impl Counts {
 
 /// A call that has not been counted.
 #[derive(Debug)]
-struct Call {
+struct Uncounted {
     rpc: Rpc,
     start: Instant,
     /// How the call has ended; `None` once its caller has gone away before that.
@@ -82,7 +82,7 @@ struct Call {
     trace: Option<TraceIds>,
 }
 
-impl Call {
+impl Uncounted {
     /// Returns what is known of a call whose caller goes away.
     fn outcome_so_far(&self) -> Outcome {
         match &self.gate {
@@ -96,7 +96,7 @@ impl Call {
 #[derive(Debug)]
 pub(super) struct Measure<'a> {
     counts: &'a Arc<Counts>,
-    call: Option<Call>,
+    call: Option<Uncounted>,
 }
 
 impl<'a> Measure<'a> {
@@ -108,7 +108,7 @@ impl<'a> Measure<'a> {
         trace: Option<TraceIds>,
     ) -> Self {
         counts.metrics.calls.start(rpc);
-        let call = Call { rpc, start, end: None, gate: None, caller: None, trace };
+        let call = Uncounted { rpc, start, end: None, gate: None, caller: None, trace };
         Self { counts, call: Some(call) }
     }
 
@@ -157,7 +157,7 @@ impl Drop for Measure<'_> {
 struct MeasuredBody {
     body: Body,
     counts: Arc<Counts>,
-    call: Option<Call>,
+    call: Option<Uncounted>,
 }
 
 impl MeasuredBody {

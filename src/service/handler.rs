@@ -21,7 +21,7 @@ use crate::{
         CODES, StytchRequest,
         metadata::{IDEMPOTENT_REPLAYED, STYTCH_REQUEST_ID},
     },
-    status::{self, Case, Failure, Retried},
+    status::{self, Case, Failure},
     stytch::{Client, Effect, Endpoint, Error, Upstream},
     telemetry::{
         limit::ByCaller,
@@ -68,10 +68,9 @@ impl Handler {
             .ok_or_else(|| Status::internal("the request did not pass server::Guard"))?;
         let (metadata, _, request) = request.into_parts();
         let mut violations = Violations::of(&request, endpoint);
-        let (key, retried) = match endpoint.effect {
-            Effect::Mutates => (violations.key(&metadata), None),
-            // Reads ignore the key, so it says nothing about earlier attempts.
-            Effect::Reads => (None, Retried::without_key(metadata.as_ref())),
+        let key = match endpoint.effect {
+            Effect::Mutates => violations.key(&metadata),
+            Effect::Reads => None,
         };
         violations.into_result()?;
         let authorized = call.caller().authorize_for(request.organization_id());
@@ -88,11 +87,7 @@ impl Handler {
         match key {
             None => {
                 call.trace().record(|span| span.set(IDEMPOTENCY, "none"));
-                let qualified = |failure: Failure| {
-                    retried.and_then(|it| it.qualify(&failure)).unwrap_or(failure)
-                };
-                let result = self.call(endpoint, request, call).await;
-                respond(result.map_err(qualified), Origin::Fresh)
+                respond(self.call(endpoint, request, call).await, Origin::Fresh)
             }
             Some(key) => self.call_once(endpoint, request, call, &key).await,
         }

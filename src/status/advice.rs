@@ -15,7 +15,7 @@ const NEVER: &str = "";
 
 /// What kind of call failed, as far as retrying it is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attempt {
+pub enum CallKind {
     /// A call that changes nothing.
     Read,
     /// A call that may change something, without an idempotency key.
@@ -24,7 +24,7 @@ pub enum Attempt {
     WithKey,
 }
 
-impl Attempt {
+impl CallKind {
     /// Says whether to retry the call with the same request, and with the same key if it had one:
     /// text that begins with "yes", "no" or "harmless". Empty for a case that such a call never
     /// has.
@@ -121,12 +121,12 @@ mod tests {
             let is_stytchs = case.row().reason == Reason::ErrorType;
             let reason = is_stytchs.then(|| "OF_STYTCH".to_owned());
             let status = Status::from(Failure::from(case).with(|parts| parts.reason = reason));
-            for attempt in [Attempt::Read, Attempt::WithoutKey, Attempt::WithKey] {
-                let advice = attempt.advice(case);
+            for kind in [CallKind::Read, CallKind::WithoutKey, CallKind::WithKey] {
+                let advice = kind.advice(case);
 
                 let expected = Some(advice).filter(|advice| *advice != NEVER);
                 if expected.is_some() {
-                    assert_eq!(attempt.advice_on(&status), expected, "{case:?}, {attempt:?}");
+                    assert_eq!(kind.advice_on(&status), expected, "{case:?}, {kind:?}");
                 }
             }
         }
@@ -134,6 +134,6 @@ mod tests {
 
     #[test]
     fn a_status_of_another_server_gets_none() {
-        assert_eq!(Attempt::Read.advice_on(&Status::unavailable("connection refused")), None);
+        assert_eq!(CallKind::Read.advice_on(&Status::unavailable("connection refused")), None);
     }
 }

@@ -15,7 +15,7 @@ mod rules;
 mod table;
 
 pub use crate::proto::code_name;
-pub use advice::Attempt;
+pub use advice::CallKind;
 pub use bounds::{MAX_TRAILERS, MAX_VIOLATIONS};
 pub use code::is_failure;
 pub use encode::request_id;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    advice::{Attempt, retry},
+    advice::{CallKind, retry},
     rules::{AFFIXES, About, Affix, TYPES},
     table::{Case, Detail, Pushback, Reason, Row},
 };
@@ -64,9 +64,9 @@ pub fn retries_page() -> String {
             code_name(row.code),
             reason(row),
             row.cause,
-            Attempt::Read.advice(case),
-            Attempt::WithoutKey.advice(case),
-            Attempt::WithKey.advice(case),
+            CallKind::Read.advice(case),
+            CallKind::WithoutKey.advice(case),
+            CallKind::WithKey.advice(case),
         );
     }
     page

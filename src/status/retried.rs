@@ -11,7 +11,10 @@ use super::{
     table::Case,
 };
 use crate::{
-    proto::metadata::{IDEMPOTENCY_KEY, PREVIOUS_ATTEMPTS},
+    proto::{
+        Rpc,
+        metadata::{IDEMPOTENCY_KEY, PREVIOUS_ATTEMPTS},
+    },
     stytch::Upstream,
 };
 
@@ -22,15 +25,12 @@ pub struct Retried {
 }
 
 impl Retried {
-    /// Returns `None` if the headers are those of a first attempt.
-    pub fn of(headers: &HeaderMap) -> Option<Self> {
-        Self::without_key(headers).map(|_| Self { has_key: headers.contains_key(IDEMPOTENCY_KEY) })
-    }
-
-    /// Does the same for a call that ignores an idempotency key.
-    pub fn without_key(headers: &HeaderMap) -> Option<Self> {
+    /// Returns `None` if the headers of a call to `rpc` are those of a first attempt.
+    pub fn of(rpc: Rpc, headers: &HeaderMap) -> Option<Self> {
         let attempts = headers.get(PREVIOUS_ATTEMPTS)?.to_str().ok()?.parse::<u64>().ok()?;
-        (attempts > 0).then_some(Self { has_key: false })
+        // Reads ignore the key, so it says nothing about earlier attempts.
+        let has_key = !rpc.only_reads() && headers.contains_key(IDEMPOTENCY_KEY);
+        (attempts > 0).then_some(Self { has_key })
     }
 
     /// Returns the failure without its claims about earlier attempts, or `None` if it makes none

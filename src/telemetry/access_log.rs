@@ -16,16 +16,7 @@ pub(super) fn turn_on() {
     IS_ON.store(true, Ordering::Relaxed);
 }
 
-/// How a call ended.
-#[derive(Debug)]
-pub(crate) struct Outcome {
-    /// The name of the gRPC status code.
-    pub(crate) code: &'static str,
-    /// Further facts, if [`Record::finish`] asks for them.
-    pub(crate) facts: Facts,
-}
-
-/// What the access log shows of an outcome.
+/// What the access log shows of how a call ended, besides its code.
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
     /// The reason of a failure.
@@ -42,14 +33,17 @@ pub(crate) struct Record<P: Display> {
     method: &'static str,
     peer: Option<P>,
     start: Instant,
-    outcome: Outcome,
+    /// The name of the gRPC status code.
+    code: &'static str,
+    /// Further facts, if [`Record::finish`] asks for them.
+    facts: Facts,
 }
 
 impl<P: Display> Record<P> {
     /// Starts with a call from `peer`.
     pub(crate) fn start(method: &'static str, peer: Option<P>) -> Self {
-        let outcome = Outcome { code: "CANCELLED", facts: Facts::default() };
-        Self { method, peer, start: Instant::now(), outcome }
+        let (start, facts) = (Instant::now(), Facts::default());
+        Self { method, peer, start, code: "CANCELLED", facts }
     }
 
     /// Returns when the call started.
@@ -57,18 +51,18 @@ impl<P: Display> Record<P> {
         self.start
     }
 
-    /// Records the outcome. Asks for facts only if they are logged.
+    /// Records how the call ended. Asks for facts only if they are logged.
     pub(crate) fn finish(&mut self, code: &'static str, facts: impl FnOnce() -> Facts) {
-        self.outcome.code = code;
+        self.code = code;
         if IS_ON.load(Ordering::Relaxed) {
-            self.outcome.facts = facts();
+            self.facts = facts();
         }
     }
 }
 
 impl<P: Display> Drop for Record<P> {
     fn drop(&mut self) {
-        let Self { method, peer, start, outcome: Outcome { code, facts } } = self;
+        let Self { method, peer, start, code, facts } = self;
         let elapsed = start.elapsed();
         tracing::debug!(method, code, ?elapsed, "call ended");
         if IS_ON.load(Ordering::Relaxed) {

@@ -54,16 +54,14 @@ pub(super) struct Answer {
     pub(super) body: Value,
 }
 
-/// A response, or why there is none.
-type Outcome = Result<Answer, String>;
-
 /// What has become of the last request.
 #[derive(Debug, Default)]
 struct Last {
     /// How many requests there have been.
     requests: u64,
-    /// `None` if there was none since the last time that somebody looked.
-    outcome: Option<Outcome>,
+    /// Its response, or why there is none. `None` if there was no request since the last time that
+    /// somebody looked.
+    response: Option<Result<Answer, String>>,
 }
 
 /// A running recorder. It ends with the value.
@@ -98,9 +96,9 @@ impl Recorder {
     }
 
     /// Returns what has become of the last request since the last time.
-    pub(super) fn take(&self) -> Outcome {
-        let outcome = lock(&self.last).outcome.take();
-        outcome.unwrap_or_else(|| Err("no request was sent".to_owned()))
+    pub(super) fn take(&self) -> Result<Answer, String> {
+        let response = lock(&self.last).response.take();
+        response.unwrap_or_else(|| Err("no request was sent".to_owned()))
     }
 }
 
@@ -120,11 +118,11 @@ struct Proxy {
 /// would.
 async fn forward(State(proxy): State<Arc<Proxy>>, request: Request) -> Response {
     let number = proxy.begin();
-    let (outcome, response) = match proxy.send(request).await {
+    let (kept, response) = match proxy.send(request).await {
         Ok((answer, response)) => (Ok(answer), response),
         Err(why) => (Err(why), StatusCode::BAD_GATEWAY.into_response()),
     };
-    proxy.end(number, outcome);
+    proxy.end(number, kept);
     response
 }
 
@@ -138,15 +136,15 @@ impl Proxy {
     fn begin(&self) -> u64 {
         let mut last = lock(&self.last);
         last.requests += 1;
-        last.outcome = Some(Err(format!("no response in time from {}", self.upstream)));
+        last.response = Some(Err(format!("no response in time from {}", self.upstream)));
         last.requests
     }
 
     /// Notes what has become of a request, unless another one has come or somebody has looked.
-    fn end(&self, number: u64, outcome: Outcome) {
+    fn end(&self, number: u64, response: Result<Answer, String>) {
         let mut last = lock(&self.last);
-        if last.requests == number && last.outcome.is_some() {
-            last.outcome = Some(outcome);
+        if last.requests == number && last.response.is_some() {
+            last.response = Some(response);
         }
     }
 
@@ -237,7 +235,7 @@ mod tests {
     async fn a_request_whose_client_goes_away_replaces_the_response_before_it() {
         let (recorder, listener) = recorder().await;
         let known = Answer { status: 401, body: Value::Null };
-        *lock(&recorder.last) = Last { requests: 1, outcome: Some(Ok(known)) };
+        *lock(&recorder.last) = Last { requests: 1, response: Some(Ok(known)) };
 
         tokio::select! {
             status = post(format!("{}{PATH}", recorder.url)) => panic!("{status}"),

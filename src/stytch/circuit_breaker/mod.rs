@@ -84,15 +84,15 @@ impl CircuitBreaker {
 impl Permit<'_> {
     /// Records the outcome of the attempt.
     pub(super) fn record<T>(mut self, result: &Result<T, Error>) {
-        let outcome = match result {
-            Ok(_) => Outcome::Response,
-            Err(error) => Outcome::of(error),
+        let class = match result {
+            Ok(_) => Classification::Response,
+            Err(error) => Classification::of(error),
         };
-        match (outcome, self.ticket) {
+        match (class, self.ticket) {
             // The drop discards the ticket.
-            (Outcome::Inconclusive, _) | (_, None) => return,
-            (Outcome::Response, Some(ticket)) => self.breaker.record_response(ticket),
-            (Outcome::Failure, Some(ticket)) => self.breaker.record_failure(ticket),
+            (Classification::Inconclusive, _) | (_, None) => return,
+            (Classification::Response, Some(ticket)) => self.breaker.record_response(ticket),
+            (Classification::Failure, Some(ticket)) => self.breaker.record_failure(ticket),
         }
         self.ticket = None;
     }
@@ -107,7 +107,7 @@ impl Drop for Permit<'_> {
 }
 
 /// What an attempt says about Stytch's health.
-enum Outcome {
+enum Classification {
     /// Stytch responds. A 4xx is a response, whoever sent it.
     Response,
     /// Stytch, or the network path to it, failed.
@@ -116,7 +116,7 @@ enum Outcome {
     Inconclusive,
 }
 
-impl Outcome {
+impl Classification {
     fn of(error: &Error) -> Self {
         match error {
             Error::Unreachable(error) | Error::Disconnected(error) if was_not_processed(error) => {
