@@ -55,7 +55,7 @@ pub(crate) struct Entry<'a> {
 }
 
 /// How a call ended, as far as the audit trail shows it.
-struct Ended<'a> {
+struct Summary<'a> {
     outcome: AuditOutcome,
     code: Code,
     error_type: Option<&'a str>,
@@ -77,7 +77,7 @@ impl<'a> Entry<'a> {
     pub(crate) fn finish(mut self, result: &Result<Encoded<impl FromJson>, Failure>) {
         self.is_finished = true;
         match result {
-            Ok(response) => self.write(&Ended {
+            Ok(response) => self.write(&Summary {
                 outcome: AuditOutcome::Done,
                 code: Code::Ok,
                 error_type: None,
@@ -91,7 +91,7 @@ impl<'a> Entry<'a> {
                     Some(Upstream::Rejected) => AuditOutcome::Rejected,
                     Some(Upstream::Unknown) | None => AuditOutcome::Unknown,
                 };
-                self.write(&Ended {
+                self.write(&Summary {
                     outcome,
                     code: failure.code(),
                     error_type: facts.error_type.as_deref(),
@@ -102,9 +102,9 @@ impl<'a> Entry<'a> {
         }
     }
 
-    fn write(&self, ended: &Ended<'_>) {
+    fn write(&self, summary: &Summary<'_>) {
         if self.idempotency != Idempotency::Replayed {
-            self.call.metrics().audit_outcomes.get(ended.outcome).inc();
+            self.call.metrics().audit_outcomes.get(summary.outcome).inc();
         }
         let duration = Instant::now().duration_since(self.call.start);
         tracing::info!(
@@ -115,11 +115,11 @@ impl<'a> Entry<'a> {
             method = self.call.method(),
             organization_id = self.organization_id,
             member_id = self.member_id,
-            outcome = ended.outcome.as_str(),
-            code = status::code_name(ended.code),
-            error_type = ended.error_type,
-            stytch_request_id = ended.stytch_request_id.filter(|id| !id.is_empty()),
-            totp_registration_id = ended.totp_registration_id.filter(|id| !id.is_empty()),
+            outcome = summary.outcome.as_str(),
+            code = status::code_name(summary.code),
+            error_type = summary.error_type,
+            stytch_request_id = summary.stytch_request_id.filter(|id| !id.is_empty()),
+            totp_registration_id = summary.totp_registration_id.filter(|id| !id.is_empty()),
             duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
             idempotency = self.idempotency.as_str(),
         );
@@ -129,7 +129,7 @@ impl<'a> Entry<'a> {
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
         if !self.is_finished && self.call.gate.close() {
-            self.write(&Ended {
+            self.write(&Summary {
                 outcome: AuditOutcome::Unknown,
                 code: Code::Unknown,
                 error_type: None,

@@ -153,7 +153,7 @@ impl Access {
         }
         let identities = self.identities(headers, peer)?;
         let caller = match &self.policy {
-            Some(policy) => policy.read().caller(&identities),
+            Some(policy) => policy.borrow().caller(&identities),
             None => identities.first().map(|it| Arc::new(Caller::unbounded(it.as_str()))),
         };
         let caller = caller.ok_or(Refusal::Unknown("no caller has this identity"))?;

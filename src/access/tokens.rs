@@ -39,7 +39,7 @@ impl FileTokens {
 impl Credential for FileTokens {
     fn identities(&self, presented: &Presented<'_>) -> Result<Option<Identities>, Refusal> {
         let Some(token) = presented.bearer? else { return Ok(None) };
-        let identities = self.0.read().identities(token);
+        let identities = self.0.borrow().identities(token);
         identities.map(Some).ok_or(Refusal::Unknown("the token is unknown"))
     }
 }

@@ -128,9 +128,9 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
         self.0.value.load_full()
     }
 
-    /// Returns the current value for a moment, not to be held while waiting. Counts no reference:
+    /// Borrows the current value for a moment, not to be held while waiting. Counts no reference:
     /// threads that read the same value would contend for the count.
-    pub(crate) fn read(&self) -> impl Deref<Target = Arc<T>> {
+    pub(crate) fn borrow(&self) -> impl Deref<Target = Arc<T>> {
         self.0.value.load()
     }
 
@@ -284,7 +284,7 @@ impl<Load> Files<Load> {
         if result.is_none() != self.is_hanging {
             self.is_hanging = result.is_none();
             if self.is_hanging {
-                let error = "reading takes longer than five seconds";
+                let error = format_args!("reading takes longer than {READ_TIMEOUT:?}");
                 tracing::error!(
                     file = self.file,
                     error,

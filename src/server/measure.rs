@@ -57,7 +57,7 @@ impl Counts {
         }
     }
 
-    fn end(&self, call: &Uncounted) {
+    fn end(&self, call: &UncountedCall) {
         let (code, outcome) = call.end.unwrap_or_else(|| (Code::Cancelled, call.outcome_so_far()));
         self.metrics.calls.end(Ended {
             rpc: call.rpc,
@@ -72,7 +72,7 @@ impl Counts {
 
 /// A call that has not been counted.
 #[derive(Debug)]
-struct Uncounted {
+struct UncountedCall {
     rpc: Rpc,
     start: Instant,
     /// How the call has ended; `None` once its caller has gone away before that.
@@ -82,7 +82,7 @@ struct Uncounted {
     trace: Option<TraceIds>,
 }
 
-impl Uncounted {
+impl UncountedCall {
     /// Returns what is known of a call whose caller goes away.
     fn outcome_so_far(&self) -> Outcome {
         match &self.gate {
@@ -96,7 +96,7 @@ impl Uncounted {
 #[derive(Debug)]
 pub(super) struct Measure<'a> {
     counts: &'a Arc<Counts>,
-    call: Option<Uncounted>,
+    call: Option<UncountedCall>,
 }
 
 impl<'a> Measure<'a> {
@@ -108,7 +108,7 @@ impl<'a> Measure<'a> {
         trace: Option<TraceIds>,
     ) -> Self {
         counts.metrics.calls.start(rpc);
-        let call = Uncounted { rpc, start, end: None, gate: None, caller: None, trace };
+        let call = UncountedCall { rpc, start, end: None, gate: None, caller: None, trace };
         Self { counts, call: Some(call) }
     }
 
@@ -157,7 +157,7 @@ impl Drop for Measure<'_> {
 struct MeasuredBody {
     body: Body,
     counts: Arc<Counts>,
-    call: Option<Uncounted>,
+    call: Option<UncountedCall>,
 }
 
 impl MeasuredBody {

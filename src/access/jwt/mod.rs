@@ -124,7 +124,7 @@ impl Jwts {
 
     fn verify(&self, token: &str) -> Result<Identities, Refusal> {
         verify::check_size(token)?;
-        let keys = self.keys.read();
+        let keys = self.keys.borrow();
         let mut hash = Hash::default();
         hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
         if let Some(cached) = self.cache.get(&hash).filter(|cached| cached.is_valid(&keys)) {

@@ -206,7 +206,7 @@ impl Redis {
 
     /// The key in force. Another Stytch secret makes earlier records unreadable.
     fn key(&self) -> Arc<Derived> {
-        let credentials = self.credentials.read();
+        let credentials = self.credentials.borrow();
         let known = self.derived.load_full();
         if Arc::ptr_eq(&known.credentials, &credentials) {
             return known;

@@ -84,15 +84,15 @@ impl CircuitBreaker {
 impl Permit<'_> {
     /// Records the outcome of the attempt.
     pub(super) fn record<T>(mut self, result: &Result<T, Error>) {
-        let class = match result {
-            Ok(_) => Classification::Response,
-            Err(error) => Classification::of(error),
+        let verdict = match result {
+            Ok(_) => Verdict::Response,
+            Err(error) => Verdict::of(error),
         };
-        match (class, self.ticket) {
+        match (verdict, self.ticket) {
             // The drop discards the ticket.
-            (Classification::Inconclusive, _) | (_, None) => return,
-            (Classification::Response, Some(ticket)) => self.breaker.record_response(ticket),
-            (Classification::Failure, Some(ticket)) => self.breaker.record_failure(ticket),
+            (Verdict::Inconclusive, _) | (_, None) => return,
+            (Verdict::Response, Some(ticket)) => self.breaker.record_response(ticket),
+            (Verdict::Failure, Some(ticket)) => self.breaker.record_failure(ticket),
         }
         self.ticket = None;
     }
@@ -107,7 +107,7 @@ impl Drop for Permit<'_> {
 }
 
 /// What an attempt says about Stytch's health.
-enum Classification {
+enum Verdict {
     /// Stytch responds. A 4xx is a response, whoever sent it.
     Response,
     /// Stytch, or the network path to it, failed.
@@ -116,7 +116,7 @@ enum Classification {
     Inconclusive,
 }
 
-impl Classification {
+impl Verdict {
     fn of(error: &Error) -> Self {
         match error {
             Error::Unreachable(error) | Error::Disconnected(error) if was_not_processed(error) => {
