@@ -6,7 +6,7 @@
 //!
 //! One of h2's limits cannot be turned off: streams that are reset before they are accepted take
 //! memory. So a connection reads only so many resets in one poll, and by its next poll h2 has
-//! accepted or dropped them all.
+//! accepted or dropped all streams that it has seen.
 
 use std::{
     io::{self, IoSlice},
@@ -24,20 +24,25 @@ const ALLOWED: u64 = 50;
 /// The same for a connection from a listed proxy, which many callers share.
 const ALLOWED_FOR_PROXIES: u64 = 10 * ALLOWED;
 
-/// The most streams that can have been reset before they are accepted: those of one poll, and those
-/// of the read that reaches its limit. That read may hold nothing but resets, of streams that
-/// earlier reads of the poll opened.
-pub(crate) const MAX_PENDING_RESETS: usize = MAX_RESETS_PER_POLL + MAX_READ / (HEADER + CODE);
+/// The most streams that can have been reset before they are accepted:
+///
+/// - those of the reads of one poll, and those of the read that reaches its limit. It may hold
+///   nothing but resets, of streams that earlier reads of the poll opened;
+/// - those of the last read of the poll before, which h2 may leave unseen while it cannot write.
+///   The read opened them itself, since h2 had accepted all that it had seen.
+pub(crate) const MAX_PENDING_RESETS: usize = MAX_RESETS_PER_POLL
+    + MAX_READ / (HEADER_LEN + CODE_LEN)
+    + MAX_READ / (HEADER_LEN + HEADER_LEN + CODE_LEN);
 const MAX_RESETS_PER_POLL: usize = 64;
 const MAX_READ: usize = 8 * 1024;
 
 /// The length of the client connection preface, which precedes the first frame.
-const PREFACE: usize = 24;
+const PREFACE_LEN: usize = 24;
 /// The length of a frame header.
-const HEADER: usize = 9;
+const HEADER_LEN: usize = 9;
 const RST_STREAM: u8 = 3;
 /// The length of the error code, which is the payload of an `RST_STREAM` frame.
-const CODE: usize = 4;
+const CODE_LEN: usize = 4;
 
 /// The bytes of an HTTP/2 connection, with a count of the stream resets in them.
 pub(crate) struct CountResets<T> {
@@ -51,7 +56,13 @@ pub(crate) struct CountResets<T> {
 impl<T> CountResets<T> {
     pub(crate) fn new(stream: T, activity: Arc<Activity>, is_proxy: bool) -> Self {
         let allowed = if is_proxy { ALLOWED_FOR_PROXIES } else { ALLOWED };
-        Self { stream, activity, allowed, received: Frames::after(PREFACE), sent: Frames::after(0) }
+        Self {
+            stream,
+            activity,
+            allowed,
+            received: Frames::after(PREFACE_LEN),
+            sent: Frames::after(0),
+        }
     }
 
     /// Reads at most [`MAX_READ`] bytes.
@@ -87,7 +98,7 @@ impl<T> CountResets<T> {
 struct Frames {
     /// Bytes before the next frame header.
     skip: usize,
-    header: [u8; HEADER],
+    header: [u8; HEADER_LEN],
     filled: usize,
     /// Inside an `RST_STREAM` frame, its error code so far and how many bytes of it have been read.
     code: Option<(u32, usize)>,
@@ -95,7 +106,7 @@ struct Frames {
 
 impl Frames {
     fn after(skip: usize) -> Self {
-        Self { skip, header: [0; HEADER], filled: 0, code: None }
+        Self { skip, header: [0; HEADER_LEN], filled: 0, code: None }
     }
 
     /// Parses the next bytes of the direction. Returns how many streams they reset with an error
@@ -113,18 +124,18 @@ impl Frames {
                 self.skip -= skipped;
                 bytes = &bytes[skipped..];
             } else {
-                let taken = (HEADER - self.filled).min(bytes.len());
+                let taken = (HEADER_LEN - self.filled).min(bytes.len());
                 self.header[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
                 self.filled += taken;
                 bytes = &bytes[taken..];
-                if self.filled == HEADER {
+                if self.filled == HEADER_LEN {
                     let [a, b, c, kind, ..] = self.header;
                     self.skip = u32::from_be_bytes([0, a, b, c]) as usize;
                     self.filled = 0;
-                    self.code = (kind == RST_STREAM && self.skip == CODE).then_some((0, 0));
+                    self.code = (kind == RST_STREAM && self.skip == CODE_LEN).then_some((0, 0));
                 }
             }
-            if let Some((code, CODE)) = self.code {
+            if let Some((code, CODE_LEN)) = self.code {
                 self.code = None;
                 resets += u64::from(counts(code));
             }
@@ -230,7 +241,7 @@ mod tests {
 
         for size in [1, 2, 3, 7, 9, 13, 1000] {
             let count = |counts: fn(u32) -> bool| {
-                let mut frames = Frames::after(PREFACE);
+                let mut frames = Frames::after(PREFACE_LEN);
                 bytes.chunks(size).map(|chunk| frames.resets(chunk, counts)).sum::<u64>()
             };
 

@@ -341,7 +341,7 @@ impl Activity {
         self.owed.load(Ordering::Acquire)
     }
 
-    /// Marks the start of a poll of the connection: everything read before has been processed.
+    /// Marks the start of a poll of the connection.
     pub(crate) fn begin_poll(&self) {
         self.resets_in_poll.store(0, Ordering::Relaxed);
     }

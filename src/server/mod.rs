@@ -267,7 +267,7 @@ fn transport(max_streams: usize) -> http2::Builder<TokioExecutor> {
         .max_concurrent_streams(u32::try_from(max_streams).unwrap_or(u32::MAX))
         // Above the limit on metadata, so that a call beyond that limit gets a status.
         .max_header_list_size(u32::try_from(4 * protocol::MAX_METADATA).unwrap_or(u32::MAX))
-        // CountResets closes connections with too many resets, and never lets this many pend.
+        // CountResets closes connections with too many resets, and never lets more than these pend.
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
         .max_local_error_reset_streams(None);
     http
