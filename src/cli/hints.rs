@@ -41,7 +41,9 @@ pub(super) fn hints(
     let Some((organization, organization_id)) = seed.organizations().find(allowed) else {
         let ids: Vec<_> = seed.organizations().map(|(spelling, _)| spelling).collect();
         let ids = ids.join(", ");
-        return format!("\nThe policy lets {name} call for no organization of {ids}.\n\n{members}");
+        return format!(
+            "\nThe policy allows {name} no organization of the sandbox: {ids}.\n\n{members}"
+        );
     };
     let target = Target { client, permissions: &permissions, organization, reflection };
     let mut commands = Vec::new();
@@ -54,20 +56,17 @@ pub(super) fn hints(
     let mut what = "try one after the other";
     if commands.is_empty() {
         commands = target.help();
-        what = "see what each call takes that the policy and the members leave";
+        what = "see the flags of the calls that can be made";
     }
     if commands.is_empty() {
-        return format!("\nThe policy lets {name} call nothing.\n\n{members}");
+        return format!("\nThe policy lets {name} call none of the RPCs.\n\n{members}");
     }
     let draws = commands.iter().any(|command| command.ends_with("> totp.json"));
     let qr_code = match draws {
         true => "On a terminal, without > totp.json, create draws the QR code for a phone.\n\n",
         false => "",
     };
-    let note = match permissions.note {
-        "" => String::new(),
-        note => format!("{note}\n\n"),
-    };
+    let note = permissions.note.map_or_else(String::new, |note| format!("{note}\n\n"));
     let commands: String = commands.iter().map(|command| format!("  {command}\n")).collect();
     format!("\n{note}Open the console in a browser, or {what}:\n{commands}\n{qr_code}{members}")
 }
@@ -166,12 +165,19 @@ fn grpcurl(url: &str, files: &ClientFiles) -> (String, String) {
     let plaintext = "-plaintext ".to_owned();
     match (url.strip_prefix("unix:"), url.split_once("://")) {
         // Otherwise grpcurl sends the path as `:authority`, which is no host.
-        (Some(path), _) => (plaintext, format!("-authority localhost -unix {}", word(path))),
+        (Some(path), _) => {
+            (plaintext, format!("-authority localhost -unix {}", word(&escaped(path))))
+        }
         (None, Some(("https", host))) => {
             (of_files(files, ["-cacert", "-cert", "-key"]), word(host).into_owned())
         }
         (None, other) => (plaintext, word(other.map_or(url, |(_, host)| host)).into_owned()),
     }
+}
+
+/// grpcurl takes the path of a socket for that of a URL.
+fn escaped(path: &str) -> String {
+    path.replace('%', "%25").replace('#', "%23").replace('?', "%3F")
 }
 
 /// Returns flags that name the files of TLS, each with a blank after it.

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _},
 };
 
 use tokio::net::{TcpListener, TcpSocket};
@@ -105,7 +105,8 @@ pub(super) fn url_of(address: Address, tls: Option<&tls::Files>) -> String {
         Address::Tcp(addr) => addr,
         unix @ Address::Unix(_) => return unix.to_string(),
     };
-    match addr.ip() {
+    let listens = addr.ip();
+    match listens {
         IpAddr::V4(ip) if ip.is_unspecified() => addr.set_ip(Ipv4Addr::LOCALHOST.into()),
         IpAddr::V6(ip) if ip.is_unspecified() => addr.set_ip(Ipv6Addr::LOCALHOST.into()),
         _ => {}
@@ -113,11 +114,20 @@ pub(super) fn url_of(address: Address, tls: Option<&tls::Files>) -> String {
     let Some(tls) = tls else { return format!("http://{addr}") };
     let (ip, names) = (addr.ip(), tls.names());
     let is_localhost = ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST;
-    let is_for = |name: &str| names.iter().any(|it| it == name);
-    match is_localhost && is_for("localhost") && !is_for(&ip.to_string()) {
+    let is_for = |name: &str| names.iter().any(|it| it.eq_ignore_ascii_case(name));
+    match is_localhost && is_for("localhost") && !is_for(&ip.to_string()) && leads_to(listens) {
         true => format!("https://localhost:{}", addr.port()),
         false => format!("https://{addr}"),
     }
+}
+
+/// Whether the name `localhost`, which may be that of one family alone, leads to who listens here.
+fn leads_to(ip: IpAddr) -> bool {
+    // Who listens on all addresses of IPv6 does so on those of IPv4.
+    let reaches = |addr: SocketAddr| {
+        addr.ip() == ip || ip.is_unspecified() && (ip.is_ipv6() || addr.is_ipv4())
+    };
+    ("localhost", 0).to_socket_addrs().is_ok_and(|mut addrs| addrs.any(reaches))
 }
 
 #[cfg(test)]

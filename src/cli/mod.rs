@@ -1,5 +1,6 @@
 //! The command line: subcommands that serve, subcommands that call, and the exit code of each.
 
+mod certificate;
 mod code;
 mod completions;
 mod connect;
@@ -24,7 +25,6 @@ mod service_manager;
 mod shell;
 mod signals;
 mod top;
-mod trust;
 mod verify;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};

@@ -18,23 +18,27 @@ use crate::{
     files::Reloaded,
 };
 
-/// By what a façade that serves knows its callers.
-pub(super) struct Served {
+/// What a façade that serves checks its callers with.
+pub(super) struct Checks {
     pub(super) access: Access,
     pub(super) tls: Option<Reloaded<Tls>>,
 }
 
-/// A client whom the façade lets in.
+/// What a client may do whom the façade lets in.
 pub(super) struct Permissions {
     /// Who may call what. One who may call everything stands for a caller who is not known yet.
     pub(super) caller: Arc<Caller>,
     /// Whether calls need the bearer token.
     pub(super) needs_token: bool,
     /// What to do before the calls, or to know.
-    pub(super) note: &'static str,
+    pub(super) note: Option<String>,
 }
 
 const EXPORT: &str = "The commands need the token too: export TOTP_FACADE_TOKEN in their shell.";
+const NOT_FETCHED: &str =
+    "The JWKS is still to be fetched: the façade may refuse the token, or some of the commands.";
+const NO_TOKEN: &str = "Callers need a token: export TOTP_FACADE_TOKEN in the shell of the \
+                        commands, and in that of dev, whose console calls with it.";
 
 impl Permissions {
     /// Finds what the façade makes of this client, which calls from `addr`.
@@ -46,42 +50,32 @@ impl Permissions {
         client: &ClientConfig,
         addr: Option<PeerAddr>,
         settings: &access::Settings,
-        served: &Served,
+        checks: &Checks,
     ) -> Result<Self, String> {
-        let certificate = certificate(client, settings, served)?;
-        let peer = Peer { addr, certificate };
+        let peer = Peer { addr, certificate: certificate(client, settings, checks)? };
         let token = client.authorization.as_ref();
         let token = token.and_then(|token| HeaderValue::from_bytes(token.as_bytes()).ok());
         let headers: HeaderMap = token.into_iter().map(|it| (AUTHORIZATION, it)).collect();
-        let is_known_without = served.access.identify(&HeaderMap::new(), &peer).is_ok();
-        let needs_token = takes_tokens(settings) && !is_known_without;
-        match served.access.identify(&headers, &peer) {
+        let without_token = checks.access.identify(&HeaderMap::new(), &peer);
+        match checks.access.identify(&headers, &peer) {
             Ok(caller) => {
-                let note = if needs_token { EXPORT } else { "" };
-                Ok(Self { caller, needs_token, note })
+                let is_same = |other: Arc<Caller>| other.name() == caller.name();
+                let needs_token = !without_token.is_ok_and(is_same);
+                Ok(Self { caller, needs_token, note: needs_token.then(|| EXPORT.to_owned()) })
             }
-            Err(Refusal::KeysUnavailable) => {
-                let note = match settings.policy {
-                    None => EXPORT,
-                    Some(_) => {
-                        "The commands need the token too: export TOTP_FACADE_TOKEN in their shell. \
-                         The policy may refuse some of them: whose token it is can be told once the \
-                         JWKS is fetched."
-                    }
-                };
-                Ok(Self::unknown(note))
+            Err(Refusal::KeysUnavailable) => Ok(Self::unknown(&[EXPORT, NOT_FETCHED])),
+            Err(_) if settings.policy.is_none() && takes_tokens(settings) && headers.is_empty() => {
+                Ok(Self::unknown(&[NO_TOKEN]))
             }
-            Err(_) if needs_token && headers.is_empty() && settings.policy.is_none() => {
-                Ok(Self::unknown(
-                    "Callers need a token: export TOTP_FACADE_TOKEN in the shell of the commands, and \
-                     in that of dev, whose console calls with it.",
-                ))
+            Err(refusal) => {
+                let is_known = without_token.is_ok();
+                Err(missing(client, &peer, settings, checks, &refusal, is_known))
             }
-            Err(refusal) => Err(missing(client, &peer, settings, refusal)),
         }
     }
 
-    fn unknown(note: &'static str) -> Self {
+    fn unknown(note: &[&str]) -> Self {
+        let note = Some(note.join(" "));
         Self { caller: Arc::new(Caller::unbounded("")), needs_token: true, note }
     }
 }
@@ -117,10 +111,10 @@ fn takes_tokens(settings: &access::Settings) -> bool {
 fn certificate(
     client: &ClientConfig,
     settings: &access::Settings,
-    served: &Served,
+    checks: &Checks,
 ) -> Result<Option<Arc<ClientCertificate>>, String> {
     let (Some((path, _)), Some(tls), true) =
-        (&client.files.certificate, &served.tls, settings.certificates)
+        (&client.files.certificate, &checks.tls, settings.certificates)
     else {
         return Ok(None);
     };
@@ -134,28 +128,36 @@ fn certificate(
     })
 }
 
-/// Says what a client lacks whom the façade does not know.
+/// Says what a client lacks whom the façade refuses, and whether it is known without its token.
 fn missing(
     client: &ClientConfig,
     peer: &Peer,
     settings: &access::Settings,
-    refusal: Refusal,
+    checks: &Checks,
+    refusal: &Refusal,
+    is_known_without_token: bool,
 ) -> String {
     let why = match refusal {
         Refusal::Unknown(why) => why,
         _ => "it may not call",
     };
-    if takes_tokens(settings) && client.authorization.is_some() {
+    let is_proxy = checks.access.is_proxy(peer);
+    // In the order in which the façade identifies a caller.
+    let certificate = client.files.certificate.as_ref().filter(|_| peer.certificate.is_some());
+    if let Some((path, _)) = certificate.filter(|_| !is_proxy && !is_known_without_token) {
+        format!("The façade does not take the certificate in {}: {why}.", path.display())
+    } else if takes_tokens(settings) && client.authorization.is_some() {
         format!("The façade does not take TOTP_FACADE_TOKEN: {why}.")
     } else if takes_tokens(settings) {
-        "Callers need a token: export TOTP_FACADE_TOKEN in the shell of dev too, which then prints \
-         the commands that the policy allows its owner."
-            .to_owned()
-    } else if let Some((path, _)) =
-        client.files.certificate.as_ref().filter(|_| settings.certificates)
-    {
-        format!("The façade does not take the certificate in {}: {why}.", path.display())
-    } else if settings.certificates {
+        let or_certificate = match settings.certificates {
+            true => " (or a client certificate: --cert-file FILE and --key-file FILE)",
+            false => "",
+        };
+        format!(
+            "Callers need a token{or_certificate}: export TOTP_FACADE_TOKEN in the shell of dev too, \
+             which then prints the commands that the policy allows its owner."
+        )
+    } else if settings.certificates && !is_proxy {
         "Callers need a client certificate: give dev --cert-file FILE and --key-file FILE too."
             .to_owned()
     } else if let Some(PeerAddr::Unix { uid, .. }) = peer.addr.filter(|_| settings.users) {

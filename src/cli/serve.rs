@@ -3,21 +3,22 @@
 use std::future::pending;
 
 use super::{
-    console,
+    certificate, console,
     failure::Failure,
     hints::{hints, members},
     listen::{addr_of, bind, listen, listening, url_of},
     output::print,
-    permissions::{self, Permissions, Served},
+    permissions::{self, Checks, Permissions},
     runtime,
     service_manager::{self, Inherited},
     signals::stop_signal,
-    trust,
 };
 use crate::{
     address::Address,
     config::{Config, ConsoleConfig, DevConfig, SandboxConfig, sandbox_url},
-    facade, otlp,
+    facade,
+    files::Reloaded,
+    otlp,
     sandbox::Sandbox,
     server::Listeners,
     telemetry::metrics::Metrics,
@@ -32,7 +33,7 @@ pub(super) fn serve(config: Config) -> Result<(), Failure> {
         warn_if_exposed(&config);
         warn_of_ignored(&config);
         let announce = announcement(&listeners)?;
-        let serving = |_: Served| {
+        let serving = |_: Checks| {
             let base_url = config.facade.stytch.base_url.as_str();
             tracing::info!(version = env!("CARGO_PKG_VERSION"), base_url, "serving");
             // A closed standard output is no reason not to serve.
@@ -55,16 +56,19 @@ pub(super) fn dev(dev: DevConfig) -> Result<(), Failure> {
         let announce = announcement(&listeners)?
             + &listening("sandbox", &Address::Tcp(addr_of(&listener)?))
             + &console::announcement(&page_listener)?;
+        warn_if_exposed(&config);
         let seed = sandbox.seed.clone();
         client.url = url_of(address_of(&listeners)?, config.facade.tls.as_ref());
         let sandbox = start(sandbox);
         let page = console::of(client.clone(), Some((seed.clone(), sandbox.authenticator())))?;
         let from = permissions::caller_of(&address_of(&listeners)?);
-        let serving = |served: Served| {
+        let serving = |checks: Checks| {
             let facade = &config.facade;
-            let permissions = match trust::refusal(&client, facade.tls.as_ref()) {
+            let content = checks.tls.as_ref().map(Reloaded::get);
+            let tls = facade.tls.as_ref().zip(content.as_deref());
+            let permissions = match certificate::refusal(&client, tls) {
                 Some(why) => Err(why),
-                None => Permissions::of(&client, from, &facade.access, &served),
+                None => Permissions::of(&client, from, &facade.access, &checks),
             };
             let hints = hints(&seed, &client, permissions, facade.server.reflection);
             let _ = print(&(announce + &hints));
@@ -104,14 +108,14 @@ fn start(config: SandboxConfig) -> Sandbox {
 async fn run(
     listeners: Listeners,
     settings: &facade::Settings,
-    serving: impl FnOnce(Served),
+    serving: impl FnOnce(Checks),
     stop: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
     let server = facade::build(settings, Metrics::default());
     let mut server = server.map_err(|error| Failure::run(&error))?;
-    let served = Served { access: server.access.clone(), tls: server.tls.clone() };
+    let checks = Checks { access: server.access.clone(), tls: server.tls.clone() };
     let stop = async {
-        serving(served);
+        serving(checks);
         service_manager::ready();
         stop.await;
         service_manager::stopping();

@@ -151,7 +151,7 @@ impl fmt::Display for CallFailure {
                 match report.status().code() {
                     Code::Unauthenticated if *is_anonymous => write!(
                         f,
-                        "\n  set TOTP_FACADE_TOKEN, or give --cert-file FILE and --key-file FILE"
+                        "\n  set TOTP_FACADE_TOKEN, or, over TLS, give --cert-file FILE and --key-file FILE"
                     ),
                     _ => Ok(()),
                 }

@@ -21,6 +21,7 @@ use crate::{
     files::{
         self,
         pem::{self, PairError},
+        what_is_wrong,
     },
     http_client::is_confidential,
 };
@@ -45,7 +46,7 @@ settings! { CREDENTIALS "Credentials"
 
     /// PEM file of the authorities of the façade's certificate.
     CA_FILE: PathBuf = Setting::new("--ca-file", FILE)
-        .derived("those of the system; under dev, the façade's own if it is self-signed");
+        .derived("those of the system; under dev, those in the façade's own file if its authority is there");
 
     /// PEM file with the certificate to call with.
     CERT_FILE: PathBuf = Setting::new("--cert-file", FILE);
@@ -143,6 +144,10 @@ fn tls(own: Option<PathBuf>, reader: &mut Reader<'_>) -> Option<(ClientTlsConfig
     let tls = match &authorities {
         None => ClientTlsConfig::new().with_enabled_roots(),
         Some(path) => {
+            // The TLS library would not say that there is none.
+            if reader.ok(&CA_FILE, pem::certificates(path))?.is_empty() {
+                return reader.problem(&CA_FILE, what_is_wrong(path, &pem::NO_CERTIFICATE));
+            }
             let authorities = reader.ok(&CA_FILE, files::read_bytes(path))?;
             ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authorities))
         }

@@ -9,10 +9,10 @@ mod flaws;
 mod listener;
 mod peer;
 mod resets;
+pub mod server_certificate;
 mod slots;
 mod socket;
 pub mod tls;
-pub mod trust;
 #[cfg(unix)]
 mod unix;
 mod workers;
@@ -76,8 +76,7 @@ pub(crate) async fn serve(
     }
 }
 
-/// Polls the connection to its end, and records the start of each poll. A poll processes everything
-/// that it reads.
+/// Polls the connection to its end, and records the start of each poll.
 async fn drive<C: GracefulConnection<Error = hyper::Error>>(
     connection: &mut Pin<Box<C>>,
     activity: &Activity,

@@ -21,7 +21,7 @@ use rustls::{
 };
 use x509_parser::extensions::GeneralName;
 
-use super::flaws::flaws;
+use super::{flaws::flaws, server_certificate::verify_chain};
 use crate::{
     files::{Content, Expiration, Reloaded, complete, pem, what_is_wrong},
     identity::Identity,
@@ -92,6 +92,14 @@ impl Files {
     pub fn names(&self) -> Vec<String> {
         let chain = pem::certificates(&self.certificate).unwrap_or_default();
         chain.first().map(names).unwrap_or_default()
+    }
+
+    /// Whether the file of the certificate also holds its authority, as that of a self-signed
+    /// certificate does, so that a client can trust this file.
+    pub fn hold_their_authority(&self) -> bool {
+        let chain = pem::certificates(&self.certificate).unwrap_or_default();
+        let trusts = |host: &String| verify_chain(&chain, host, chain.clone()).is_ok();
+        self.names().iter().any(trusts)
     }
 
     /// Loads the files now, and again when one of them changes. Must be called in a Tokio runtime.

@@ -10,6 +10,18 @@ pub(super) fn text<'a>(object: &'a Object, key: &str) -> Option<&'a str> {
     object.get(key)?.as_str().filter(|text| !text.is_empty())
 }
 
+/// Whether the value at `key` is `true`.
+pub(super) fn is_true(object: &Object, key: &str) -> bool {
+    object.get(key).and_then(Value::as_bool) == Some(true)
+}
+
+/// Whether an organization lets its members use TOTPs.
+pub(super) fn allows_totp(organization: &Object) -> bool {
+    let methods = organization.get("allowed_mfa_methods").and_then(Value::as_array);
+    text(organization, "mfa_methods") != Some("RESTRICTED")
+        || methods.is_some_and(|methods| methods.iter().any(|method| method == "totp"))
+}
+
 /// Returns the object in `value`.
 ///
 /// # Panics

@@ -3,12 +3,11 @@
 use std::{fmt, path::Path};
 
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::{
     fault::Fault,
     member::decode_secret,
-    object::{Object, text},
+    object::{Object, allows_totp, is_true, text},
 };
 use crate::files;
 
@@ -111,10 +110,12 @@ impl Seed {
 
     /// Returns the first member of an organization who can enrol without further proof.
     pub fn member_to_enrol(&self, organization_id: &str) -> Option<&str> {
-        let factors = ["totp_registration_id", "mfa_phone_number"];
-        let has_none =
-            |member: &SeedMember| factors.iter().all(|key| text(&member.object, key).is_none());
-        self.usable_member(organization_id, has_none)
+        let is_this = |it: &&Object| text(it, "organization_id") == Some(organization_id);
+        self.organizations.iter().find(is_this).filter(|it| allows_totp(it))?;
+        self.usable_member(organization_id, |SeedMember { object, .. }| {
+            text(object, "totp_registration_id").is_none()
+                && !is_true(object, "mfa_phone_number_verified")
+        })
     }
 
     /// Returns the first member of an organization who has recovery codes.
@@ -134,7 +135,7 @@ impl Seed {
         let is_usable = |SeedMember { object, sandbox }: &SeedMember| {
             text(object, "organization_id") == Some(organization_id)
                 && text(object, "status").is_none_or(|status| status == "active")
-                && object.get("is_locked").and_then(Value::as_bool) != Some(true)
+                && !is_true(object, "is_locked")
                 && sandbox.fault.is_none()
         };
         let mut members = self.members.iter();

@@ -10,7 +10,7 @@ use super::{
     fields::Fields,
     member::{MemberIndex, decode_secret},
     mint,
-    object::text,
+    object::{allows_totp, text},
     session::SessionOptions,
     store::Store,
 };
@@ -140,11 +140,7 @@ fn check_may_enrol(store: &Store, index: MemberIndex) -> Result<(), ApiError> {
     let member = &store.members[index.member];
     member.check_may_authenticate()?;
     let organization = &store.organizations[index.organization];
-    let totp_is_allowed = organization["mfa_methods"] != "RESTRICTED"
-        || organization["allowed_mfa_methods"]
-            .as_array()
-            .is_some_and(|methods| methods.iter().any(|method| method == "totp"));
-    match totp_is_allowed || member.object["is_breakglass"] == true {
+    match allows_totp(organization) || member.object["is_breakglass"] == true {
         true => Ok(()),
         false => Err(ApiError::MFA_METHOD_RESTRICTED),
     }

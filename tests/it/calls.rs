@@ -190,8 +190,10 @@ async fn calls_beyond_the_share_of_a_connection_wait_and_one_that_gives_up_takes
     }
 
     let mut hasty = tonic::Request::new(create("fresh"));
-    hasty.set_timeout(Duration::from_millis(50));
-    TotpServiceClient::new(channel.clone()).create(hasty).await.expect_err("it gets no turn");
+    hasty.set_timeout(Duration::from_millis(500));
+    let status = TotpServiceClient::new(channel.clone()).create(hasty).await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert_eq!(info(&status).upstream, "not_sent");
     assert_eq!(peer.pending(), 0);
     calls.extend((0..2).map(call));
 

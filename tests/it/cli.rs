@@ -507,6 +507,18 @@ fn token_makes_a_token_and_its_line_and_the_client_calls_with_it() {
 }
 
 #[test]
+fn a_tokens_file_with_a_token_in_it_is_refused_with_the_command_that_prints_its_line() {
+    let (folder, (token, _)) = (Folder::new(), token_line("login"));
+    let path = folder.write("tokens", &token);
+
+    let output = run(&["dev", "--tokens-file", path.to_str().unwrap()]);
+
+    let said = stderr(&output);
+    assert!(said.contains("`totp-facade token NAME` prints what belongs here"), "{said}");
+    assert!(!said.contains(&*token), "{said}");
+}
+
+#[test]
 fn a_token_that_travels_in_the_clear_beyond_loopback_is_warned_of_once_and_not_shown() {
     let call = |addr: &str, token: Option<&str>| {
         // The key is refused, so that nothing leaves the machine.
@@ -814,7 +826,10 @@ fn the_commands_that_dev_prints_enrol_a_member_and_log_in_also_where_callers_nee
             let output = run(None);
             assert_eq!(code(&output), Some(1));
             let said = stderr(&output);
-            assert!(said.contains("\n  set TOTP_FACADE_TOKEN, or give --cert-file FILE"), "{said}");
+            assert!(
+                said.contains("\n  set TOTP_FACADE_TOKEN, or, over TLS, give --cert-file FILE"),
+                "{said}"
+            );
         }
         let output = run(has_tokens.then_some(&**token));
 

@@ -6,7 +6,8 @@ use std::{
     process::{Command, Output},
 };
 
-use rcgen::{CertificateParams, IsCa, KeyPair, SanType};
+use rcgen::{CertificateParams, IsCa, KeyPair};
+use serde_json::{Value, json};
 
 use totp_facade::access::token_line;
 
@@ -19,7 +20,12 @@ use crate::support::{
 const PROGRAM: &str = env!("CARGO_BIN_EXE_totp-facade");
 
 /// `login` may enrol, `support` may read in one organization, `robot` neither, `nobody` nothing.
+/// Who runs the tests may enrol too, on a socket.
 const POLICY: &str = r#"
+[[caller]]
+name = "user"
+identities = ["unix:UID"]
+methods = ["TotpService/*"]
 [[caller]]
 name = "login"
 identities = ["token:login", "spiffe://example.org/login"]
@@ -70,9 +76,12 @@ impl Files {
         }
         let chain = ["server.pem", "ca.pem"].map(|it| fs::read_to_string(folder.path(it)).unwrap());
         folder.write("chain.pem", &chain.concat());
-        self_signed(&folder, "self", IsCa::ExplicitNoCa);
-        self_signed(&folder, "authority", IsCa::Ca(rcgen::BasicConstraints::Unconstrained));
-        folder.write("policy", POLICY);
+        self_signed(&folder, "self", &["localhost", "127.0.0.1"], IsCa::ExplicitNoCa);
+        self_signed(&folder, "capital", &["LOCALHOST"], IsCa::ExplicitNoCa);
+        self_signed(&folder, "unnamed", &[], IsCa::ExplicitNoCa);
+        let is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        self_signed(&folder, "authority", &["localhost", "127.0.0.1"], is_ca);
+        folder.write("policy", &POLICY.replace("UID", &user()));
         let mut lines = String::new();
         let names = ["login", "support", "reader", "robot", "nobody", "elsewhere"];
         let tokens = names.map(|name| {
@@ -112,9 +121,15 @@ impl Files {
     }
 }
 
-fn self_signed(folder: &Folder, name: &str, is_ca: IsCa) {
-    let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
-    params.subject_alt_names.push(SanType::IpAddress([127, 0, 0, 1].into()));
+/// The user id of this process.
+fn user() -> String {
+    let id = Command::new("id").arg("-u").output().unwrap();
+    String::from_utf8(id.stdout).unwrap().trim().to_owned()
+}
+
+fn self_signed(folder: &Folder, name: &str, names: &[&str], is_ca: IsCa) {
+    let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).unwrap();
     params.is_ca = is_ca;
     let key = KeyPair::generate().unwrap();
     folder.write(&format!("{name}.pem"), &params.self_signed(&key).unwrap().pem());
@@ -152,12 +167,20 @@ fn each_command_that_dev_prints_works_as_printed_for_each_listener_and_access() 
     let files = Files::new();
     let by_authority = "--tls-cert-file server.pem --tls-key-file server.key --ca-file ca.pem";
     let chain = "--tls-cert-file chain.pem --tls-key-file server.key";
-    let socket = format!("--grpc-addr unix:{}", files.folder.path("grpc.sock").display());
+    let socket = format!("--grpc-addr unix:{}", files.folder.path("grpc%20.sock").display());
     for (flags, owner, expected, needs) in [
         (&[][..], "", ALL, ""),
         (&["--reflection=false"], "", WITHOUT_REFLECTION, ""),
         (&[&*socket], "", ALL, ""),
+        (&[&*socket, PER_POLICY], "", ENROL, ""),
+        (
+            &[&*socket, PER_POLICY],
+            "reader",
+            &["grpcurl"],
+            "export TOTP_FACADE_TOKEN in their shell",
+        ),
         (&[TLS], "", ALL, ""),
+        (&["--tls-cert-file capital.pem --tls-key-file capital.key"], "", ALL, ""),
         (&[by_authority], "", ALL, ""),
         (&[chain], "", ALL, ""),
         (&[MTLS, AS_LOGIN], "", ALL, ""),
@@ -168,7 +191,12 @@ fn each_command_that_dev_prints_works_as_printed_for_each_listener_and_access() 
         (&[PER_POLICY], "support", READ, "export TOTP_FACADE_TOKEN in their shell"),
         (&[TLS, PER_POLICY], "support", READ, "export TOTP_FACADE_TOKEN in their shell"),
         (&[PER_POLICY], "reader", &["grpcurl"], "export TOTP_FACADE_TOKEN in their shell"),
-        (&[PER_POLICY], "robot", &["recovery-codes", "delete"], "or see what each call takes"),
+        (
+            &[PER_POLICY],
+            "robot",
+            &["recovery-codes", "delete"],
+            "or see the flags of the calls that can be made",
+        ),
     ] {
         let (flags, token) = (flags.join(" "), files.token(owner));
         let (_server, text) = files.dev(&flags, token);
@@ -177,6 +205,7 @@ fn each_command_that_dev_prints_works_as_printed_for_each_listener_and_access() 
         assert_eq!(names(&commands), expected, "{flags} {owner}: {text}");
         assert_eq!(text.contains("TOTP_FACADE_TOKEN in their shell"), !owner.is_empty(), "{text}");
         assert!(text.contains(needs), "{flags} {owner}: {text}");
+        assert!(token.is_none_or(|token| !text.contains(token)), "the token is shown: {text}");
         for command in commands {
             let output = files.run(command, token);
             let said = String::from_utf8_lossy(&output.stderr);
@@ -191,11 +220,23 @@ fn each_command_that_dev_prints_works_as_printed_for_each_listener_and_access() 
 /// Checks the words of grpcurl's command line.
 fn check_grpcurl(words: &str, flags: &str, expected: &[&str], owner: &str) {
     let words: Vec<_> = words.lines().collect();
-    let follows = |flag, value| words.windows(2).any(|it| it == [flag, value]);
+    let follows = |flag: &str, value: &str| words.windows(2).any(|it| it == [flag, value]);
     assert_eq!(words.contains(&"-plaintext"), !flags.contains("--tls-cert-file"), "{words:?}");
-    assert_eq!(follows("-cacert", "self.pem"), flags.contains("self.pem"), "{words:?}");
+    let authorities = ["ca.pem", "capital.pem", "chain.pem", "self.pem"];
+    let trusted = authorities.into_iter().find(|it| {
+        flags.contains(&format!("--ca-file {it}"))
+            || flags.contains(&format!("--tls-cert-file {it}"))
+    });
+    for file in authorities {
+        assert_eq!(follows("-cacert", file), trusted == Some(file), "{words:?}");
+    }
     assert_eq!(follows("-protoset", "totp-facade.binpb"), expected.contains(&"contract"));
     assert_eq!(follows("-cert", "login.pem"), flags.contains(AS_LOGIN), "{words:?}");
+    if let Some((_, path)) = flags.split_once("unix:") {
+        let path = path.split(' ').next().unwrap();
+        // grpcurl decodes it as the path of a URL.
+        assert!(follows("-unix", &path.replace('%', "%25")), "{words:?}");
+    }
     let header = "authorization: Bearer ${TOTP_FACADE_TOKEN}";
     assert_eq!(follows("-H", header), !owner.is_empty(), "the token is no argument: {words:?}");
     let organization = if owner == "support" { "works" } else { "example-works" };
@@ -240,6 +281,11 @@ fn where_no_command_can_work_dev_prints_none_and_says_what_to_set() {
         ),
         (&[authority], "", "basicConstraints=CA:FALSE"),
         (
+            &["--tls-cert-file unnamed.pem --tls-key-file unnamed.key"],
+            "",
+            "The certificate is for no DNS name or IP address, and dev is called at 127.0.0.1",
+        ),
+        (
             &[MTLS],
             "",
             "Callers need a client certificate: give dev --cert-file FILE and --key-file FILE",
@@ -254,22 +300,34 @@ fn where_no_command_can_work_dev_prints_none_and_says_what_to_set() {
             "",
             "does not take the certificate in stranger.pem: no caller has this identity",
         ),
+        (
+            &[MTLS, PER_POLICY, AS_STRANGER],
+            "login",
+            "does not take the certificate in stranger.pem: no caller has this identity",
+        ),
+        (
+            &[MTLS, PER_POLICY, AS_LOGIN],
+            "wrong",
+            "The façade does not take TOTP_FACADE_TOKEN: the token is unknown",
+        ),
+        (&[MTLS, "--trust-xfcc-from 127.0.0.1", AS_LOGIN], "", "call through that proxy"),
         (&[TOKENS], "wrong", "The façade does not take TOTP_FACADE_TOKEN: the token is unknown"),
         (&[PER_POLICY], "", "Callers need a token: export TOTP_FACADE_TOKEN in the shell of dev"),
-        (&[PER_POLICY], "nobody", "The policy lets nobody call nothing"),
+        (&[PER_POLICY], "nobody", "The policy lets nobody call none of the RPCs"),
         (
             &[PER_POLICY],
             "elsewhere",
-            "The policy lets elsewhere call for no organization of example-works, ",
+            "The policy allows elsewhere no organization of the sandbox: example-works, ",
         ),
         (&["--trust-xfcc-from 127.0.0.1"], "", "call through that proxy"),
     ] {
         let flags = flags.join(" ");
-        let (_server, text) = files.dev(&flags, files.token(owner));
+        let token = files.token(owner);
+        let (_server, text) = files.dev(&flags, token);
 
         assert!(text.contains(expected), "{flags} {owner}: {text}");
         assert_eq!(commands(&text), Vec::<&str>::new(), "{flags} {owner}");
-        assert!(!text.contains("wrong"), "no token is shown: {text}");
+        assert!(token.is_none_or(|token| !text.contains(token)), "the token is shown: {text}");
     }
 }
 
@@ -284,13 +342,56 @@ fn files_for_the_calls_of_dev_are_refused_without_tls_by_the_settings_that_dev_h
 }
 
 #[test]
-fn a_tokens_file_with_a_token_in_it_is_refused_with_the_command_that_prints_its_line() {
-    let files = Files::new();
-    let path = files.folder.write("token", files.token("login").unwrap());
+fn a_file_of_authorities_without_a_certificate_is_refused_by_its_name() {
+    let folder = Folder::new();
+    let path = folder.write("ca.pem", "no certificate");
 
-    let output = run(&["dev", "--tokens-file", path.to_str().unwrap()]);
+    let addr = ["--addr", "https://127.0.0.1:1", "--ca-file", path.to_str().unwrap()];
+    let output = run(&[&["healthcheck"], &addr[..]].concat());
 
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("`totp-facade token NAME` prints what belongs here"), "{said}");
-    assert!(!said.contains(files.token("login").unwrap()), "{said}");
+    assert_eq!(output.status.code(), Some(64), "{said}");
+    let expected = format!("error: --ca-file: {}: holds no certificate", path.display());
+    assert!(said.starts_with(&expected), "{said}");
+}
+
+#[cfg(unix)]
+#[test]
+fn dev_enrols_no_member_of_a_seed_whom_the_sandbox_would_refuse() {
+    let files = Files::new();
+    let mut seed: Value =
+        serde_json::from_str(include_str!("../../src/sandbox/seed.json")).unwrap();
+    let members = seed["members"].as_array_mut().unwrap();
+    // Those who need more than a first factor come first.
+    members.sort_by_key(|member| member["mfa_phone_number_verified"] != true);
+    members[0].as_object_mut().unwrap().remove("mfa_phone_number");
+    files.folder.write("seed", &seed.to_string());
+    seed["organizations"][0]["mfa_methods"] = json!("RESTRICTED");
+    seed["organizations"][0]["allowed_mfa_methods"] = json!(["sms_otp"]);
+    files.folder.write("restricted", &seed.to_string());
+
+    for (flags, expected) in [("--seed seed", ALL), ("--seed restricted", &["grpcurl"])] {
+        let (_server, text) = files.dev(flags, None);
+
+        let commands = commands(&text);
+        assert_eq!(names(&commands), expected, "{text}");
+        for command in commands {
+            assert!(files.run(command, None).status.success(), "{command}");
+        }
+    }
+}
+
+#[test]
+fn before_its_jwks_is_fetched_dev_prints_all_commands_for_a_jwt_and_says_so() {
+    let files = Files::new();
+    let flags = "--jwt-keys http://127.0.0.1:1/jwks --jwt-issuer https://issuer.example \
+                 --jwt-audience totp-facade";
+    let jwt = "eyJhbGciOiJSUzI1NiIsImtpZCI6ImEifQ.e30.AAAA";
+    for policy in ["", "--callers-file policy"] {
+        let (_server, text) = files.dev(&format!("{flags} {policy}"), Some(jwt));
+
+        assert!(text.contains("The JWKS is still to be fetched"), "{text}");
+        assert_eq!(names(&commands(&text)), ALL);
+        assert!(!text.contains(jwt), "the token is shown: {text}");
+    }
 }

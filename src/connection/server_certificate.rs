@@ -1,4 +1,4 @@
-//! Whether clients trust the certificate of a server.
+//! How a client sees the certificate of a server.
 
 use std::{path::Path, sync::Arc};
 
@@ -8,7 +8,6 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
-use super::tls::Files;
 use crate::files::pem;
 
 /// Verifies a server's certificate as a client does that calls this host and trusts the authorities
@@ -17,7 +16,7 @@ use crate::files::pem;
 /// # Errors
 ///
 /// Why the client refuses the certificate.
-pub fn verify(
+pub fn verify_as_client(
     certificate: &Path,
     host: &str,
     authorities: Option<&Path>,
@@ -30,7 +29,12 @@ pub fn verify(
     verify_chain(&read(certificate)?, host, roots)
 }
 
-fn verify_chain(
+/// Does the same for certificates that have been read.
+///
+/// # Errors
+///
+/// The same.
+pub(super) fn verify_chain(
     chain: &[CertificateDer<'static>],
     host: &str,
     authorities: Vec<CertificateDer<'static>>,
@@ -42,14 +46,4 @@ fn verify_chain(
     let (leaf, intermediates) = chain.split_first().ok_or(CertificateError::BadEncoding)?;
     let host = ServerName::try_from(host).map_err(|_| CertificateError::NotValidForName)?;
     verifier.verify_server_cert(leaf, intermediates, &host, &[], UnixTime::now()).map(drop)
-}
-
-impl Files {
-    /// Whether the file of the certificate also holds its authority, as that of a self-signed
-    /// certificate does, so that a client can trust this file.
-    pub fn hold_their_authority(&self) -> bool {
-        let chain = pem::certificates(&self.certificate).unwrap_or_default();
-        let trusts = |host: &String| verify_chain(&chain, host, chain.clone()).is_ok();
-        self.names().iter().any(trusts)
-    }
 }

@@ -1,4 +1,4 @@
-//! Whether the commands that `dev` prints, and its console, trust the certificate of the façade.
+//! What the commands that `dev` prints, and its console, make of the façade's certificate.
 
 use std::path::Path;
 
@@ -7,21 +7,24 @@ use url::Url;
 
 use crate::{
     config::ClientConfig,
-    connection::{tls, trust::verify},
+    connection::{
+        server_certificate::verify_as_client,
+        tls::{Files, Tls},
+    },
     tls_failure::TlsFailure,
 };
 
 /// Says why this client refuses the certificate of the façade, and what to do; `None` if it does
 /// not.
-pub(super) fn refusal(client: &ClientConfig, facade: Option<&tls::Files>) -> Option<String> {
-    let files = facade?;
+pub(super) fn refusal(client: &ClientConfig, facade: Option<(&Files, &Tls)>) -> Option<String> {
+    let (files, tls) = facade?;
     let url = Url::parse(&client.url).ok()?;
     let host = url.host_str()?.trim_matches(['[', ']']);
     let authorities = client.files.authorities.as_deref();
-    let error = verify(&files.certificate, host, authorities).err()?;
-    let flaw = files.read().ok().and_then(|tls| tls.flaws.into_iter().next());
+    let error = verify_as_client(&files.certificate, host, authorities).err()?;
     Some(match &error {
-        _ if let Some(why) = flaw => format!("Clients refuse the certificate: {why}."),
+        _ if let Some(why) = tls.flaws.first() => format!("Clients refuse the certificate: {why}."),
+        _ if files.names().is_empty() => of_another_host(host, &[]),
         rustls::Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => of_another_host(host, &files.names()),
@@ -33,7 +36,7 @@ pub(super) fn refusal(client: &ClientConfig, facade: Option<&tls::Files>) -> Opt
 fn of_another_host(host: &str, names: &[String]) -> String {
     let kind = if host.parse::<std::net::IpAddr>().is_ok() { "IP" } else { "DNS" };
     let is_for = match names {
-        [] => "has no subjectAltName".to_owned(),
+        [] => "is for no DNS name or IP address".to_owned(),
         names => format!("is for {}", names.join(", ")),
     };
     format!(
