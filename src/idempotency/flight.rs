@@ -147,7 +147,12 @@ impl Flight {
 impl Leader {
     /// Announces that the call is being executed.
     pub(super) fn start(&self) {
-        self.state.send_replace(State::Calling);
+        self.state.send_if_modified(|state| {
+            *state = State::Calling;
+            // One is that of the flight, with which nobody waits. Who takes it from now on sees the
+            // new state.
+            self.state.receiver_count() > 1
+        });
     }
 
     /// Ends the flight and hands the outcome to all who share it.
@@ -162,7 +167,8 @@ impl Drop for Leader {
         // flight.
         self.flights.0.remove_sync(&self.id);
         if let Some(settled) = self.settled.take() {
-            self.state.send_replace(State::Settled(settled));
+            // An error means that nobody else shares the flight.
+            let _ = self.state.send(State::Settled(settled));
         }
     }
 }
