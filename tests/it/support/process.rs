@@ -1,7 +1,7 @@
 //! The program as a process, as a user runs it.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read, Write as _},
     net::SocketAddr,
     process::{Child, Command, Output, Stdio},
     sync::mpsc,
@@ -69,9 +69,41 @@ pub fn run_with_input(args: &[&str], input: &str) -> Output {
 /// A running server, killed on drop.
 pub struct Server {
     child: Child,
-    lines: mpsc::Receiver<String>,
-    stdout: Vec<String>,
-    stderr: Option<thread::JoinHandle<String>>,
+    stdout: Lines,
+    stderr: Lines,
+}
+
+/// The lines of an output, as they come.
+struct Lines {
+    next: mpsc::Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Lines {
+    fn of(output: Option<impl Read + Send + 'static>) -> Self {
+        let (sender, next) = mpsc::channel();
+        let mut lines = output.map(BufReader::new).into_iter().flat_map(BufReader::lines);
+        thread::spawn(move || lines.try_for_each(|line| sender.send(line.unwrap())));
+        Self { next, seen: Vec::new() }
+    }
+
+    /// Waits for a line that `is_it`. Returns the number of lines before it.
+    fn find(&mut self, is_it: impl Fn(&str) -> bool) -> usize {
+        (0..)
+            .find(|number| {
+                if *number == self.seen.len() {
+                    self.seen.push(self.next.recv_timeout(PATIENCE).expect("another line"));
+                }
+                is_it(&self.seen[*number])
+            })
+            .unwrap()
+    }
+
+    /// Waits for the end. Returns all lines.
+    fn all(&mut self) -> &[String] {
+        self.seen.extend(self.next.iter());
+        &self.seen
+    }
 }
 
 impl Server {
@@ -84,20 +116,8 @@ impl Server {
         let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         // Holds the other end of a given standard error.
         drop(command);
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let stderr = child.stderr.take();
-        let (sender, lines) = mpsc::channel();
-        thread::spawn(move || {
-            stdout.lines().map_while(Result::ok).try_for_each(|it| sender.send(it))
-        });
-        let stderr = thread::spawn(move || {
-            let mut text = String::new();
-            if let Some(mut stderr) = stderr {
-                stderr.read_to_string(&mut text).unwrap();
-            }
-            text
-        });
-        Self { child, lines, stdout: Vec::new(), stderr: Some(stderr) }
+        let (stdout, stderr) = (Lines::of(child.stdout.take()), Lines::of(child.stderr.take()));
+        Self { child, stdout, stderr }
     }
 
     /// Returns the address that it says it listens on.
@@ -107,20 +127,19 @@ impl Server {
 
     /// Returns the rest of the line that begins with this.
     pub fn line(&mut self, prefix: &str) -> String {
-        loop {
-            if let Some(rest) = self.stdout.iter().find_map(|line| line.strip_prefix(prefix)) {
-                return rest.to_owned();
-            }
-            let line = self.lines.recv_timeout(PATIENCE).expect("a line on standard output");
-            self.stdout.push(line);
-        }
+        let number = self.stdout.find(|line| line.starts_with(prefix));
+        self.stdout.seen[number][prefix.len()..].to_owned()
+    }
+
+    /// Waits until it has logged this on standard error.
+    pub fn logged(&mut self, part: &str) {
+        self.stderr.find(|line| line.contains(part));
     }
 
     /// Returns all that it prints before the line that begins with this.
     pub fn text_before(&mut self, prefix: &str) -> String {
-        self.line(prefix);
-        let lines = self.stdout.iter().take_while(|line| !line.starts_with(prefix));
-        lines.map(|line| format!("{line}\n")).collect()
+        let number = self.stdout.find(|line| line.starts_with(prefix));
+        self.stdout.seen[..number].iter().map(|line| format!("{line}\n")).collect()
     }
 
     /// Returns its process id.
@@ -142,9 +161,8 @@ impl Server {
     /// Waits until it exits. Returns exit code, standard output and standard error.
     pub fn end(mut self) -> (Option<i32>, String, String) {
         let status = self.child.wait().unwrap();
-        self.stdout.extend(self.lines.iter());
-        let stderr = self.stderr.take().unwrap().join().unwrap();
-        (status.code(), self.stdout.join("\n"), stderr)
+        let stderr = self.stderr.all().iter().map(|line| format!("{line}\n")).collect();
+        (status.code(), self.stdout.all().join("\n"), stderr)
     }
 }
 
