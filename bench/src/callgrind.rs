@@ -113,6 +113,7 @@ const PARTS: &[(&str, &[&str])] = &[
     ("memcpy, memset, memcmp", &["__mem", "mem", "bcmp", "__str"]),
     ("formatting", &["core::fmt", "alloc::fmt", "core::num::flt2dec", "core::num::dec2flt"]),
     ("hashing, maps", &["core::hash", "hashbrown", "alloc::collections", "std::hash"]),
+    ("encryption, SHA-256", &["aws_lc"]),
 ];
 
 /// Sums instructions by part, in the order of the parts; the last is everything else.

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use crate::{
     Fallible,
     callgrind::{self, Instructions},
-    load::{self, Load},
+    load::{self, Call, Load},
     server::{self, Site},
     setup::{Programs, Setup},
     table,
@@ -48,6 +48,15 @@ struct Figures {
     sequential: i64,
     /// 32 calls at a time.
     concurrent: i64,
+    /// One call at a time, each with a key of its own.
+    keyed: i64,
+}
+
+impl Figures {
+    /// Returns the counts with their names.
+    fn counts(&self) -> [(&'static str, i64); 3] {
+        [("sequential", self.sequential), ("concurrent", self.concurrent), ("keyed", self.keyed)]
+    }
 }
 
 const CALLS: u64 = 400;
@@ -57,34 +66,52 @@ type Start = fn(&Site, &str) -> Fallible<Command>;
 
 pub async fn run(options: &Options) -> Fallible<()> {
     let setup = Setup::start(&options.programs).await?;
-    let sequential = count(&setup, server::facade_command, 1).await?;
-    let concurrent = count(&setup, server::facade_command, 32).await?;
+    let (plain, with_key) = (setup.create()?, Call { keyed: true, ..setup.create()? });
+    let sequential = count(&setup, server::facade_command, &plain, 1).await?;
+    let concurrent = count(&setup, server::facade_command, &plain, 32).await?;
+    let keyed = count(&setup, server::facade_command, &with_key, 1).await?;
     let floor = match options.floor {
-        true => Some(count(&setup, server::floor_command, 1).await?),
+        true => Some(count(&setup, server::floor_command, &plain, 1).await?),
         false => None,
     };
-    let totals = [&sequential, &concurrent].map(|it| it.values().sum::<i64>());
 
     println!("User instructions for a Create, of {CALLS} calls on one connection.\n");
-    let parts = callgrind::by_part(&sequential).into_iter().zip(callgrind::by_part(&concurrent));
-    let mut rows: Vec<_> = parts
-        .map(|((part, one), (_, many))| vec![part.to_owned(), thousand(one), thousand(many)])
-        .collect();
-    rows.push(vec!["**all**".to_owned(), thousand(totals[0]), thousand(totals[1])]);
-    let mut columns = vec!["thousand instructions", "1 stream", "32 streams"];
-    if let Some(floor) = floor {
-        columns.push("floor, 1 stream");
-        let parts = callgrind::by_part(&floor).into_iter().map(|(_, count)| count);
-        for (row, count) in rows.iter_mut().zip(parts.chain([floor.values().sum()])) {
+    let mut columns = vec![
+        ("1 stream", &sequential),
+        ("32 streams", &concurrent),
+        ("1 stream, with a key", &keyed),
+    ];
+    columns.extend(floor.as_ref().map(|floor| ("floor, 1 stream", floor)));
+    print_by_part(&columns);
+    list_functions(&sequential, options.functions);
+    list_functions(&keyed, options.functions);
+    let [sequential, concurrent, keyed] = [&sequential, &concurrent, &keyed].map(total);
+    let text = std::fs::read_to_string(&options.figures)?;
+    let committed: Figures = toml::from_str(&text)?;
+    let counted = Figures { sequential, concurrent, keyed, ..committed };
+    match options.update {
+        true => update(&options.figures, &counted),
+        false => compare(&options.figures, &counted, &committed),
+    }
+}
+
+fn total(instructions: &Instructions) -> i64 {
+    instructions.values().sum()
+}
+
+/// Prints a table of counts, each under its title.
+fn print_by_part(counts: &[(&'static str, &Instructions)]) {
+    let parts = callgrind::by_part(counts[0].1).into_iter().map(|(part, _)| vec![part.to_owned()]);
+    let mut rows: Vec<_> = parts.chain([vec!["**all**".to_owned()]]).collect();
+    let mut columns = vec!["thousand instructions"];
+    for (title, instructions) in counts {
+        columns.push(title);
+        let parts = callgrind::by_part(instructions).into_iter().map(|(_, count)| count);
+        for (row, count) in rows.iter_mut().zip(parts.chain([total(instructions)])) {
             row.push(thousand(count));
         }
     }
     table::print(&columns, &rows);
-    list_functions(&sequential, options.functions);
-    match options.update {
-        true => update(&options.figures, totals),
-        false => compare(&options.figures, totals),
-    }
 }
 
 /// Prints the costliest functions of a call, with the parts that they are counted in.
@@ -101,9 +128,9 @@ fn thousand(count: i64) -> String {
 }
 
 /// Counts the instructions of a call, by function.
-async fn count(setup: &Setup, start: Start, streams: usize) -> Fallible<Instructions> {
-    let once = of_calls(setup, start, streams, CALLS).await?;
-    let mut difference = of_calls(setup, start, streams, 2 * CALLS).await?;
+async fn count(setup: &Setup, start: Start, call: &Call, streams: usize) -> Fallible<Instructions> {
+    let once = of_calls(setup, start, call, streams, CALLS).await?;
+    let mut difference = of_calls(setup, start, call, streams, 2 * CALLS).await?;
     for (function, count) in once {
         *difference.entry(function).or_default() -= count;
     }
@@ -115,6 +142,7 @@ async fn count(setup: &Setup, start: Start, streams: usize) -> Fallible<Instruct
 async fn of_calls(
     setup: &Setup,
     start: Start,
+    call: &Call,
     streams: usize,
     calls: u64,
 ) -> Fallible<Instructions> {
@@ -130,7 +158,7 @@ async fn of_calls(
         warm_up: Duration::ZERO,
         window: Duration::ZERO,
     };
-    load::exactly(&load, &setup.create()?, calls).await?;
+    load::exactly(&load, call, calls).await?;
     server.stop()?;
     callgrind::read(&output)
 }
@@ -150,39 +178,38 @@ fn under_callgrind(command: &Command, output: &Path) -> Command {
 }
 
 /// Holds the counts against the committed figures.
-fn compare(path: &Path, [sequential, concurrent]: [i64; 2]) -> Fallible<()> {
-    let figures: Figures = toml::from_str(&std::fs::read_to_string(path)?)?;
+fn compare(path: &Path, counted: &Figures, committed: &Figures) -> Fallible<()> {
     let mut is_within = true;
-    for (name, counted, committed) in [
-        ("sequential", sequential, figures.sequential),
-        ("concurrent", concurrent, figures.concurrent),
-    ] {
-        let percent = 100.0 * (counted - committed) as f64 / committed as f64;
-        println!("{name}: {counted}, committed {committed}: {percent:+.1} %");
-        is_within &= percent.abs() <= figures.tolerance;
+    for ((name, counted), (_, figure)) in counted.counts().into_iter().zip(committed.counts()) {
+        let percent = 100.0 * (counted - figure) as f64 / figure as f64;
+        println!("{name}: {counted}, committed {figure}: {percent:+.1} %");
+        is_within &= percent.abs() <= committed.tolerance;
     }
     match is_within {
         true => Ok(()),
         false => Err(format!(
             "more than {} % from {}. If that is meant, run `just instructions --update` and say why in the commit.",
-            figures.tolerance,
+            committed.tolerance,
             path.display()
         )
         .into()),
     }
 }
 
-fn update(path: &Path, [sequential, concurrent]: [i64; 2]) -> Fallible<()> {
+fn update(path: &Path, counted: &Figures) -> Fallible<()> {
+    let Figures { tolerance, sequential, concurrent, keyed } = counted;
     let text = format!(
         "# User instructions of the façade for a Create, which CI holds it to: `just instructions`.\n\
          # `just instructions --update` writes this file.\n\
          \n\
          # Percent.\n\
-         tolerance = 3\n\
+         tolerance = {tolerance}\n\
          # One call at a time.\n\
          sequential = {sequential}\n\
          # 32 calls at a time.\n\
-         concurrent = {concurrent}\n"
+         concurrent = {concurrent}\n\
+         # One call at a time, each with a key of its own, in memory.\n\
+         keyed = {keyed}\n"
     );
     Ok(std::fs::write(path, text)?)
 }
