@@ -22,12 +22,13 @@ pub(super) fn refusal(client: &ClientConfig, facade: Option<(&Files, &Tls)>) -> 
     let host = url.host_str()?.trim_matches(['[', ']']);
     let authorities = client.files.authorities.as_deref();
     let error = verify_as_client(&files.certificate, host, authorities).err()?;
+    let names = files.names();
     Some(match &error {
         _ if let Some(why) = tls.flaws.first() => format!("Clients refuse the certificate: {why}."),
-        _ if files.names().is_empty() => of_another_host(host, &[]),
+        _ if names.is_empty() => of_another_host(host, &names),
         rustls::Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => of_another_host(host, &files.names()),
+        ) => of_another_host(host, &names),
         error if TlsFailure::of_tls(error) == Some(TlsFailure::Untrusted) => untrusted(authorities),
         error => format!("Clients refuse the certificate: {error}."),
     })

@@ -106,11 +106,7 @@ pub(super) fn url_of(address: Address, tls: Option<&tls::Files>) -> String {
         unix @ Address::Unix(_) => return unix.to_string(),
     };
     let listens = addr.ip();
-    match listens {
-        IpAddr::V4(ip) if ip.is_unspecified() => addr.set_ip(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(ip) if ip.is_unspecified() => addr.set_ip(Ipv6Addr::LOCALHOST.into()),
-        _ => {}
-    }
+    addr.set_ip(reachable(listens));
     let Some(tls) = tls else { return format!("http://{addr}") };
     let (ip, names) = (addr.ip(), tls.names());
     let is_localhost = ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST;
@@ -118,6 +114,15 @@ pub(super) fn url_of(address: Address, tls: Option<&tls::Files>) -> String {
     match is_localhost && is_for("localhost") && !is_for(&ip.to_string()) && leads_to(listens) {
         true => format!("https://localhost:{}", addr.port()),
         false => format!("https://{addr}"),
+    }
+}
+
+/// Returns the address at which this machine reaches who listens here.
+pub(super) fn reachable(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
     }
 }
 

@@ -1,12 +1,10 @@
 //! What the façade that `dev` serves will let its client do.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 
+use super::listen::reachable;
 use crate::{
     access::{self, Access, Caller, Refusal},
     address::Address,
@@ -82,15 +80,10 @@ impl Permissions {
 
 /// Returns where a client on this machine connects to this address from.
 pub(super) fn caller_of(address: &Address) -> Option<PeerAddr> {
-    let ip = match address {
-        Address::Unix(_) => return user(),
-        Address::Tcp(addr) => match addr.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        },
-    };
-    Some(SocketAddr::new(ip, 0).into())
+    match address {
+        Address::Unix(_) => user(),
+        Address::Tcp(addr) => Some(SocketAddr::new(reachable(addr.ip()), 0).into()),
+    }
 }
 
 #[cfg(unix)]

@@ -99,7 +99,7 @@ impl Files {
     pub fn hold_their_authority(&self) -> bool {
         let chain = pem::certificates(&self.certificate).unwrap_or_default();
         let trusts = |host: &String| verify_chain(&chain, host, chain.clone()).is_ok();
-        self.names().iter().any(trusts)
+        chain.first().map(names).unwrap_or_default().iter().any(trusts)
     }
 
     /// Loads the files now, and again when one of them changes. Must be called in a Tokio runtime.
